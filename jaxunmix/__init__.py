@@ -1,0 +1,1 @@
+"""Unmix spectrum images: differentiable, probabilistic factor models on JAX."""

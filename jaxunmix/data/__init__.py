@@ -1,0 +1,1 @@
+"""What comes in: labelled spectrum images, files, preprocessing, matrices, simulations."""

@@ -1,0 +1,1 @@
+"""The factorisation engine: factors, losses, penalties, constraints, updates and the loop."""

@@ -1,0 +1,1 @@
+"""What goes out: scores, figures and one self-contained page."""
