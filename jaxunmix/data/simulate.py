@@ -1,0 +1,465 @@
+"""Spectrum images whose truth is known, for tests, benchmarks and demonstrations.
+
+Every generator takes an explicit random key and returns `(SpectrumImage, Truth)`. The expected image is
+`truth.maps @ truth.spectra` in the unit of the data. Where the data are counts, each true spectrum sums to
+one and the maps are expected counts; otherwise the maps are fractions and the spectra carry the unit. An
+argument out of its range is a ValueError that names it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+from scipy.special import erf
+
+from .image import SpectrumImage
+
+# In eV: the L3 and L2 white lines, their heights over the L continuum, and the first O K peak, whose place
+# depends on the metal. Rounded from the EELS atlas (Ahn and Krivanek 1983).
+_OXIDES: Mapping[str, tuple[float, float, float, float, float]] = {
+    "TiO2": (458.0, 463.5, 2.5, 2.0, 531.5),
+    "MnO": (641.0, 652.0, 5.0, 2.2, 537.0),
+    "Fe2O3": (709.5, 722.5, 5.0, 2.0, 530.0),
+}
+# Energy in keV and rounded strength of the K and L lines of each element.
+_LINES: Mapping[str, tuple[tuple[float, float], ...]] = {
+    "O": ((0.525, 0.6),),
+    "Mg": ((1.254, 0.9),),
+    "Al": ((1.487, 1.0),),
+    "Si": ((1.740, 1.0),),
+    "Ca": ((3.692, 0.9), (4.013, 0.11)),
+    "Fe": ((0.705, 0.4), (6.404, 0.8), (7.058, 0.11)),
+}
+# Atoms per formula unit; the first phase is the matrix that holds grains of the others.
+_PHASES: Mapping[str, Mapping[str, float]] = {
+    "olivine": {"O": 4.0, "Mg": 1.8, "Fe": 0.2, "Si": 1.0},
+    "feldspar": {"O": 8.0, "Ca": 1.0, "Al": 2.0, "Si": 2.0},
+    "magnetite": {"O": 4.0, "Fe": 3.0},
+}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a simulated image is made of.
+
+    Attributes:
+        maps: (pixels, K), pixels in the order of `SpectrumImage.matrix`.
+        spectra: (K, channels).
+        names: K names.
+    """
+
+    maps: np.ndarray
+    spectra: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def expected(self) -> np.ndarray:
+        """The image without noise, (pixels, channels)."""
+        return self.maps @ self.spectra
+
+
+def mixture(
+    key: PRNGKeyArray,
+    pixels: int = 1000,
+    channels: int = 200,
+    components: int = 3,
+    noise: Literal["gaussian", "poisson"] | None = None,
+    *,
+    snr_db: float = 30.0,
+    counts: float = 1000.0,
+    concentration: float = 0.3,
+    correlated: bool = False,
+) -> tuple[SpectrumImage, Truth]:
+    r"""A plain mixture for tests and benchmarks: a row of unrelated pixels, random spectra over 0 to 100 eV.
+
+    $X = MS$ or $MS + N(0, \sigma^2)$ or $\mathrm{Poisson}(MS)$, with $M_i \sim \mathrm{Dirichlet}(\alpha)$.
+    Each spectrum is four Gaussians at random places, of random widths and heights or, if `correlated`,
+    resembles an XAS edge: a sigmoid at nearly the same energy in all, and two Gaussians. For Poisson noise
+    the spectra are scaled to sum one and the maps to a sum of `counts` in each pixel.
+
+    Args:
+        key: random key.
+        pixels: number of pixels.
+        channels: number of channels.
+        components: number of components K.
+        noise: "gaussian", "poisson", or None for the exact product.
+        snr_db: 10 log10 of the mean square of the signal over the variance of the Gaussian noise.
+        counts: expected total of each spectrum for Poisson noise.
+        concentration: alpha; small values give nearly pure pixels, 1 gives evenly spread fractions.
+        correlated: make the spectra alike.
+
+    Example:
+        >>> image, truth = mixture(jax.random.key(0), pixels=50, channels=30)
+        >>> truth.maps.shape, truth.spectra.shape
+        ((50, 3), (3, 30))
+    """
+    _check_counts(pixels=pixels, channels=channels, components=components)
+    _check_positive(counts=counts, concentration=concentration)
+    if noise not in ("gaussian", "poisson", None):
+        raise ValueError(f"noise={noise!r}: use 'gaussian', 'poisson' or None")
+    key_maps, key_spectra, key_noise = jax.random.split(key, 3)
+    alpha = jnp.full((components,), concentration, dtype=jnp.float32)
+    maps = np.asarray(jax.random.dirichlet(key_maps, alpha, (pixels,)), dtype=np.float64)
+    energy = np.linspace(0.0, 100.0, channels)
+    if correlated:
+        spectra = _edges(key_spectra, energy, components, spread=3.0)
+    else:
+        spectra = _random_peaks(key_spectra, energy, components)
+    if noise == "poisson":
+        maps, spectra = counts * maps, _unit_sum(spectra)
+    truth = _truth(maps, spectra, [f"component {k}" for k in range(components)])
+    values = truth.expected
+    if noise == "poisson":
+        values = _poisson(key_noise, values)
+    elif noise == "gaussian":
+        values = _gaussian(key_noise, values, snr_db)
+    unit = "counts" if noise == "poisson" else ""
+    return _image(values, (pixels,), {"energy": energy}, "eV", 1.0, "mixture", "", unit), truth
+
+
+def eels_oxides(
+    key: PRNGKeyArray,
+    shape: tuple[int, int] = (64, 64),
+    counts: float = 1000.0,
+    channels: int = 400,
+    width: float = 4.0,
+    pixel_nm: float = 0.5,
+) -> tuple[SpectrumImage, Truth]:
+    r"""STEM-EELS of three oxide layers, TiO2, MnO and Fe2O3, with rough and diffuse interfaces.
+
+    $X \sim \mathrm{Poisson}(MS)$ over the energy loss E from 430 to 780 eV,
+    $S_k(E) \propto (E / E_0)^{-3} [1 + a_O K_k(E) + a_L L_k(E)]$: a power-law background, the O K edge that
+    all share (a step and two peaks, moved a few eV by the metal) and the L edge of the metal, steps with the
+    L3 and L2 white lines (Lorentzian). Fractions are differences of
+    $\frac12 + \frac12 \mathrm{erf}((x - x_k(y)) / w)$, with wavy $x_k(y)$ about one and two thirds of the map.
+
+    Args:
+        key: random key.
+        shape: (y, x) pixels.
+        counts: expected total of each spectrum.
+        channels: number of energy channels.
+        width: w, of the interfaces, in pixels.
+        pixel_nm: size of a pixel in nm.
+    """
+    _check_shape(shape)
+    _check_counts(channels=channels)
+    _check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
+    key_place, key_noise = jax.random.split(key)
+    y, x = np.indices(shape)
+    turns = 2 * np.pi * y / shape[0]
+    waves = [
+        0.04 * np.sin(turns + p) + 0.02 * np.sin(2.4 * turns + q)
+        for p, q in _uniform(key_place, (2, 2), 0.0, 2 * np.pi)
+    ]
+    fractions = _layers(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
+    energy = np.linspace(430.0, 780.0, channels)
+    truth = _truth(counts * fractions.reshape(-1, 3), _oxide_spectra(energy), tuple(_OXIDES))
+    values = _poisson(key_noise, truth.expected)
+    return _image(values, shape, {"energy": energy}, "eV", pixel_nm, "EELS of oxide layers"), truth
+
+
+def line_scan(
+    key: PRNGKeyArray,
+    length: int = 120,
+    counts: float = 2000.0,
+    channels: int = 400,
+    width: float = 6.0,
+    pixel_nm: float = 0.5,
+) -> tuple[SpectrumImage, Truth]:
+    r"""STEM-EELS along a line across TiO2, MnO and Fe2O3: the model of `eels_oxides` with one navigation dim.
+
+    $X \sim \mathrm{Poisson}(MS)$; fractions are differences of
+    $\frac12 + \frac12 \mathrm{erf}((x - x_k) / w)$, with $x_k$ at one and two thirds of the line.
+
+    Args:
+        key: random key.
+        length: number of pixels.
+        counts: expected total of each spectrum.
+        channels: number of energy channels.
+        width: w, of the interfaces, in pixels.
+        pixel_nm: distance of the pixels in nm.
+    """
+    _check_counts(length=length, channels=channels)
+    _check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
+    energy = np.linspace(430.0, 780.0, channels)
+    fractions = _layers(np.arange(length), [length / 3, 2 * length / 3], width)
+    truth = _truth(counts * fractions, _oxide_spectra(energy), tuple(_OXIDES))
+    values = _poisson(key, truth.expected)
+    return _image(values, (length,), {"energy": energy}, "eV", pixel_nm, "EELS line scan"), truth
+
+
+def edx_phases(
+    key: PRNGKeyArray,
+    shape: tuple[int, int] = (64, 64),
+    counts: float = 200.0,
+    channels: int = 500,
+    grains: int = 8,
+    pixel_nm: float = 2.0,
+) -> tuple[SpectrumImage, Truth]:
+    r"""A light demonstration of STEM-EDX: grains of feldspar and magnetite in olivine.
+
+    $X \sim \mathrm{Poisson}(MS)$ over the photon energy E from 0.2 to 10.2 keV,
+    $S_k(E) \propto \sum_e c_{ke} \sum_l r_{el} N(E; E_l, \sigma_l) + B(E)$, with compositions c, Gaussian
+    lines of rounded strength r, $\sigma_l^2 = \sigma_0^2 + F \epsilon E_l$ (130 eV full width at Mn K alpha)
+    and bremsstrahlung $B \propto (1 - e^{-E / 0.5}) (E_0 - E) / E$, $E_0$ = 200 keV. There are no
+    cross-sections and no absorption: good for looking at, not for quantification.
+
+    Args:
+        key: random key.
+        shape: (y, x) pixels.
+        counts: expected total of each spectrum.
+        channels: number of energy channels.
+        grains: number of grains, of the two phases by turns.
+        pixel_nm: size of a pixel in nm.
+    """
+    _check_shape(shape)
+    _check_counts(channels=channels, grains=grains)
+    _check_positive(counts=counts, pixel_nm=pixel_nm)
+    key_grains, key_noise = jax.random.split(key)
+    energy = np.linspace(0.2, 10.2, channels)
+    fractions = _grains(key_grains, shape, grains).reshape(-1, 3)
+    truth = _truth(counts * fractions, _phase_spectra(energy), tuple(_PHASES))
+    values = _poisson(key_noise, truth.expected)
+    return _image(values, shape, {"energy": energy}, "keV", pixel_nm, "EDX of three phases"), truth
+
+
+def xas_domains(
+    key: PRNGKeyArray,
+    shape: tuple[int, int] = (64, 64),
+    channels: int = 100,
+    domains: int = 4,
+    snr_db: float = 30.0,
+    pixel_um: float = 1.0,
+) -> tuple[SpectrumImage, Truth]:
+    r"""2D-XAS of sharply bounded domains whose spectra resemble one another.
+
+    $X = MS + N(0, \sigma^2)$ over the photon energy E from 7700 to 7800 eV (the Co K edge), one domain in
+    each pixel (M is 0 or 1) and absorbance
+    $S_k(E) = \frac12 + \frac12 \mathrm{erf}((E - E_k) / w_k) + \sum_{g=1}^2 a_{kg} G(E; \mu_{kg}, s_{kg})$
+    with Gaussians G of height 1 and the edge $E_k$ near 7722 eV. A domain is the cells nearest to up to three
+    random seeds.
+
+    Args:
+        key: random key.
+        shape: (y, x) pixels.
+        channels: number of energy channels.
+        domains: number of domains, not more than pixels.
+        snr_db: 10 log10 of the mean square of the signal over the variance of the noise.
+        pixel_um: size of a pixel in micrometres.
+    """
+    _check_shape(shape)
+    _check_counts(channels=channels, domains=domains)
+    _check_positive(pixel_um=pixel_um)
+    pixels = shape[0] * shape[1]
+    if domains > pixels:
+        raise ValueError(f"domains={domains} in {pixels} pixels: ask for fewer domains or a larger shape")
+    key_seeds, key_spectra, key_noise = jax.random.split(key, 3)
+    # Distinct pixels as seeds: each is nearest to itself, so that no domain can be empty.
+    seeds = np.asarray(jax.random.permutation(key_seeds, pixels))[: 3 * domains]
+    grid = np.stack(np.unravel_index(np.arange(pixels), shape), axis=1)
+    distance = np.stack([np.sum((grid - seed) ** 2, axis=1) for seed in grid[seeds]], axis=1)
+    labels = np.argmin(distance, axis=1) % domains
+    energy = np.linspace(7700.0, 7800.0, channels)
+    spectra = _edges(key_spectra, energy - 7700.0, domains, spread=4.0)
+    truth = _truth(np.eye(domains)[labels], spectra, [f"domain {k}" for k in range(domains)])
+    values = _gaussian(key_noise, truth.expected, snr_db)
+    return _image(values, shape, {"energy": energy}, "eV", pixel_um, "XAS of domains", "µm", ""), truth
+
+
+def patterns(
+    key: PRNGKeyArray,
+    shape: tuple[int, int] = (16, 16),
+    detector: tuple[int, int] = (48, 48),
+    counts: float = 5000.0,
+    domains: int = 3,
+    pixel_nm: float = 1.0,
+) -> tuple[SpectrumImage, Truth]:
+    r"""4D-STEM of overlapping crystal domains: a spot pattern in each pixel.
+
+    $X \sim \mathrm{Poisson}(MS)$ over the scattering vector k from -10 to 10 1/nm,
+    $S_j(k) \propto \sum_{g \in L_j} e^{-g^2 / 32} e^{-|k - g|^2 / 2 s^2} + 0.02 e^{-k^2 / 50}$:
+    spots (s = 0.45 1/nm) on a square lattice $L_j$ with its own rotation and spacing, over a smooth background. The
+    fractions are a softmax of the distances to a random centre for each domain.
+
+    Args:
+        key: random key.
+        shape: (y, x) pixels.
+        detector: (ky, kx) channels, 8 or more each.
+        counts: expected total of each pattern.
+        domains: number of domains.
+        pixel_nm: size of a pixel in nm.
+    """
+    _check_shape(shape)
+    _check_counts(domains=domains)
+    _check_positive(counts=counts, pixel_nm=pixel_nm)
+    if min(detector) < 8:
+        raise ValueError(f"detector={detector}: give 8 channels or more each, spots need them")
+    key_centres, key_lattice, key_noise = jax.random.split(key, 3)
+    centres = _uniform(key_centres, (domains, 2), 0.0, 1.0) * np.asarray(shape)
+    grid = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 1, 2)
+    distance = np.linalg.norm(grid - centres, axis=-1) / (0.05 * max(shape))
+    nearness = np.exp(distance.min(axis=1, keepdims=True) - distance)
+    axes = {"ky": np.linspace(-10.0, 10.0, detector[0]), "kx": np.linspace(-10.0, 10.0, detector[1])}
+    spectra = _spot_patterns(key_lattice, axes["ky"], axes["kx"], domains)
+    truth = _truth(counts * _unit_sum(nearness), spectra, [f"domain {k}" for k in range(domains)])
+    values = _poisson(key_noise, truth.expected)
+    return _image(values, shape, axes, "1/nm", pixel_nm, "4D-STEM of domains"), truth
+
+
+def _oxide_spectra(energy: np.ndarray) -> np.ndarray:
+    decay = (energy / 430.0) ** -3.0
+    rows = []
+    for l3, l2, height3, height2, place in _OXIDES.values():
+        metal = _step(energy, l3, 1.0) * 2 / 3 + _step(energy, l2, 1.0) / 3
+        for line, height, half_width in ((l3, height3, 1.2), (l2, height2, 1.6)):
+            metal += height * half_width**2 / ((energy - line) ** 2 + half_width**2)
+        oxygen = _step(energy, place, 1.0) + 0.9 * _peak(energy, place + 1.5, 1.5)
+        oxygen += 0.5 * _peak(energy, place + 9.0, 4.0)
+        rows.append(decay * (1 + 0.5 * oxygen + 0.35 * metal))
+    return _unit_sum(np.stack(rows))
+
+
+def _phase_spectra(energy: np.ndarray) -> np.ndarray:
+    bremsstrahlung = _unit_sum((1 - np.exp(-energy / 0.5)) * (200.0 - energy) / energy)
+    rows = []
+    for composition in _PHASES.values():
+        lines = np.zeros_like(energy)
+        for element, amount in composition.items():
+            for place, strength in _LINES[element]:
+                sigma = np.sqrt(
+                    0.019**2 + 0.12 * 3.8e-3 * place
+                )  # keV: noise, and Fano factor x 3.8 eV per pair
+                lines += amount * strength / sigma * _peak(energy, place, sigma)
+        rows.append(0.85 * _unit_sum(lines) + 0.15 * bremsstrahlung)
+    return np.stack(rows)
+
+
+def _spot_patterns(key: PRNGKeyArray, ky: np.ndarray, kx: np.ndarray, domains: int) -> np.ndarray:
+    key_angle, key_spacing = jax.random.split(key)
+    # Equal shares of the square lattice's 90 degrees, and a random place in each: no two come out the same.
+    angles = (np.arange(domains) + _uniform(key_angle, (domains,), 0.2, 0.8)) * np.pi / 2 / domains
+    spacings = _uniform(key_spacing, (domains,), 2.8, 4.2)
+    index = np.stack(np.meshgrid(np.arange(-4, 5), np.arange(-4, 5)), axis=-1).reshape(-1, 2)
+    rows = []
+    for angle, spacing in zip(angles, spacings, strict=True):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        image = 0.02 * np.outer(_peak(ky, 0.0, 5.0), _peak(kx, 0.0, 5.0))
+        for gy, gx in spacing * index @ turn.T:
+            envelope = np.exp(-(gy**2 + gx**2) / 32)
+            image += envelope * np.outer(_peak(ky, gy, 0.45), _peak(kx, gx, 0.45))
+        rows.append(image.ravel())
+    return _unit_sum(np.stack(rows))
+
+
+def _random_peaks(key: PRNGKeyArray, energy: np.ndarray, components: int, peaks: int = 4) -> np.ndarray:
+    draws = _uniform(key, (3, components, peaks, 1), 0.0, 1.0)
+    places, widths, heights = 100 * draws[0], 1.5 + 4.5 * draws[1], 0.2 + 0.8 * draws[2]
+    return np.sum(heights * _peak(energy, places, widths), axis=1)
+
+
+def _edges(key: PRNGKeyArray, energy: np.ndarray, components: int, spread: float) -> np.ndarray:
+    """Edges at 22 eV give or take half the spread; on each a white line and a weaker peak above it."""
+    draw = _uniform(key, (8, components, 1), 0.0, 1.0)
+    edge = 22 + spread * (draw[0] - 0.5)
+    white_line = (0.4 + 0.5 * draw[2]) * _peak(energy, edge + 3 + 3 * draw[3], 2 + draw[4])
+    above = (0.1 + 0.25 * draw[5]) * _peak(energy, edge + 12 + 30 * draw[6], 4 + 4 * draw[7])
+    return _step(energy, edge, 2 + 2 * draw[1]) + white_line + above
+
+
+def _layers(x: np.ndarray, places: Sequence[np.ndarray | float], width: float) -> np.ndarray:
+    """Fractions of the layers between the interfaces, on a last axis; they sum to one."""
+    passed = [np.ones(x.shape), *(_step(x, place, width) for place in places), np.zeros(x.shape)]
+    return np.maximum(np.stack([before - after for before, after in pairwise(passed)], axis=-1), 0.0)
+
+
+def _grains(key: PRNGKeyArray, shape: tuple[int, int], grains: int) -> np.ndarray:
+    """Fractions of the matrix and two kinds of grain, (y, x, 3): ellipses with soft rims, later on top."""
+    y, x = np.indices(shape)
+    fractions = np.zeros((*shape, 3)) + np.eye(3)[0]
+    for index, (cy, cx, size, aspect, angle) in enumerate(_uniform(key, (grains, 5), 0.0, 1.0)):
+        along, across = np.cos(np.pi * angle), np.sin(np.pi * angle)
+        dy, dx = y - cy * shape[0], x - cx * shape[1]
+        distance = np.hypot(along * dx + across * dy, (1 + aspect) * (along * dy - across * dx))
+        cover = _step(-distance, -(0.08 + 0.1 * size) * min(shape), 1.5)[..., None]
+        fractions = (1 - cover) * fractions + cover * np.eye(3)[1 + index % 2]
+    return fractions
+
+
+def _peak(x: np.ndarray, place: np.ndarray | float, sigma: np.ndarray | float) -> np.ndarray:
+    return np.exp(-(((x - place) / sigma) ** 2) / 2)
+
+
+def _step(x: np.ndarray, place: np.ndarray | float, width: np.ndarray | float) -> np.ndarray:
+    return 0.5 + 0.5 * erf((x - place) / width)
+
+
+def _unit_sum(rows: np.ndarray) -> np.ndarray:
+    return rows / rows.sum(axis=-1, keepdims=True)
+
+
+def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+    draw = jax.random.uniform(key, shape, dtype=jnp.float32, minval=low, maxval=high)
+    return np.asarray(draw, dtype=np.float64)
+
+
+def _poisson(key: PRNGKeyArray, expected: np.ndarray) -> np.ndarray:
+    draw = jax.random.poisson(key, jnp.asarray(expected, dtype=jnp.float32), dtype=jnp.int32)
+    return np.asarray(draw, dtype=np.float32)
+
+
+def _gaussian(key: PRNGKeyArray, expected: np.ndarray, snr_db: float) -> np.ndarray:
+    if not np.isfinite(snr_db):
+        raise ValueError(f"snr_db={snr_db}: give a finite number of decibels")
+    sd = np.sqrt(np.mean(np.square(expected))) * 10 ** (-snr_db / 20)
+    draw = jax.random.normal(key, expected.shape, dtype=jnp.float32)
+    return np.asarray(expected + sd * np.asarray(draw), dtype=np.float32)
+
+
+def _truth(maps: np.ndarray, spectra: np.ndarray, names: Sequence[str]) -> Truth:
+    return Truth(maps.astype(np.float32), spectra.astype(np.float32), tuple(names))
+
+
+def _image(
+    values: np.ndarray,
+    shape: tuple[int, ...],
+    axes: Mapping[str, np.ndarray],
+    unit: str,
+    pixel: float,
+    name: str,
+    space_unit: str = "nm",
+    intensity: str = "counts",
+) -> SpectrumImage:
+    """Labels (pixels, channels) as a map of spectra."""
+    navigation = ("y", "x")[-len(shape) :]
+    coords = {dim: pixel * np.arange(size) for dim, size in zip(navigation, shape, strict=True)}
+    units = {**dict.fromkeys(navigation, space_unit), **dict.fromkeys(axes, unit), "intensity": intensity}
+    return SpectrumImage.from_array(
+        values.reshape(*shape, *(len(axis) for axis in axes.values())),
+        signal_dims=len(axes),
+        dims=(*navigation, *axes),
+        coords={**coords, **axes},
+        units={what: text for what, text in units.items() if text},
+        name=name,
+    )
+
+
+def _check_shape(shape: tuple[int, int]) -> None:
+    if min(shape) < 1:
+        raise ValueError(f"shape={shape}: give (y, x), 1 pixel or more each")
+
+
+def _check_counts(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"{name}={value}: give 1 or more")
+
+
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name}={value}: give a finite number above 0")
