@@ -1,0 +1,404 @@
+"""SpectrumImage: a spectrum at each pixel, with labelled axes, units, masks and provenance."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import equinox as eqx
+import numpy as np
+import xarray as xr
+
+from . import labels
+from .matrix import AbstractMatrix, as_matrix
+
+
+class Grid(eqx.Module):
+    """Which cells of a navigation grid are live pixels.
+
+    All fields are static and hashable (the mask as packed bits), so that a grid can sit in a jitted pytree
+    without causing a second compilation.
+    """
+
+    shape: tuple[int, ...] = eqx.field(static=True)
+    keep: bytes | None = eqx.field(static=True, default=None)
+
+    @classmethod
+    def of(cls, shape: Sequence[int], keep: Any = None) -> "Grid":
+        """Make a grid.
+
+        Args:
+            shape: cells along each navigation axis, such as (ny, nx).
+            keep: boolean array of that shape, True at live pixels; None: all are live.
+
+        Raises:
+            ValueError: if `keep` is not boolean or has another shape.
+        """
+        shape = tuple(int(n) for n in shape)
+        if keep is None:
+            return cls(shape)
+        keep = np.asarray(keep)
+        if keep.dtype != bool or keep.shape != shape:
+            raise ValueError(f"keep is {keep.dtype} {keep.shape}; give a boolean array of shape {shape}")
+        return cls(shape, np.packbits(keep).tobytes())
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Boolean array of `shape`, True at live pixels."""
+        if self.keep is None:
+            return np.ones(self.shape, bool)
+        bits = np.unpackbits(np.frombuffer(self.keep, np.uint8), count=math.prod(self.shape))
+        return bits.astype(bool).reshape(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of live pixels."""
+        return math.prod(self.shape) if self.keep is None else int(self.mask.sum())
+
+    def neighbours(self) -> np.ndarray:
+        """Pairs of live pixels that touch along an axis.
+
+        Returns:
+            int32 array (pairs, 2) of rows of the (pixels, channels) matrix; each pair once, lower first.
+
+        >>> Grid.of((2, 2)).neighbours().tolist()
+        [[0, 2], [1, 3], [0, 1], [2, 3]]
+        """
+        mask = self.mask
+        index = np.where(mask, np.cumsum(mask).reshape(self.shape) - 1, -1)
+        pairs = [np.zeros((0, 2), int)]
+        for axis in range(index.ndim):
+            low = np.delete(index, -1, axis).ravel()
+            high = np.delete(index, 0, axis).ravel()
+            both = (low >= 0) & (high >= 0)
+            pairs.append(np.stack([low[both], high[both]], axis=1))
+        return np.concatenate(pairs).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SpectrumImage:
+    """A spectrum (or a diffraction pattern) at each pixel of a map.
+
+    Attributes:
+        data: intensities; navigation dims first, signal dims last; `attrs["units"]` of the intensity, and
+            `coords[dim].attrs["units"]` of each axis. Any number of navigation dims (none: one spectrum).
+        signal_dims: the last dims of `data`, those of one spectrum.
+        keep_pixels: bool over the navigation dims, False = left out; None keeps all.
+        keep_channels: bool over the signal dims, False = left out; None keeps all.
+        provenance: one record per step: `step`, `parameters`, and `undo` where the step is reversible.
+
+    Raises:
+        ValueError: if the intensities are not real numbers, the signal dims not the last ones, an axis is
+            empty, its coordinates not finite and strictly monotonic, or a mask does not fit.
+    """
+
+    data: xr.DataArray
+    signal_dims: tuple[str, ...]
+    keep_pixels: xr.DataArray | None = None
+    keep_channels: xr.DataArray | None = None
+    provenance: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        labels.check_numeric(self.data.dtype)
+        dims, n = tuple(self.data.dims), len(self.signal_dims)
+        if n == 0 or dims[-n:] != self.signal_dims:
+            raise ValueError(
+                f"signal_dims={self.signal_dims} are not the last dims of {dims}; "
+                "name one or more of them, or use SpectrumImage.from_array, which moves them to the end"
+            )
+        labels.check_axes(self.data)
+        labels.check_mask(self.keep_pixels, self.data, self.navigation_dims, "keep_pixels")
+        labels.check_mask(self.keep_channels, self.data, self.signal_dims, "keep_channels")
+
+    @classmethod
+    def from_array(
+        cls,
+        array: Any,
+        signal_dims: int | str | Sequence[str] = 1,
+        dims: Sequence[str] | None = None,
+        coords: Mapping[str, Any] | None = None,
+        units: Mapping[str, str] | None = None,
+        keep_pixels: Any = None,
+        keep_channels: Any = None,
+        name: str | None = None,
+    ) -> "SpectrumImage":
+        """Label an array.
+
+        Args:
+            array: (*navigation, *signal) real numbers, or an xarray DataArray, whose dims, coords and attrs
+                are kept. The values are not copied where numpy can avoid it.
+            signal_dims: how many of the last axes are a spectrum, or their names (moved to the end).
+            dims: names of the axes; by default ("z", "y", "x")[-n:] and ("energy",) or ("ky", "kx").
+            coords: dim -> 1-D values, finite and strictly monotonic, not necessarily uniform.
+            units: dim -> units of its coordinate; "intensity" -> units of the values.
+            keep_pixels: bool over the navigation axes, True = keep.
+            keep_channels: bool over the signal axes, True = keep.
+            name: what the intensity is called.
+
+        Raises:
+            ValueError: see the class; also for text, object, boolean, complex and numpy masked arrays.
+
+        >>> img = SpectrumImage.from_array(
+        ...     np.ones((2, 3, 4), np.float32), coords={"energy": [1.0, 2, 3, 4]}, units={"energy": "eV"}
+        ... )
+        >>> img
+        SpectrumImage (y: 2, x: 3 | energy: 4) float32
+          energy: 1 to 4 eV
+        """
+        data = labels.labelled(array, signal_dims, dims)
+        names = labels.signal_names(data, signal_dims)
+        navigation = tuple(str(d) for d in data.dims if d not in names)
+        data = labels.with_coords(data.transpose(*navigation, *names), coords or {}, units or {})
+        if name is not None:
+            data = data.rename(name)
+        pixels = labels.as_mask(keep_pixels, data, navigation, "keep_pixels")
+        channels = labels.as_mask(keep_channels, data, names, "keep_channels")
+        return cls(data, names, pixels, channels)
+
+    @classmethod
+    def from_hyperspy(
+        cls, signal: Any, navigation_mask: Any = None, signal_mask: Any = None
+    ) -> "SpectrumImage":
+        """Take over a HyperSpy signal (or anything with `data` and a like `axes_manager`).
+
+        HyperSpy lists axes as x, y, z, the reverse of the array's order, which is the one kept here.
+
+        Args:
+            signal: the signal; a lazy one is read into memory.
+            navigation_mask: as in HyperSpy, True = EXCLUDE; becomes `keep_pixels = ~navigation_mask`.
+            signal_mask: as in HyperSpy, True = EXCLUDE; becomes `keep_channels = ~signal_mask`.
+
+        Raises:
+            ValueError: if the signal has no signal axis (transpose it first), or see the class.
+        """
+        manager = signal.axes_manager
+        axes = [*list(manager.navigation_axes)[::-1], *list(manager.signal_axes)[::-1]]
+        navigation = len(manager.navigation_axes)
+        given = labels.from_hyperspy_axes(
+            [
+                {
+                    k: getattr(a, k)
+                    for k in ("name", "size", "units", "scale", "offset", "axis")
+                    if hasattr(a, k)
+                }
+                | {"navigate": i < navigation}
+                for i, a in enumerate(axes)
+            ]
+        )
+        order = [getattr(a, "index_in_array", i) for i, a in enumerate(axes)]
+        title = getattr(getattr(getattr(signal, "metadata", None), "General", None), "title", None)
+        return cls.from_array(
+            np.asarray(signal.data).transpose(order),
+            **given,
+            keep_pixels=None if navigation_mask is None else ~_exclude(navigation_mask),
+            keep_channels=None if signal_mask is None else ~_exclude(signal_mask),
+            name=labels.text_or_none(title),
+        )
+
+    def to_hyperspy(self) -> Any:
+        """Make a HyperSpy signal: Signal1D, Signal2D or BaseSignal by the number of signal dims.
+
+        HyperSpy keeps no mask in a signal and its masks are True = EXCLUDE: pass
+        `navigation_mask=~img.keep_pixels.values` and `signal_mask=~img.keep_channels.values` to its methods.
+
+        Raises:
+            ImportError: if HyperSpy is not installed.
+        """
+        try:
+            import hyperspy.api as hs
+        except ImportError as error:
+            raise ImportError("to_hyperspy needs HyperSpy: pip install 'jaxunmix[hyperspy]'") from error
+        kinds = {1: hs.signals.Signal1D, 2: hs.signals.Signal2D}
+        axes = [self.hyperspy_axis(str(d)) for d in self.data.dims]
+        signal = kinds.get(len(self.signal_dims), hs.signals.BaseSignal)(self.data.values, axes=axes)
+        if self.data.name is not None:
+            signal.metadata.General.title = str(self.data.name)
+        return signal
+
+    def hyperspy_axis(self, dim: str) -> dict[str, Any]:
+        """One axis in HyperSpy's terms: name, navigate, size, units, and offset and scale or the values."""
+        axis: dict[str, Any] = {
+            "name": dim,
+            "navigate": dim not in self.signal_dims,
+            "size": self.data.sizes[dim],
+        }
+        if dim in self.data.coords:
+            coord = self.data.coords[dim]
+            axis["units"] = coord.attrs.get("units")
+            step = labels.uniform_step(coord.values)
+            if step is None:
+                axis["axis"] = coord.values
+            else:
+                axis |= {"offset": float(coord.values[0]), "scale": step}
+        return axis
+
+    @property
+    def navigation_dims(self) -> tuple[str, ...]:
+        """The dims of the map."""
+        return tuple(str(d) for d in self.data.dims if d not in self.signal_dims)
+
+    @property
+    def navigation_shape(self) -> tuple[int, ...]:
+        """Cells along each navigation dim, masked ones included."""
+        return tuple(self.data.sizes[d] for d in self.navigation_dims)
+
+    @property
+    def signal_shape(self) -> tuple[int, ...]:
+        """Channels along each signal dim, masked ones included."""
+        return tuple(self.data.sizes[d] for d in self.signal_dims)
+
+    @property
+    def grid(self) -> Grid:
+        """Which cells of the map are live pixels; for the penalties that act between neighbours."""
+        return Grid.of(self.navigation_shape, None if self.keep_pixels is None else self.keep_pixels.values)
+
+    def live(self) -> np.ndarray:
+        """The (pixels, channels) array without masked pixels and channels; a view where there is no mask."""
+        flat = self.data.values.reshape(math.prod(self.navigation_shape), math.prod(self.signal_shape))
+        if self.keep_pixels is not None:
+            flat = flat[self.keep_pixels.values.ravel()]
+        if self.keep_channels is not None:
+            flat = flat[:, self.keep_channels.values.ravel()]
+        return flat
+
+    def matrix(self, kind: Literal["auto", "dense", "counts"] = "auto") -> AbstractMatrix:
+        """What a solver sees: the live pixels and channels.
+
+        Args:
+            kind: "auto" (by density), "dense" or "counts".
+
+        Returns:
+            `Dense` or `Counts`, (pixels, channels), both flattened in C order.
+
+        Raises:
+            ValueError: if a live value is NaN or infinite; the message names the first one.
+        """
+        live = self.live()
+        self._check_finite(live)
+        return as_matrix(live, kind)
+
+    def _check_finite(self, live: np.ndarray) -> None:
+        if live.dtype.kind != "f":
+            return
+        with np.errstate(all="ignore"):  # a finite sum proves all finite, without a mask as big as the data
+            if np.isfinite(live.sum()):
+                return
+        bad = ~np.isfinite(live)
+        count = int(bad.sum())
+        if count == 0:
+            return
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        pixel = labels.nth_live(self.keep_pixels, row)
+        channel = labels.nth_live(self.keep_channels, column)
+        place = self.place(pixel, channel)
+        raise ValueError(
+            f"{count} of {live.size} values are NaN or infinite, the first ({live[row, column]}) at {place}; "
+            "leave such pixels or channels out with preprocess.mask, or fill them"
+        )
+
+    def place(self, pixel: int | None = None, channel: int | None = None) -> str:
+        """Name a place by its labels, such as `y=3, x=5, energy=531 eV`.
+
+        Args:
+            pixel: flat index over the whole navigation grid, masked pixels included.
+            channel: flat index over all channels, masked ones included.
+        """
+        index: dict[str, Any] = {}
+        if pixel is not None:
+            index |= dict(
+                zip(self.navigation_dims, np.unravel_index(pixel, self.navigation_shape), strict=True)
+            )
+        if channel is not None:
+            index |= dict(zip(self.signal_dims, np.unravel_index(channel, self.signal_shape), strict=True))
+        return ", ".join(self._label(d, int(i)) for d, i in index.items()) or "the only pixel"
+
+    def _label(self, dim: str, i: int) -> str:
+        if dim not in self.data.coords:
+            return f"{dim}={i}"
+        coord = self.data.coords[dim]
+        return f"{dim}={coord.values[i]:.7g} {coord.attrs.get('units', '')}".rstrip() + f" (index {i})"
+
+    def to_maps(self, values: Any) -> xr.DataArray:
+        """Put one number per live pixel and component back on the map.
+
+        Args:
+            values: (pixels, K).
+
+        Returns:
+            ("component", *navigation); NaN at masked pixels.
+        """
+        values = np.asarray(values)
+        if values.ndim != 2 or values.shape[0] != self.grid.size:
+            raise ValueError(
+                f"maps of shape {values.shape}; expected (pixels, K) with {self.grid.size} pixels"
+            )
+        return self._unflatten(values.T, self.navigation_dims, self.keep_pixels)
+
+    def to_spectra(self, values: Any) -> xr.DataArray:
+        """Put one number per component and live channel back on the signal axes.
+
+        Args:
+            values: (K, channels).
+
+        Returns:
+            ("component", *signal); NaN at masked channels.
+        """
+        values = np.asarray(values)
+        live = math.prod(self.signal_shape) if self.keep_channels is None else int(self.keep_channels.sum())
+        if values.ndim != 2 or values.shape[1] != live:
+            raise ValueError(f"spectra of shape {values.shape}; expected (K, channels) with {live} channels")
+        return self._unflatten(values, self.signal_dims, self.keep_channels)
+
+    def _unflatten(self, rows: np.ndarray, dims: tuple[str, ...], keep: xr.DataArray | None) -> xr.DataArray:
+        shape = tuple(self.data.sizes[d] for d in dims)
+        if keep is not None:
+            dtype = rows.dtype if rows.dtype.kind in "fc" else np.float64  # NaN needs a float
+            full = np.full((len(rows), math.prod(shape)), np.nan, dtype)
+            full[:, keep.values.ravel()] = rows
+            rows = full
+        out = xr.DataArray(
+            rows.reshape(len(rows), *shape),
+            dims=("component", *dims),
+            coords={"component": np.arange(len(rows))},
+        )
+        return out.assign_coords(labels.coords_over(self.data, dims))
+
+    def mean_spectrum(self) -> xr.DataArray:
+        """Mean over the live pixels, in float64; NaN at masked channels."""
+        mean = self.live().mean(axis=0, dtype=np.float64)
+        return self._plain(self.to_spectra(mean[None]))
+
+    def total_map(self) -> xr.DataArray:
+        """Sum over the live channels, in float64; NaN at masked pixels."""
+        total = self.live().sum(axis=1, dtype=np.float64)
+        return self._plain(self.to_maps(total[:, None]))
+
+    def _plain(self, one: xr.DataArray) -> xr.DataArray:
+        out = one.isel(component=0, drop=True)
+        return out.assign_attrs({k: v for k, v in self.data.attrs.items() if k == "units"})
+
+    def __repr__(self) -> str:
+        sizes = [
+            ", ".join(f"{d}: {self.data.sizes[d]}" for d in dims)
+            for dims in (self.navigation_dims, self.signal_dims)
+        ]
+        name = f" '{self.data.name}'" if self.data.name is not None else ""
+        units = f" [{self.data.attrs['units']}]" if self.data.attrs.get("units") else ""
+        lines = [f"SpectrumImage{name} ({' | '.join(s for s in sizes if s)}) {self.data.dtype}{units}"]
+        ranges = [self._range(str(d)) for d in self.data.dims if d in self.data.coords]
+        lines += [", ".join(ranges)] if ranges else []
+        for keep, what in ((self.keep_pixels, "pixels"), (self.keep_channels, "channels")):
+            if keep is not None:
+                lines.append(f"left out: {keep.size - int(keep.sum())} of {keep.size} {what}")
+        if self.provenance:
+            lines.append("steps: " + ", ".join(str(p.get("step")) for p in self.provenance))
+        return "\n  ".join(lines)
+
+    def _range(self, dim: str) -> str:
+        coord = self.data.coords[dim]
+        return f"{dim}: {coord.values[0]:g} to {coord.values[-1]:g} {coord.attrs.get('units', '')}".rstrip()
+
+
+def _exclude(mask: Any) -> np.ndarray:
+    """The values of a HyperSpy mask, an array or a signal."""
+    return np.asarray(mask if isinstance(mask, np.ndarray) else getattr(mask, "data", mask), bool)

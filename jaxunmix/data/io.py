@@ -1,0 +1,322 @@
+"""Files <-> SpectrumImage, by suffix; and results (xarray.Dataset) <-> netCDF.
+
+Nothing is read with pickle. Files are written under a temporary name in the same folder and then renamed, so
+that an interrupted save leaves the old file whole.
+"""
+
+import difflib
+import importlib
+import os
+import shutil
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from . import choose, containers, labels, tables
+from .choose import ArrayChoiceError as ArrayChoiceError
+from .image import SpectrumImage
+from .items import Item, from_json, to_json
+
+_Reader = Callable[[Path], AbstractContextManager[list[Item]]]
+
+_READERS: dict[str, tuple[str, _Reader]] = {
+    ".npz": ("npz", containers.read_npz),
+    ".npy": ("npy", containers.read_npy),
+    **dict.fromkeys((".h5", ".hdf5", ".hdf", ".nxs"), ("HDF5", containers.read_hdf5)),
+    ".hspy": ("HyperSpy HDF5", containers.read_hdf5),
+    ".zarr": ("zarr", containers.read_zarr),
+    ".zspy": ("HyperSpy zarr", containers.read_zarr),
+    ".nc": ("netCDF-4", containers.read_netcdf),
+    **dict.fromkeys((".csv", ".txt", ".dat"), ("text", tables.read_columns)),
+    ".xdi": ("XDI", tables.read_xdi),
+    ".prj": ("Athena project", tables.read_athena),
+}
+_WRITERS: dict[str, Callable[[SpectrumImage, Path], None]] = {
+    ".npz": containers.write_npz,
+    **dict.fromkeys((".h5", ".hdf5", ".hdf"), containers.write_hdf5),
+    ".hspy": containers.write_hspy,
+    ".zarr": containers.write_zarr,
+    ".zspy": containers.write_zspy,
+    ".nc": containers.write_netcdf,
+}
+_ATTRS = "jaxunmix_attrs"  # holds, as JSON, the attributes that netCDF has no type for
+
+
+def load(
+    path: str | os.PathLike[str],
+    array: str | None = None,
+    signal_dims: int | str | Sequence[str] | None = None,
+    *,
+    dims: Sequence[str] | None = None,
+    energy: Any = None,
+    coords: Mapping[str, Any] | None = None,
+    units: Mapping[str, str] | None = None,
+    mask: Any = None,
+    scale: float | None = None,
+) -> SpectrumImage:
+    """Read a spectrum image; the format is chosen by the suffix.
+
+    npz, npy, HDF5 (h5, hdf5, hdf, nxs), HyperSpy (hspy, zspy), zarr, netCDF (nc), columns (csv, txt, dat), XDI
+    and Athena projects (prj) are read here, all others by RosettaSciIO (`pip install 'jaxunmix[vendor]'`).
+
+    Args:
+        path: the file; a directory for zarr.
+        array: which array, by name. Not needed where only one can be meant: the only numeric array of two or
+            more dims, or the only one with the most dims if these are three or more.
+        signal_dims: how many of the last axes are a spectrum, or names among `dims`; by default as the file
+            says, else 1.
+        dims: names of the axes, such as ("energy", "y", "x") where the energy comes first.
+        energy: values of the signal axis, or the name of an array of the same file. By default the one 1-D
+            array of that length whose name is like energy, ev, keV, wavenumber, mz or bias; its units are
+            read from its name (`energy_keV`, `wavenumber_cm1`).
+        coords: dim -> values, for other axes.
+        units: dim -> units; "intensity" -> units of the values.
+        mask: boolean array, its name in the same file, or an .npy file; True = keep. Over pixels or channels,
+            by its shape.
+        scale: factor on the values, which become floating-point: float32 from up to 16 bits, else float64.
+
+    Raises:
+        FileNotFoundError: no such file; the message names those with a similar name.
+        ArrayChoiceError: (a ValueError) several arrays could be meant; the message lists them.
+        ValueError: unknown suffix; a truncated or foreign file; Python objects in place of numbers; an axis
+            or a mask that does not fit.
+        ImportError: a package for that format is missing; the message gives the pip command.
+    """
+    path = Path(path)
+    with _open(path) as items:
+        item = choose.choose(items, array, path)
+        with _readable(path):
+            values = item.read()
+        img = choose.build(replace(item, read=lambda: values), items, signal_dims, dims, energy)
+        img = img if mask is None else choose.with_mask(img, mask, items)
+    img = replace(img, data=labels.with_coords(img.data, coords or {}, units or {}))
+    if scale is not None:
+        factor = np.asarray(scale, np.result_type(img.data.dtype, np.float32))
+        img = replace(img, data=(img.data * factor).assign_attrs(img.data.attrs))
+    changed = {
+        "signal_dims": signal_dims,
+        "dims": dims,
+        "energy": energy,
+        "coords": None if coords is None else sorted(coords),
+        "units": units,
+        "mask": mask,
+        "scale": scale,
+    }
+    given = {k: _brief(v) for k, v in changed.items() if v is not None}
+    if img.provenance and not given:
+        return img
+    record = {"step": "load", "parameters": {"file": path.name, "array": item.name} | given}
+    return replace(img, provenance=(*img.provenance, record))
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return [str(v) for v in value]
+    return str(value) if isinstance(value, Path) else f"array of shape {np.shape(value)}"
+
+
+def list_arrays(path: str | os.PathLike[str]) -> list[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and dtype of each array of a file.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as `load`.
+    """
+    with _open(Path(path)) as items:
+        return [(i.name, i.shape, str(i.dtype)) for i in items]
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[list[Item]]:
+    if not path.exists():
+        raise FileNotFoundError(_missing(path))
+    if path.suffix.lower() not in _READERS:
+        yield _vendor(path)
+        return
+    _, reader = _READERS[path.suffix.lower()]
+    with _readable(path):
+        opened = reader(path)
+        items = opened.__enter__()
+    try:
+        yield items
+    finally:
+        opened.__exit__(None, None, None)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise on a damaged file into one kind of message."""
+    kind = _READERS.get(path.suffix.lower(), ("file RosettaSciIO knows", None))[0]
+    try:
+        yield
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        UnicodeDecodeError,
+        ValueError,
+    ) as error:
+        if isinstance(error, ValueError) and path.name in str(error):
+            raise
+        raise ValueError(f"cannot read {path.name}: truncated or not {kind} ({error})") from error
+
+
+def _missing(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"no such folder: {folder}"
+    near = difflib.get_close_matches(path.name, [p.name for p in folder.iterdir()], n=3)
+    hint = f"; similar there: {', '.join(near)}" if near else ""
+    return f"no such file: {path}{hint}"
+
+
+def _vendor(path: Path) -> list[Item]:
+    """Signals of a vendor's file, by RosettaSciIO."""
+    known = ", ".join(_READERS)
+    try:
+        from rsciio import IO_PLUGINS
+    except ImportError as error:
+        raise ValueError(
+            f"'{path.suffix}' is none of {known}; if it is a vendor's format: pip install 'jaxunmix[vendor]'"
+        ) from error
+    suffix = path.suffix.lower().lstrip(".")
+    plugins = [p for p in IO_PLUGINS if suffix in {e.lower() for e in p["file_extensions"]}]
+    if not plugins:
+        raise ValueError(f"'{path.suffix}' is none of {known}, and RosettaSciIO does not know it either")
+    with _readable(path):
+        signals = importlib.import_module(plugins[0]["api"]).file_reader(str(path))
+    return [_vendor_item(i, s) for i, s in enumerate(signals) if "data" in s]
+
+
+def _vendor_item(i: int, signal: dict[str, Any]) -> Item:
+    title = signal.get("metadata", {}).get("General", {}).get("title") or "signal"
+    data = np.asarray(signal["data"])
+    return Item(
+        f"{i}:{title}",
+        data.shape,
+        data.dtype,
+        lambda: data,
+        lambda values: _from_signal(signal, values, title),
+    )
+
+
+def _from_signal(signal: dict[str, Any], values: np.ndarray, title: str) -> SpectrumImage:
+    axes = [{"size": n} | a for a, n in zip(signal["axes"], values.shape, strict=True)]
+    if all(a.get("navigate") for a in axes):  # some formats mark no axis as that of a spectrum: the last is
+        axes[-1]["navigate"] = False
+    return SpectrumImage.from_array(values, **labels.from_hyperspy_axes(axes), name=title)
+
+
+def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:
+    """Write a spectrum image; the format is chosen by the suffix: npz, h5, hspy, zarr, zspy or nc.
+
+    Dims, coordinates, units, masks and provenance come back by `load`. HyperSpy's formats keep coordinates of
+    the dims only.
+
+    Raises:
+        ValueError: unknown suffix, or a format that keeps no labels.
+        FileNotFoundError: no such folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npy":
+        raise ValueError(f"npy keeps no labels, masks or provenance; save as {path.stem}.npz")
+    if path.suffix.lower() not in _WRITERS:
+        raise ValueError(f"cannot write '{path.suffix}'; use one of {', '.join(_WRITERS)}")
+    with _replacing(path) as temporary:
+        _WRITERS[path.suffix.lower()](img, temporary)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {path.parent}; make it first")
+    if path.is_dir() and not any((path / n).exists() for n in ("zarr.json", ".zgroup")):
+        raise ValueError(f"{path} is a folder and no zarr group; it is not overwritten")
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        if path.is_dir():  # a folder cannot be replaced in one step
+            old = temporary.with_name(temporary.name + ".old")
+            os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a dataset as netCDF-4, all or nothing.
+
+    Attributes that netCDF has no type for (True, False, None, dicts, mixed lists) are kept as JSON in a
+    variable of their own and restored by `load_dataset`.
+
+    Raises:
+        ValueError: an attribute that JSON cannot hold either; the message names it.
+        FileNotFoundError: no such folder.
+    """
+    ds = ds.copy()
+    kept: dict[str, dict[str, Any]] = {}
+    for owner, attrs in [("", ds.attrs)] + [(str(k), ds[k].attrs) for k in ds.variables]:
+        odd = {str(k): v for k, v in attrs.items() if not _netcdf_type(v)}
+        for key, value in odd.items():
+            try:
+                to_json(value)
+            except ValueError as error:
+                raise ValueError(f"attribute '{key}' of {owner or 'the dataset'}: {error}") from error
+        if odd:
+            kept[owner] = odd
+    for owner, odd in kept.items():
+        target = ds.attrs if owner == "" else ds.variables[owner].attrs
+        for key in odd:
+            del target[key]
+    if kept:
+        ds[_ATTRS] = xr.DataArray(to_json(kept))
+    with _replacing(Path(path)) as temporary:
+        ds.to_netcdf(temporary, engine="h5netcdf")
+
+
+def _netcdf_type(value: Any) -> bool:
+    if isinstance(value, bool | np.bool_) or value is None:
+        return False
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "iuf" and value.ndim == 1 and 1 < value.size < 1000
+    return isinstance(value, int | float | np.number) or (isinstance(value, str) and 0 < len(value) < 10_000)
+
+
+def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a dataset that `save_dataset` (or another program) wrote as netCDF-4.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: truncated or not netCDF-4.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(_missing(path))
+    options: dict[str, Any] = {"decode_times": False, "decode_timedelta": False}  # units of "s" are no date
+    with _readable(path), xr.open_dataset(path, engine="h5netcdf", **options) as opened:
+        ds = opened.load()
+    kept = from_json(str(ds[_ATTRS].values)) if _ATTRS in ds else {}
+    ds = ds.drop_vars(_ATTRS, errors="ignore")
+    for owner, odd in kept.items():
+        (ds.attrs if owner == "" else ds.variables[owner].attrs).update(odd)
+    return ds

@@ -1,0 +1,72 @@
+"""What the readers of files share: items, the record as JSON, and how arrays are stored."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .image import SpectrumImage
+
+META = "jaxunmix"  # the array (or group) that holds what arrays alone cannot say, as JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One array of a file: its name, shape and dtype, and how to read it.
+
+    `describe` labels its values, where the file says how; `preferred` marks what the format itself means by
+    the spectrum, among other columns.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+    describe: Callable[[np.ndarray], SpectrumImage] | None = None
+    preferred: bool = False
+
+
+def with_provenance(img: SpectrumImage, records: list[dict[str, Any]]) -> SpectrumImage:
+    """The same image with these records."""
+    return replace(img, provenance=tuple(records))
+
+
+def meta_text(array: Any) -> str:
+    """The text of an array of UTF-8 bytes, or of one string."""
+    values = np.asarray(array[...])
+    return values.astype(np.uint8).tobytes().decode() if values.dtype.kind in "ui" else str(values)
+
+
+def to_json(value: Any) -> str:
+    """JSON text; numpy arrays become {"array": [...], "dtype", "shape"} and numbers stay exact."""
+
+    def encode(v: Any) -> Any:
+        if isinstance(v, np.ndarray):
+            return {"array": v.ravel().tolist(), "dtype": str(v.dtype), "shape": list(v.shape)}
+        if isinstance(v, np.generic):
+            return v.item()
+        raise ValueError(
+            f"{type(v).__name__} cannot be written as JSON: {v!r}; give numbers, text, lists or dicts"
+        )
+
+    return json.dumps(value, default=encode)
+
+
+def from_json(text: str) -> Any:
+    """The reverse of `to_json`."""
+
+    def decode(d: dict[str, Any]) -> Any:
+        if set(d) == {"array", "dtype", "shape"}:
+            return np.array(d["array"], d["dtype"]).reshape(d["shape"])
+        return d
+
+    return json.loads(text, object_hook=decode)
+
+
+def filters(values: np.ndarray) -> dict[str, Any]:
+    """How h5py stores an array: integers compressed."""
+    return (
+        {"compression": "gzip", "shuffle": True} if values.dtype.kind in "iu" and values.size > 1000 else {}
+    )
