@@ -43,9 +43,7 @@ def _from_hyperspy_group(group: Any, values: np.ndarray) -> SpectrumImage:
     signal = _attributes(metadata["Signal"]) if "Signal" in metadata else {}
     title = labels.text_or_none(general.get("title"))
     given = labels.from_hyperspy_axes(axes)
-    quantity = labels.text_or_none(signal.get("quantity")) or ""
-    if quantity.endswith(")") and "(" in quantity:  # HyperSpy: "Intensity (counts)"
-        given["units"]["intensity"] = quantity[quantity.rindex("(") + 1 : -1]
+    given["units"] |= labels.quantity_units(signal.get("quantity"))
     img = SpectrumImage.from_array(
         values,
         **given,

@@ -186,12 +186,14 @@ class SpectrumImage:
             ]
         )
         order = [getattr(a, "index_in_array", i) for i, a in enumerate(axes)]
-        title = getattr(getattr(getattr(signal, "metadata", None), "General", None), "title", None)
+        metadata = getattr(signal, "metadata", None)
+        given["units"] |= labels.quantity_units(getattr(getattr(metadata, "Signal", None), "quantity", None))
+        title = getattr(getattr(metadata, "General", None), "title", None)
         return cls.from_array(
             np.asarray(signal.data).transpose(order),
             **given,
-            keep_pixels=None if navigation_mask is None else ~_exclude(navigation_mask),
-            keep_channels=None if signal_mask is None else ~_exclude(signal_mask),
+            keep_pixels=None if navigation_mask is None else ~labels.excluded(navigation_mask),
+            keep_channels=None if signal_mask is None else ~labels.excluded(signal_mask),
             name=labels.text_or_none(title),
         )
 
@@ -213,6 +215,8 @@ class SpectrumImage:
         signal = kinds.get(len(self.signal_dims), hs.signals.BaseSignal)(self.data.values, axes=axes)
         if self.data.name is not None:
             signal.metadata.General.title = str(self.data.name)
+        if self.data.attrs.get("units"):
+            signal.metadata.Signal.quantity = f"Intensity ({self.data.attrs['units']})"
         return signal
 
     def hyperspy_axis(self, dim: str) -> dict[str, Any]:
@@ -273,20 +277,20 @@ class SpectrumImage:
         Raises:
             ValueError: if a live value is NaN or infinite; the message names the first one.
         """
-        live = self.live()
-        self._check_finite(live)
-        return as_matrix(live, kind)
+        return as_matrix(self.finite_live(), kind)
 
-    def _check_finite(self, live: np.ndarray) -> None:
+    def finite_live(self) -> np.ndarray:
+        """As `live`; NaN and infinite values are refused, as in `matrix`."""
+        live = self.live()
         if live.dtype.kind != "f":
-            return
+            return live
         with np.errstate(all="ignore"):  # a finite sum proves all finite, without a mask as big as the data
             if np.isfinite(live.sum()):
-                return
+                return live
         bad = ~np.isfinite(live)
         count = int(bad.sum())
         if count == 0:
-            return
+            return live
         row, column = (int(i) for i in np.argwhere(bad)[0])
         pixel = labels.nth_live(self.keep_pixels, row)
         channel = labels.nth_live(self.keep_channels, column)
@@ -397,8 +401,3 @@ class SpectrumImage:
     def _range(self, dim: str) -> str:
         coord = self.data.coords[dim]
         return f"{dim}: {coord.values[0]:g} to {coord.values[-1]:g} {coord.attrs.get('units', '')}".rstrip()
-
-
-def _exclude(mask: Any) -> np.ndarray:
-    """The values of a HyperSpy mask, an array or a signal."""
-    return np.asarray(mask if isinstance(mask, np.ndarray) else getattr(mask, "data", mask), bool)

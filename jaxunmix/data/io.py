@@ -60,7 +60,7 @@ def load(
     coords: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None,
     mask: Any = None,
-    scale: float | None = None,
+    scale: float | int | None = None,
 ) -> SpectrumImage:
     """Read a spectrum image; the format is chosen by the suffix.
 

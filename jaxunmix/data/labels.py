@@ -168,7 +168,7 @@ def with_coords(data: xr.DataArray, coords: Mapping[str, Any], units: Mapping[st
     return data
 
 
-def coords_over(data: xr.DataArray, dims: Sequence[str]) -> dict[Any, xr.DataArray]:
+def coords_over(data: xr.DataArray, dims: Sequence[str]) -> dict[Any, xr.Variable]:
     """Those coordinates of `data` that need no other dims than `dims`."""
     return {k: c.variable for k, c in data.coords.items() if set(c.dims) <= set(dims)}
 
@@ -237,3 +237,18 @@ def _axis_values(dim: str, axis: Mapping[str, Any]) -> np.ndarray:
             f"axis '{dim}' is given by a function; call axis.convert_to_non_uniform_axis() in HyperSpy first"
         )
     return float(axis.get("offset", 0)) + float(axis["scale"]) * np.arange(int(axis["size"]))
+
+
+def quantity_units(quantity: Any) -> dict[str, str]:
+    """Units of the intensity in HyperSpy's `quantity`.
+
+    >>> quantity_units("Intensity (counts)"), quantity_units(None)
+    ({'intensity': 'counts'}, {})
+    """
+    text = text_or_none(quantity) or ""
+    return {"intensity": text[text.rindex("(") + 1 : -1]} if text.endswith(")") and "(" in text else {}
+
+
+def excluded(mask: Any) -> np.ndarray:
+    """The values of a HyperSpy mask, which is an array or a signal."""
+    return np.asarray(mask if isinstance(mask, np.ndarray) else getattr(mask, "data", mask), bool)
