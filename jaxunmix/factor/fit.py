@@ -1,0 +1,324 @@
+"""The one loop: restarts side by side, convergence, progress, interrupts and checkpoints."""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, Key
+from tqdm import tqdm
+
+from ..data.compressed import Compressed
+from . import initial
+from .constraints import Fixed, NonNegative
+from .initial import AbstractInitial, Given
+from .ledger import CONVERGED, NON_FINITE, RUNNING, Ledger, Run, fingerprint
+from .losses import AbstractLoss, Beta, Frobenius
+from .model import Bilinear, contribution
+from .penalties import AbstractPenalty, Penalty
+from .problem import Problem
+from .solution import Solution, Status
+from .updates import HALS, AbstractUpdate, Multiplicative
+
+# Restarts run side by side up to this much working memory, beyond it one batch after the other.
+BATCH_BYTES = 2**31
+
+
+def fit(
+    problem: Problem,
+    rank: int,
+    update: AbstractUpdate | None = None,
+    init: AbstractInitial | None = None,
+    restarts: int = 1,
+    *,
+    key: Key[Array, ""] | None = None,
+    max_steps: int = 500,
+    rtol: float = 1e-6,
+    check_every: int = 10,
+    progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    throw: bool = True,
+) -> Solution:
+    """Minimise the problem's objective from several starts and keep the best.
+
+    Args:
+        problem: what to minimise.
+        rank: the number of components K.
+        update: how; None takes `HALS` for Frobenius without weights, else `Multiplicative`.
+        init: from where; None takes `initial.Random`.
+        restarts: how many starts, side by side where memory allows.
+        key: randomness of the starts; a start without any needs none.
+        max_steps: steps at most.
+        rtol: stop when the objective's relative change per step is below this; 0 never stops early. Changes
+            below the rounding of the data's own norm count as none.
+        check_every: steps between looks at the objective (and at Ctrl-C).
+        progress: a bar on stderr.
+        checkpoint: file from which a fit that was cut off goes on to the same numbers; written every half minute
+            and removed at the end.
+        throw: raise when the kept fit is not finite.
+
+    Returns:
+        The best restart, its components ordered by decreasing |map| x |spectrum| (given and fixed ones keep their
+        place). Ctrl-C returns the best iterate with `Status.INTERRUPTED`.
+
+    Raises:
+        ValueError: a rank below 1 or above the data, a start or an update that does not suit the problem, a
+            missing key, or a checkpoint of another fit.
+        FloatingPointError: no restart stayed finite, and `throw` is set.
+
+    A lower objective is not by itself a better answer: restarts that fit equally well can differ in their spectra.
+    Look at `solution.restarts` before trusting the best one.
+    """
+    plain = isinstance(problem.loss, Frobenius) and problem.weights is None
+    update = update or (HALS() if plain else Multiplicative())
+    init = init or initial.Random()
+    _check(problem, rank, update, init, restarts, key, (max_steps, rtol, check_every))
+    keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
+    limits = (max_steps, rtol, check_every)
+    mark = "" if checkpoint is None else fingerprint(problem, update, init, keys, (rank, *limits))
+    ledger = Ledger.resume(checkpoint, mark)
+    interrupted = False
+    try:
+        for batch in _batches(restarts, problem.restart_bytes(rank)):
+            if batch.start >= ledger.finished:
+                run = _advance(problem, update, _start(problem, update, init, rank, keys[batch]), *_traced(0, rtol))
+                _run_batch(problem, update, ledger.begin(run), limits, progress)
+    except KeyboardInterrupt:
+        interrupted = True
+        if not ledger.close_batch(Status.INTERRUPTED):
+            raise
+    solution = _finish(problem, update, init, ledger, check_every, interrupted)
+    if throw and not np.isfinite(solution.objective):
+        raise FloatingPointError(
+            f"No restart stayed finite ({solution.steps} steps); rescale the data towards 1, lower the weights of the "
+            "penalties, or pass throw=False to look at the last finite factors."
+        )
+    ledger.remove()
+    return solution
+
+
+def project(
+    matrix: Any,
+    spectra: Any,
+    loss: AbstractLoss | None = None,
+    penalties: Sequence[Penalty] = (),
+    *,
+    max_steps: int = 500,
+    rtol: float = 1e-6,
+    progress: bool = False,
+) -> Solution:
+    """Non-negative maps of known spectra in new data: convex, so one start is enough.
+
+    Frobenius is non-negative least squares (coordinate descent), Poisson its maximum-likelihood counterpart (the
+    multiplicative update with fixed spectra is the EM algorithm of Richardson and Lucy).
+
+    Args:
+        matrix: a matrix or an array, (pixels, channels).
+        spectra: (K, channels).
+        loss: one of `losses`; None is Frobenius.
+        penalties: on the maps.
+        max_steps: as in `fit`.
+        rtol: as in `fit`.
+        progress: a bar on stderr.
+
+    Raises:
+        ValueError: as `Problem`, `Given` and `fit`.
+    """
+    spectra = np.asarray(spectra)
+    signs = (NonNegative("maps"),) if spectra.min(initial=0) < 0 else (NonNegative("maps"), NonNegative("spectra"))
+    problem = Problem(matrix, loss, penalties=penalties, constraints=(*signs, Fixed("spectra")))
+    update = HALS(sweeps=20) if isinstance(problem.loss, Frobenius) else Multiplicative()
+    start = Given(spectra=spectra)
+    key = jax.random.key(0)
+    return fit(problem, len(spectra), update, start, key=key, max_steps=max_steps, rtol=rtol, progress=progress)
+
+
+def _run_batch(
+    problem: Problem, update: AbstractUpdate, ledger: Ledger, limits: tuple[int, float, int], progress: bool
+) -> None:
+    """Advance the batch in flight, `check_every` steps at a time, until no restart is running."""
+    max_steps, rtol, check_every = limits
+    with tqdm(total=max_steps, unit="step", disable=not progress, leave=False) as bar:
+        while ledger.running.any() and ledger.done < max_steps:
+            run = _advance(problem, update, ledger.run, *_traced(min(check_every, max_steps - ledger.done), rtol))
+            ledger.record(run)
+            bar.update(ledger.done - bar.n)
+            bar.set_postfix(objective=f"{np.min(run.objective):.6g}", running=int(ledger.running.sum()))
+    ledger.close_batch(Status.MAX_STEPS)
+
+
+def _traced(steps: int, rtol: float) -> tuple[Array, Array]:
+    """As arrays: a Python number would be part of the program and compile it anew for each value."""
+    return jnp.asarray(steps), jnp.asarray(rtol, float)
+
+
+@eqx.filter_jit
+def _start(
+    problem: Problem, update: AbstractUpdate, init: AbstractInitial, rank: int, keys: Key[Array, " restarts"]
+) -> Run:
+    def one(key):
+        factors = problem.normalise(init(problem, rank, key))
+        return factors, update.init(problem, factors)
+
+    factors, state = _over_restarts(problem, one, keys)
+    infinite = jnp.full(len(keys), jnp.inf, problem.matrix.dtype)
+    zeros = jnp.zeros(len(keys), int)
+    return Run(factors, state, factors, infinite, infinite, zeros, zeros)
+
+
+@eqx.filter_jit
+def _advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Int[Array, ""], rtol: Float[Array, ""]) -> Run:
+    """`steps` steps of every running restart, then one look at the objective."""
+
+    def one(carry):
+        factors, state = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry)
+        factors = problem.normalise(factors)
+        return factors, state, problem.objective(factors)
+
+    factors, state, objective = _over_restarts(problem, one, (run.factors, run.state))
+    finite = jnp.isfinite(objective)
+    running = run.code == RUNNING
+    moved = running & finite
+    improved = moved & (objective < run.objective)
+    # No smaller change can be seen: the rounding errors of the pixels' terms average out.
+    scale = problem.reference.maps_weight * jnp.sqrt(problem.matrix.shape[0])
+    tolerance = rtol * steps * jnp.abs(objective) + jnp.finfo(objective.dtype).eps * scale
+    settled = (jnp.abs(run.last - objective) <= tolerance) & (rtol > 0) & (steps > 0)
+    code = jnp.where(~finite, NON_FINITE, jnp.where(settled, CONVERGED, RUNNING))
+    return Run(
+        factors=_where(moved, factors, run.factors),
+        state=_where(moved, state, run.state),
+        best=_where(improved, factors, run.best),
+        objective=jnp.where(improved, objective, run.objective),
+        last=jnp.where(running, objective, run.last),
+        steps=run.steps + jnp.where(running, steps, 0),
+        code=jnp.where(running, code, run.code),
+    )
+
+
+def _over_restarts(problem: Problem, function: Callable, arguments: Any) -> Any:
+    """Frobenius restarts share the products with the data; the others' passes are bound by their own arithmetic."""
+    plain = isinstance(problem.loss, Frobenius) and problem.weights is None
+    alone = jax.tree.leaves(arguments)[0].shape[0] == 1
+    return jax.vmap(function)(arguments) if plain and not alone else lax.map(function, arguments)
+
+
+def _where(mask: Array, new: Any, old: Any) -> Any:
+    def pick(a, b):
+        return jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, new, old)
+
+
+def _batches(restarts: int, restart_bytes: int) -> list[slice]:
+    """Equal batches, so that one compiled program serves all."""
+    most = max(1, min(restarts, BATCH_BYTES // restart_bytes))
+    size = max(d for d in range(1, most + 1) if restarts % d == 0)
+    return [slice(first, first + size) for first in range(0, restarts, size)]
+
+
+def _finish(
+    problem: Problem, update: AbstractUpdate, init: AbstractInitial, ledger: Ledger, check_every: int, interrupted: bool
+) -> Solution:
+    restarts = ledger.outcomes()
+    trace = restarts.trace[restarts.best]
+    trace = trace[: np.flatnonzero(np.isfinite(trace))[-1] + 1] if np.isfinite(trace).any() else trace[:1]
+    steps = int(restarts.steps[restarts.best])
+    trace_steps = np.minimum(np.arange(len(trace)) * check_every, steps)
+    factors, objective = ledger.best, ledger.best_objective
+    if isinstance(problem.matrix, Compressed):
+        extra = 0 if interrupted else problem.matrix.polish
+        problem = eqx.tree_at(lambda p: p.matrix, problem, problem.matrix.full)
+        factors, objective = _polish(problem, update, factors, jnp.asarray(extra))
+        steps += extra
+        trace, trace_steps = np.append(trace, float(objective)), np.append(trace_steps, steps)
+    factors = problem.complete(factors)
+    if not isinstance(init, Given) and not any(isinstance(c, Fixed) for c in problem.constraints):
+        order = jnp.argsort(-contribution(factors))
+        factors = Bilinear(factors.maps_t[order], factors.profiles[order], factors.basis)
+    return Solution(
+        maps=np.asarray(factors.maps_t).T,
+        spectra=np.asarray(factors.spectra),
+        coefficients=None if problem.basis is None else np.asarray(factors.profiles),
+        objective=float(objective),
+        trace=trace,
+        trace_steps=trace_steps,
+        steps=steps,
+        status=Status.INTERRUPTED if interrupted else restarts.status[restarts.best],
+        restarts=restarts,
+        info=_describe(problem, update, init, factors.rank),
+    )
+
+
+@eqx.filter_jit
+def _polish(
+    problem: Problem, update: AbstractUpdate, factors: Bilinear, steps: Int[Array, ""]
+) -> tuple[Bilinear, Float[Array, ""]]:
+    """A few steps on the full data, and the objective there."""
+    carry = factors, update.init(problem, factors)
+    factors, _ = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry)
+    factors = problem.normalise(factors)
+    return factors, problem.objective(factors)
+
+
+def _describe(problem: Problem, update: AbstractUpdate, init: AbstractInitial, rank: int) -> dict[str, Any]:
+    def name(thing: Any) -> str:
+        return thing.__name__ if inspect.isfunction(thing) else type(thing).__name__
+
+    beta = f"({problem.loss.beta})" if isinstance(problem.loss, Beta) else ""
+    return {
+        "loss": name(problem.loss) + beta,
+        "update": name(update),
+        "initial": name(init),
+        "rank": rank,
+        "matrix": name(problem.matrix),
+        "penalties": [
+            f"{name(p)}({p.block}, {float(p.weight):g})" if isinstance(p, AbstractPenalty) else name(p)
+            for p in problem.penalties
+        ],
+        "constraints": [f"{name(c)}({c.block})" for c in problem.constraints],
+    }
+
+
+def _check(
+    problem: Problem,
+    rank: int,
+    update: AbstractUpdate,
+    init: AbstractInitial,
+    restarts: int,
+    key: Any,
+    limits: tuple[int, float, int],
+) -> None:
+    pixels, channels = problem.matrix.shape
+    if not isinstance(rank, int | np.integer) or isinstance(rank, bool):
+        raise ValueError(f"rank must be a whole number, got {rank!r}.")
+    # Known spectra may outnumber the pixels of a small map; then only the channels limit them.
+    most = channels if problem.is_settled(problem.second) else min(pixels, channels)
+    if not 1 <= rank <= most:
+        raise ValueError(
+            f"rank must lie in 1..{most} for data of {pixels} pixels and {channels} channels, got {rank}; "
+            "there are no more components than the smaller side of the data."
+        )
+    max_steps, rtol, check_every = limits
+    if restarts < 1 or max_steps < 0 or check_every < 1 or not rtol >= 0:
+        raise ValueError(
+            "restarts and check_every must be 1 or more, max_steps and rtol 0 or more; got "
+            f"restarts={restarts}, max_steps={max_steps}, rtol={rtol}, check_every={check_every}."
+        )
+    if not init.is_random and restarts > 1:
+        raise ValueError(f"{type(init).__name__} has no randomness: {restarts} restarts would be one; use restarts=1.")
+    if init.is_random and key is None:
+        raise ValueError("The start is random: give key=jax.random.key(seed).")
+    if isinstance(init, Given):
+        init.check(problem, rank)
+    elif any(isinstance(c, Fixed) for c in problem.constraints):
+        raise ValueError("Fixed keeps the values of the start: give them by init=initial.Given(...).")
+    for constraint in problem.constraints:
+        if isinstance(constraint, Fixed):
+            constraint.free(rank)
+    update.check(problem)

@@ -1,0 +1,271 @@
+"""Where a fit starts."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from ..data.compressed import leading_svd
+from ..data.matrix import TINY, AbstractMatrix, accurate_sum, matmul
+from .model import Bilinear
+from .problem import Problem
+
+# The subspace that a start looks into is the same for all restarts, whatever their keys.
+SUBSPACE_SEED = 0
+
+
+class AbstractInitial(eqx.Module):
+    """Makes the first factors: `(problem, rank, key) -> Bilinear`, pure and jittable."""
+
+    @property
+    @abc.abstractmethod
+    def is_random(self) -> bool:
+        """Whether another key gives another start."""
+
+    @abc.abstractmethod
+    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+        """The factors to start from."""
+
+
+class Random(AbstractInitial):
+    """Uniform entries (normal where a block may be negative), scaled so that the model has the data's norm."""
+
+    @property
+    def is_random(self) -> bool:
+        return True
+
+    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+        maps_key, profiles_key = jax.random.split(key)
+        matrix = problem.matrix
+        maps = _draw(maps_key, (rank, matrix.shape[0]), problem.is_nonnegative("maps"), matrix.dtype)
+        profiles = _draw(profiles_key, (rank, problem.features), problem.is_nonnegative(problem.second), matrix.dtype)
+        if problem.basis is not None:
+            profiles = profiles / jnp.linalg.norm(problem.basis, axis=1)
+        factors = Bilinear(maps, profiles)
+        spectra = problem.spectra(factors)
+        norm = jnp.sum(matmul(maps, maps.T) * matmul(spectra, spectra.T))
+        scale = (accurate_sum(matrix.squares) / jnp.maximum(norm, TINY)) ** 0.25
+        return Bilinear(maps * scale, profiles * scale)
+
+
+class NNDSVD(AbstractInitial):
+    """From the positive parts of the leading singular vectors; no randomness.
+
+    Boutsidis and Gallopoulos, Pattern Recognit. 41 (2008) 1350, with their zeros filled by the mean (NNDSVDa), so
+    that multiplicative updates, which never leave a zero, can move every entry; here by a tenth of the mean level.
+    """
+
+    @property
+    def is_random(self) -> bool:
+        return False
+
+    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+        u, s, v = leading_svd(problem.matrix, rank, jax.random.key(SUBSPACE_SEED))
+        sides = [(jnp.maximum(sign * u, 0), jnp.maximum(sign * v, 0)) for sign in (1, -1)]
+        norms = [(jnp.linalg.norm(a, axis=1), jnp.linalg.norm(b, axis=1)) for a, b in sides]
+        first = (norms[0][0] * norms[0][1] >= norms[1][0] * norms[1][1])[:, None]
+        a, b = (jnp.where(first, p, n) for p, n in zip(*sides, strict=True))
+        na, nb = (jnp.where(first[:, 0], p, n) for p, n in zip(*norms, strict=True))
+        size = jnp.sqrt(s * na * nb)
+        maps = a * (size / jnp.maximum(na, TINY))[:, None]
+        spectra = b * (size / jnp.maximum(nb, TINY))[:, None]
+        fill = jnp.sqrt(jnp.mean(jnp.abs(problem.matrix.channel_sums)) / problem.matrix.shape[0] / rank) * 0.1
+        maps, spectra = (jnp.where(x > 0, x, fill) for x in (maps, spectra))
+        return Bilinear(maps, _profiles(problem, spectra))
+
+
+class VCA(AbstractInitial):
+    """Spectra of the purest pixels by vertex component analysis, maps by clipped least squares.
+
+    Nascimento and Dias, IEEE Trans. Geosci. Remote Sens. 43 (2005) 898: the data are projected onto their leading
+    directions (principal components at low signal-to-noise, perspective projection at high), then the pixel
+    farthest along a random direction orthogonal to the vertices found so far is taken, K times.
+
+    Fit it with `Fixed("spectra")` for the classical VCA + non-negative least squares.
+    """
+
+    @property
+    def is_random(self) -> bool:
+        return True
+
+    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+        spectra = vca(problem.matrix, rank, key)
+        if problem.is_nonnegative(problem.second):
+            spectra = jnp.maximum(spectra, 0)
+        profiles = _profiles(problem, spectra)
+        spectra = problem.spectra(Bilinear(jnp.zeros((rank, 1)), profiles))
+        maps = _least_squares(matmul(spectra, spectra.T), problem.matrix.onto_spectra(spectra))
+        if problem.is_nonnegative("maps"):
+            maps = jnp.maximum(maps, 1e-3 * jnp.mean(jnp.abs(maps)))
+        return Bilinear(maps, profiles)
+
+
+class Given(AbstractInitial):
+    """Known factors; what is not given is drawn by `rest`.
+
+    Args:
+        maps: (pixels, K) or None.
+        spectra: (K, channels) or None. With fewer rows than the rank, these are the first components.
+        coefficients: (K, features) in place of the spectra, for a problem with a basis.
+        rest: start of the blocks and components that are not given.
+
+    Raises:
+        ValueError: shapes that do not fit the data or the rank; entries that are not finite, or negative where
+            the problem forbids it.
+    """
+
+    maps: Float[np.ndarray, "pixels components"] | None
+    spectra: Float[np.ndarray, "components channels"] | None
+    coefficients: Float[np.ndarray, "components features"] | None
+    rest: AbstractInitial
+
+    def __init__(
+        self,
+        maps: Any = None,
+        spectra: Any = None,
+        coefficients: Any = None,
+        rest: AbstractInitial | None = None,
+    ):
+        if maps is None and spectra is None and coefficients is None:
+            raise ValueError("Given: give maps, spectra or coefficients.")
+        if spectra is not None and coefficients is not None:
+            raise ValueError("Given: give spectra or coefficients, not both.")
+        self.maps, self.spectra, self.coefficients = (_as_block(b) for b in (maps, spectra, coefficients))
+        self.rest = Random() if rest is None else rest
+
+    @property
+    def is_random(self) -> bool:
+        return self.rest.is_random
+
+    def check(self, problem: Problem, rank: int) -> None:
+        """Refuse blocks that do not fit (see the class)."""
+        pixels, channels = problem.matrix.shape
+        if self.coefficients is not None and problem.basis is None:
+            raise ValueError("Given: coefficients ask for a problem with a basis; give spectra.")
+        second, columns = ("spectra", channels) if self.coefficients is None else ("coefficients", problem.features)
+        blocks = (("maps", None if self.maps is None else self.maps.T, pixels), (second, self._second, columns))
+        for name, rows, length in blocks:
+            if rows is None:
+                continue
+            if rows.shape[1] != length or rows.shape[0] > rank:
+                orientation = f"({length}, K)" if name == "maps" else f"(K, {length})"
+                raise ValueError(
+                    f"Given: {name} must be {orientation} with K <= {rank}; transposed, it is {rows.shape}."
+                )
+            nonnegative = problem.is_nonnegative(name) or (name == "spectra" and problem.is_nonnegative(problem.second))
+            if nonnegative and rows.min() < 0:
+                raise ValueError(
+                    f"Given: {name} hold negative values (min {rows.min():.4g}), which the problem forbids."
+                )
+
+    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+        start = self.rest(problem, rank, key)
+        maps, profiles = start.maps_t, start.profiles
+        if self.maps is not None:
+            maps = maps.at[: self.maps.shape[1]].set(self.maps.T.astype(maps.dtype))
+        second = self._second
+        if second is not None:
+            second = jnp.asarray(second, profiles.dtype)
+            if self.coefficients is None:
+                second = _profiles(problem, second)
+            profiles = profiles.at[: second.shape[0]].set(second)
+        if self.maps is None:
+            # The drawn maps fit the drawn spectra's scale: bring the model back to the data's norm.
+            spectra = problem.spectra(Bilinear(maps, profiles))
+            norm = jnp.sum(matmul(maps, maps.T) * matmul(spectra, spectra.T))
+            maps = maps * jnp.sqrt(accurate_sum(problem.matrix.squares) / jnp.maximum(norm, TINY))
+        return Bilinear(maps, profiles)
+
+    @property
+    def _second(self) -> np.ndarray | None:
+        return self.spectra if self.coefficients is None else self.coefficients
+
+
+def vca(matrix: AbstractMatrix, rank: int, key: Key[Array, ""]) -> Float[Array, "components channels"]:
+    """The spectra of the purest pixels, (components, channels); see `VCA`. They may dip below zero with the noise."""
+    pixels, channels = matrix.shape
+    if rank == 1:
+        return matrix.channel_sums[None] / pixels  # one component has no corners to look for
+    u, s, v = leading_svd(matrix, min(rank + 5, pixels, channels), jax.random.key(SUBSPACE_SEED))
+    x = u * s[:, None]
+    mean = x.mean(axis=1, keepdims=True)
+    _, principal = jnp.linalg.eigh(matmul(x - mean, (x - mean).T) / pixels)
+    principal = principal.T[::-1]
+    scores = matmul(principal[:rank], x - mean)
+    power = accurate_sum(matrix.squares) / pixels
+    signal = accurate_sum(scores**2) / pixels + jnp.sum(mean**2)
+    snr = 10 * jnp.log10(
+        jnp.maximum(signal - rank / channels * power, TINY) / jnp.maximum(power - signal, TINY * power)
+    )
+    noisy = snr < 15 + 10 * jnp.log10(rank)
+
+    few = scores[: rank - 1]
+    reach = jnp.sqrt(jnp.max(jnp.sum(few**2, axis=0)))
+    flat = jnp.concatenate([few, jnp.full((1, pixels), reach)])
+    top = x[:rank]
+    depth = matmul(top.mean(axis=1), top)
+    lit = depth > 1e-6 * jnp.max(depth)
+    perspective = jnp.where(lit, top / jnp.where(lit, depth, 1), 0)
+    chosen = _vertices(jnp.where(noisy, flat, perspective), key)
+
+    projected = matmul(principal[: rank - 1].T, few) + mean
+    picked = jnp.where(noisy, projected[:, chosen], x.at[rank:].set(0)[:, chosen])
+    return matmul(picked.T, v)
+
+
+def _vertices(points: Float[Array, "components pixels"], key: Key[Array, ""]) -> Array:
+    """The pixels at the corners of the simplex."""
+    rank = points.shape[0]
+
+    def pick(i, carry):
+        vertices, chosen = carry
+        direction = jax.random.uniform(jax.random.fold_in(key, i), (rank,), points.dtype)
+        # Project twice: once leaves rounding along the vertices that are nearly parallel.
+        for _ in range(2):
+            direction = direction - matmul(vertices, matmul(jnp.linalg.pinv(vertices), direction))
+            direction = direction / jnp.maximum(jnp.linalg.norm(direction), TINY)
+        index = jnp.argmax(jnp.abs(matmul(direction, points)))
+        return vertices.at[:, i].set(points[:, index]), chosen.at[i].set(index)
+
+    start = jnp.zeros((rank, rank), points.dtype).at[-1, 0].set(1)
+    return jax.lax.fori_loop(0, rank, pick, (start, jnp.zeros(rank, int)))[1]
+
+
+def _draw(key: Key[Array, ""], shape: tuple[int, int], nonnegative: bool, dtype: Any) -> Float[Array, "rows columns"]:
+    if nonnegative:
+        return jax.random.uniform(key, shape, dtype, minval=1e-3)
+    return jax.random.normal(key, shape, dtype)
+
+
+def _profiles(problem: Problem, spectra: Float[Array, "components channels"]) -> Float[Array, "components features"]:
+    """Spectra as what the problem fits: themselves, or their least-squares coefficients."""
+    if problem.basis is None:
+        return spectra
+    cross = matmul(problem.basis, spectra.T)
+    profiles = _least_squares(matmul(problem.basis, problem.basis.T), cross).T
+    if problem.is_nonnegative("coefficients"):
+        profiles = jnp.maximum(profiles, 1e-3 * jnp.mean(jnp.abs(profiles), axis=0))
+    return profiles
+
+
+def _least_squares(
+    gram: Float[Array, "rows rows"], cross: Float[Array, "rows columns"]
+) -> Float[Array, "rows columns"]:
+    """Gram^+ cross, with directions below the rounding left out."""
+    values, vectors = jnp.linalg.eigh(gram)
+    keep = values > jnp.finfo(gram.dtype).eps * gram.shape[0] * values[-1]
+    inverse = jnp.where(keep, 1 / jnp.where(keep, values, 1), 0)
+    return matmul(vectors * inverse, matmul(vectors.T, cross))
+
+
+def _as_block(block: Any) -> np.ndarray | None:
+    if block is None:
+        return None
+    block = np.asarray(block)
+    if block.ndim != 2 or block.dtype.kind not in "iuf" or not np.isfinite(block).all():
+        raise ValueError(f"Given: each block must be a two-dimensional array of finite numbers, got {block.shape}.")
+    return block.astype(np.result_type(block.dtype, np.float32))

@@ -1,0 +1,115 @@
+"""How far the data are from the model: the beta-divergences.
+
+For data x and model m (Fevotte and Idier, Neural Comput. 23 (2011) 2421, equation 2.2),
+
+    d_beta(x | m) = [x^beta + (beta - 1) m^beta - beta x m^(beta - 1)] / [beta (beta - 1)],
+
+with the limits beta = 1, the Poisson deviance's half x log(x/m) - x + m, and beta = 0, Itakura-Saito
+x/m - log(x/m) - 1; beta = 2 is (x - m)^2 / 2. Sums over all entries make the objective, as in scikit-learn.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..data.matrix import TINY, AbstractMatrix
+
+Entries = Float[Array, "..."]
+
+
+class AbstractLoss(eqx.Module):
+    """One divergence per entry, with its gradient in two parts and what it asks of the data."""
+
+    beta: eqx.AbstractVar[float]
+
+    @abc.abstractmethod
+    def divergence(self, x: Entries, model: Entries) -> Entries:
+        """The divergence of each entry."""
+
+    @abc.abstractmethod
+    def split(self, x: Entries, model: Entries) -> tuple[Entries, Entries | None]:
+        """The derivative in the model is -first + second; a second part of None stands for ones."""
+
+    def check(self, matrix: AbstractMatrix) -> None:
+        """Refuse data for which the loss is not defined.
+
+        Raises:
+            ValueError: negative entries (or zeros, under Itakura-Saito and beta <= 0).
+        """
+        smallest = float(matrix.minimum)
+        name = type(self).__name__
+        if self.beta != 2 and smallest < 0:
+            raise ValueError(
+                f"{name} asks for non-negative data, the smallest entry is {smallest:.4g}; subtract a baseline, set "
+                "small negative values to zero with preprocess.clip_negative, or use losses.Frobenius()."
+            )
+        if self.beta <= 0 and smallest <= 0:
+            raise ValueError(f"{name} asks for positive data, some entries are 0; add a small offset first.")
+
+
+class Frobenius(AbstractLoss):
+    """Least squares, sum (x - m)^2 / 2: noise of equal variance everywhere."""
+
+    beta: float = eqx.field(default=2.0, init=False, static=True)
+
+    def divergence(self, x: Entries, model: Entries) -> Entries:
+        return 0.5 * (x - model) ** 2
+
+    def split(self, x: Entries, model: Entries) -> tuple[Entries, Entries | None]:
+        return x, model
+
+
+class Poisson(AbstractLoss):
+    """Counting noise, sum x log(x/m) - x + m: half the Poisson deviance, also called generalised KL."""
+
+    beta: float = eqx.field(default=1.0, init=False, static=True)
+
+    def divergence(self, x: Entries, model: Entries) -> Entries:
+        m = jnp.maximum(model, TINY)
+        return jnp.where(x > 0, x * jnp.log(jnp.where(x > 0, x, 1) / m), 0) - x + model
+
+    def split(self, x: Entries, model: Entries) -> tuple[Entries, Entries | None]:
+        return x / jnp.maximum(model, TINY), None
+
+
+class ItakuraSaito(AbstractLoss):
+    """Multiplicative noise, sum x/m - log(x/m) - 1: blind to the scale of each entry."""
+
+    beta: float = eqx.field(default=0.0, init=False, static=True)
+
+    def divergence(self, x: Entries, model: Entries) -> Entries:
+        ratio = x / jnp.maximum(model, TINY)
+        return ratio - jnp.log(jnp.maximum(ratio, TINY)) - 1
+
+    def split(self, x: Entries, model: Entries) -> tuple[Entries, Entries | None]:
+        inverse = 1 / jnp.maximum(model, TINY)
+        return x * inverse * inverse, inverse
+
+
+class Beta(AbstractLoss):
+    """The beta-divergence for any beta but 0 and 1, which have classes of their own.
+
+    Args:
+        beta: between the Poisson (1) and Gaussian (2) cases the fit trusts large entries less than least squares.
+
+    Raises:
+        ValueError: beta is 0 or 1, or not finite.
+    """
+
+    beta: float = eqx.field(static=True)
+
+    def __check_init__(self):
+        if self.beta in (0, 1) or not jnp.isfinite(self.beta):
+            raise ValueError(f"Beta({self.beta}): use losses.ItakuraSaito() for 0 and losses.Poisson() for 1.")
+
+    def divergence(self, x: Entries, model: Entries) -> Entries:
+        b = self.beta
+        m = jnp.maximum(model, TINY)
+        x_b = jnp.where(x > 0, jnp.where(x > 0, x, 1) ** b, 0)
+        return (x_b + (b - 1) * m**b - b * x * m ** (b - 1)) / (b * (b - 1))
+
+    def split(self, x: Entries, model: Entries) -> tuple[Entries, Entries | None]:
+        m = jnp.maximum(model, TINY)
+        return x * m ** (self.beta - 2), m ** (self.beta - 1)

@@ -1,0 +1,202 @@
+"""What the factors should look like: terms added to the objective.
+
+Weights are free of scale. A block's rows are first brought to data units: the share of component k in pixel p is
+
+    u_pk = maps_pk |spectra_k| / m,        m^2 = |X|^2 / pixels,
+
+and, for the spectra, u_kc = spectra_kc |maps_k| / m' with m'^2 = |X|^2 / channels. A penalty is
+
+    weight * S / n * sum over the n pixels (or channels) of a function of u,
+
+where S = sum x^beta is the loss's own scale (|X|^2 for Frobenius, all counts for Poisson). So the same weight
+means the same for a crop and the full map, at any dose and any scaling of X, and a component cannot escape by
+shrinking its map and growing its spectrum. To convert a published weight w of `sum(maps)` with spectra of norm 1:
+weight = w n / (S m) for L1, w n m^2 / S for the Laplacian.
+
+A plain function of the factors (f.maps, f.spectra) -> scalar is a penalty too; it is added as it is.
+"""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..data.image import Grid
+from ..data.matrix import TINY
+from .constraints import BLOCKS
+from .model import Bilinear
+
+Rows = Float[Array, "components length"]
+Scale = Float[Array, " components"]
+
+
+class Reference(NamedTuple):
+    """The scales of the data: S / n and 1 / m of each block (see the module's equations)."""
+
+    maps_weight: Float[Array, ""]
+    maps_unit: Float[Array, ""]
+    spectra_weight: Float[Array, ""]
+    spectra_unit: Float[Array, ""]
+
+
+class Bound(NamedTuple):
+    """A separable quadratic above a penalty that touches it at the current rows x0.
+
+    penalty(x) <= penalty(x0) + <gradient, x - x0> + <curvature, (x - x0)^2> / 2; both broadcast to the rows.
+    """
+
+    gradient: Float[Array, "components _"]
+    curvature: Float[Array, "components _"]
+
+
+class AbstractPenalty(eqx.Module):
+    """weight * S/n * sum_k f(rows_k |other_k| / m), homogeneous of degree `degree` in the rows.
+
+    Subclasses say what f is and how it is bounded; the scaling and the bound in the other block follow here.
+    """
+
+    block: eqx.AbstractVar[str]
+    weight: eqx.AbstractVar[Float[Array, ""]]
+    degree: eqx.AbstractClassVar[int]
+
+    def __check_init__(self):
+        if self.block not in BLOCKS[:2]:
+            raise ValueError(f'{type(self).__name__}: the block must be "maps" or "spectra", got {self.block!r}.')
+        if not float(self.weight) >= 0:
+            raise ValueError(f"{type(self).__name__}: the weight must be 0 or more, got {float(self.weight)}.")
+
+    @abc.abstractmethod
+    def raw(self, rows: Rows) -> Scale:
+        """F of each row, without the scale."""
+
+    @abc.abstractmethod
+    def raw_bound(self, rows: Rows) -> Bound:
+        """A bound of `raw` summed over rows."""
+
+    def check(self, pixels: int, channels: int) -> None:
+        """Refuse a grid that does not fit the data.
+
+        Raises:
+            ValueError: the grid has another number of cells than the block has columns.
+        """
+
+    def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
+        """The term that is added to the objective."""
+        rows, other = self._rows(factors), self._other(factors)
+        return jnp.sum(self._factor(reference) * jnp.linalg.norm(other, axis=1) ** self.degree * self.raw(rows))
+
+    def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
+        """The bound as `block`, "maps" or "spectra", moves and the other block stays."""
+        rows, other = self._rows(factors), self._other(factors)
+        factor = self._factor(reference)
+        size = jnp.linalg.norm(other, axis=1)
+        if block == self.block:
+            gradient, curvature = self.raw_bound(rows)
+            scale = (factor * size**self.degree)[:, None]
+            return Bound(scale * gradient, scale * curvature)
+        # The other block enters by its norm n: n^2 is quadratic, and n <= n0/2 + n^2/(2 n0).
+        curvature = factor * self.raw(rows) * (2 if self.degree == 2 else 1 / jnp.maximum(size, TINY))
+        curvature = jnp.where(size > 0, curvature, 0)[:, None]
+        return Bound(curvature * other, curvature)
+
+    def _rows(self, factors: Bilinear) -> Rows:
+        return factors.maps_t if self.block == "maps" else factors.spectra
+
+    def _other(self, factors: Bilinear) -> Rows:
+        return factors.spectra if self.block == "maps" else factors.maps_t
+
+    def _factor(self, reference: Reference) -> Float[Array, ""]:
+        weight, unit = reference[:2] if self.block == "maps" else reference[2:]
+        return self.weight * weight * unit**self.degree
+
+
+class L1(AbstractPenalty):
+    """f(u) = sum |u|: few pixels (or channels) per component, or few components per pixel.
+
+    Lee and Seung's updates with this term are Hoyer's sparse coding (IEEE NNSP 2002), here free of scale.
+    """
+
+    block: str = eqx.field(static=True)
+    weight: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    degree = 1
+
+    def raw(self, rows: Rows) -> Scale:
+        return jnp.sum(jnp.abs(rows), axis=1)
+
+    def raw_bound(self, rows: Rows) -> Bound:
+        """Linear, and exact where the rows are not negative."""
+        return Bound(jnp.ones((rows.shape[0], 1), rows.dtype), jnp.zeros((rows.shape[0], 1), rows.dtype))
+
+
+class Laplacian(AbstractPenalty):
+    """f(u) = sum over neighbours (u_p - u_q)^2 / 2: neighbouring pixels (or channels) are alike.
+
+    The quadratic form u' L u / 2 of the grid's graph Laplacian L (Teurtrie et al., Ultramicroscopy 249 (2023)
+    113719, equation 8, with L scaled by the data). Since L <= 2 diag(degree), it is bounded by a separable
+    quadratic of curvature 2 degree_p.
+
+    Args:
+        block: "maps" or "spectra".
+        weight: free of scale.
+        grid: `img.grid`, or a plain shape such as (ny, nx); for "spectra" None means channels in a row.
+    """
+
+    block: str = eqx.field(static=True)
+    weight: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    grid: Grid | None = eqx.field(static=True)
+    degree = 2
+
+    def __init__(self, block: str, weight: Any, grid: Grid | Sequence[int] | None = None):
+        if grid is None and block == "maps":
+            raise ValueError('Laplacian("maps", ...) asks for grid=img.grid or the shape of the map, such as (ny, nx).')
+        self.block = block
+        self.weight = jnp.asarray(weight)
+        self.grid = grid if grid is None or isinstance(grid, Grid) else Grid.of(tuple(grid))
+
+    def check(self, pixels: int, channels: int) -> None:
+        columns = pixels if self.block == "maps" else channels
+        if self.grid is not None and self.grid.size != columns:
+            axis = "pixels" if self.block == "maps" else "channels"
+            raise ValueError(
+                f"Laplacian: the grid {self.grid.shape} has {self.grid.size} cells in use, the data {columns} {axis}; "
+                "take grid=img.grid of the image that made the matrix."
+            )
+
+    def raw(self, rows: Rows) -> Scale:
+        return 0.5 * jnp.sum(rows * self._apply(rows), axis=1)
+
+    def raw_bound(self, rows: Rows) -> Bound:
+        grid = self._grid(rows)
+        degree = np.bincount(grid.neighbours().ravel(), minlength=grid.size)
+        return Bound(self._apply(rows), 2 * jnp.asarray(degree, rows.dtype)[None])
+
+    def _grid(self, rows: Rows) -> Grid:
+        return Grid.of((rows.shape[1],)) if self.grid is None else self.grid
+
+    def _apply(self, rows: Rows) -> Rows:
+        """L u: at each cell the sum of its differences to its live neighbours."""
+        grid = self._grid(rows)
+        shape = (rows.shape[0], *grid.shape)
+        live = np.flatnonzero(grid.mask)
+        whole = grid.keep is None
+        if not whole:
+            rows = jnp.zeros((len(rows), grid.mask.size), rows.dtype).at[:, live].set(rows)
+        cells = rows.reshape(shape)
+        out = jnp.zeros_like(cells)
+        for axis in range(1, cells.ndim):
+            step = jnp.diff(cells, axis=axis)
+            if not whole:
+                mask = np.moveaxis(grid.mask, axis - 1, 0)
+                step = step * np.moveaxis(mask[1:] & mask[:-1], 0, axis - 1)
+            before, after = [(0, 0)] * cells.ndim, [(0, 0)] * cells.ndim
+            before[axis], after[axis] = (1, 0), (0, 1)
+            out = out + jnp.pad(step, before) - jnp.pad(step, after)
+        out = out.reshape(len(rows), -1)
+        return out if whole else out[:, live]
+
+
+Penalty = AbstractPenalty | Callable[[Bilinear], Float[Array, ""]]

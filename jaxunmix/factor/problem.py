@@ -1,0 +1,247 @@
+"""What is to be minimised: data, loss, basis, penalties and constraints, checked when put together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..data.compressed import Compressed
+from ..data.matrix import TINY, AbstractMatrix, Counts, accurate_sum, as_matrix, matmul
+from .constraints import AbstractConstraint, Fixed, NonNegative, UnitNorm
+from .losses import AbstractLoss, Frobenius, Poisson
+from .model import Bilinear
+from .penalties import AbstractPenalty, Bound, Penalty, Reference
+
+
+class Problem(eqx.Module):
+    """Minimise loss(X | maps @ spectra) + penalties under constraints; spectra = coefficients @ basis if there is one.
+
+    Args:
+        matrix: a matrix or an array, (pixels, channels); an array becomes `Counts` or `Dense` by its density.
+        loss: one of `losses`.
+        basis: (features, channels), or None.
+        penalties: of `penalties`, or plain functions of the factors.
+        weights: (pixels, channels), or what broadcasts to it; 0 leaves an entry out, whatever it holds (NaN too).
+        constraints: None means non-negative maps and non-negative spectra (coefficients where there is a basis);
+            () means none.
+
+    Raises:
+        ValueError: data, basis, weights, penalties or constraints that do not fit one another.
+    """
+
+    matrix: AbstractMatrix
+    loss: AbstractLoss
+    basis: Float[Array, "features channels"] | None
+    penalties: tuple[Penalty, ...]
+    weights: Float[Array, "pixels channels"] | None
+    constraints: tuple[AbstractConstraint, ...]
+    reference: Reference
+
+    def __init__(
+        self,
+        matrix: Any,
+        loss: AbstractLoss | None = None,
+        basis: Any = None,
+        penalties: Sequence[Penalty] = (),
+        weights: Any = None,
+        constraints: Sequence[AbstractConstraint] | None = None,
+    ):
+        if weights is not None:
+            matrix, weights = _weighted(matrix, weights)
+        self.matrix = as_matrix(matrix, "auto" if weights is None else "dense")
+        self.weights = None if weights is None else jnp.asarray(weights, self.matrix.dtype)
+        self.loss = Frobenius() if loss is None else loss
+        self.basis = None if basis is None else _checked_basis(basis, self.matrix)
+        self.penalties = tuple(penalties)
+        second = "spectra" if basis is None else "coefficients"
+        default = (NonNegative("maps"), NonNegative(second))
+        self.constraints = default if constraints is None else tuple(constraints)
+        self._check(second)
+        self.reference = _reference(self.matrix, self.loss, self.weights)
+
+    @property
+    def second(self) -> str:
+        """The block beside the maps that is fitted: "spectra", or "coefficients" where there is a basis."""
+        return "spectra" if self.basis is None else "coefficients"
+
+    @property
+    def features(self) -> int:
+        """Columns of the second block."""
+        return self.matrix.shape[1] if self.basis is None else self.basis.shape[0]
+
+    def is_nonnegative(self, block: str) -> bool:
+        """Whether no entry of "maps" or of the second block may be below zero."""
+        return any(isinstance(c, NonNegative) and c.block == block for c in self.constraints)
+
+    def fixed(self, block: str) -> Fixed | None:
+        """The constraint that keeps some or all of a block, or None."""
+        return next((c for c in self.constraints if isinstance(c, Fixed) and c.block == block), None)
+
+    def is_settled(self, block: str) -> bool:
+        """Whether nothing of the block may move."""
+        fixed = self.fixed(block)
+        return fixed is not None and fixed.rows is None
+
+    def free(self, block: str, rank: int) -> Any:
+        """Which components of the block may move: None for all, else (components, 1) booleans."""
+        fixed = self.fixed(block)
+        return None if fixed is None else fixed.free(rank)[:, None]
+
+    def spectra(self, factors: Bilinear) -> Float[Array, "components channels"]:
+        """The spectra of factors, in channel space."""
+        return factors.profiles if self.basis is None else matmul(factors.profiles, self.basis)
+
+    def complete(self, factors: Bilinear) -> Bilinear:
+        """The factors with the basis attached, as penalties and users see them."""
+        return Bilinear(factors.maps_t, factors.profiles, self.basis)
+
+    def normalise(self, factors: Bilinear) -> Bilinear:
+        """The same model with the scale between the blocks that the constraints ask for."""
+        for constraint in self.constraints:
+            if isinstance(constraint, UnitNorm):
+                normed = constraint.apply(self.complete(factors))
+                factors = Bilinear(normed.maps_t, normed.profiles)
+        return factors
+
+    def bound(self, factors: Bilinear, block: str) -> Bound | None:
+        """The sum of the penalties' separable bounds as "maps" or the second block moves; None without penalties."""
+        if not self.penalties:
+            return None
+        full = self.complete(factors)
+        side = "maps" if block == "maps" else "spectra"
+        bounds = [p.bound(full, self.reference, side) for p in self.penalties if isinstance(p, AbstractPenalty)]
+        gradient = sum(b.gradient for b in bounds)
+        curvature = sum(b.curvature for b in bounds)
+        if block == "coefficients":
+            # spectra = coefficients @ basis, and |d basis|^2 <= the largest eigenvalue of basis basis' times |d|^2.
+            gradient = matmul(jnp.broadcast_to(gradient, full.spectra.shape), self.basis.T)
+            largest = jnp.linalg.eigvalsh(matmul(self.basis, self.basis.T))[-1]
+            curvature = jnp.max(curvature, axis=1, keepdims=True) * largest
+        return Bound(gradient, curvature)
+
+    def data_term(self, factors: Bilinear) -> Float[Array, ""]:
+        """The loss alone, summed over all entries."""
+        spectra = self.spectra(factors)
+        if isinstance(self.loss, Frobenius) and self.weights is None:
+            return residual_squares(self.matrix, factors.maps_t, spectra) / 2
+        return self.matrix.divergence(self.loss.divergence, factors.maps_t, spectra, self.weights)
+
+    def penalty(self, factors: Bilinear) -> Float[Array, ""]:
+        """The penalties' sum."""
+        full = self.complete(factors)
+        terms = [p.value(full, self.reference) if isinstance(p, AbstractPenalty) else p(full) for p in self.penalties]
+        return sum(terms, start=jnp.zeros((), self.matrix.dtype))
+
+    def objective(self, factors: Bilinear) -> Float[Array, ""]:
+        """Loss plus penalties."""
+        return self.data_term(factors) + self.penalty(factors)
+
+    def restart_bytes(self, rank: int) -> int:
+        """A rough count of the memory that one more restart takes in a batch."""
+        pixels, channels = self.matrix.shape
+        working = 6 * rank * (pixels + channels)
+        if isinstance(self.matrix, Counts):
+            working += 2 * (rank + 1) * self.matrix.value.size
+        return working * self.matrix.dtype.itemsize
+
+    def _check(self, second: str) -> None:
+        pixels, channels = self.matrix.shape
+        self.loss.check(self.matrix)
+        if not float(jnp.max(self.matrix.squares)) > 0:
+            raise ValueError("X is zero everywhere: there is nothing to factorise; check the array and the masks.")
+        if isinstance(self.matrix, Compressed) and not (isinstance(self.loss, Frobenius) and self.weights is None):
+            raise ValueError("Compressed data serve the plain Frobenius loss; give the full matrix instead.")
+        if isinstance(self.matrix, Counts) and not isinstance(self.loss, Frobenius | Poisson):
+            raise ValueError(f"Counts serve Poisson and Frobenius; use Dense for {type(self.loss).__name__}.")
+        if isinstance(self.matrix, Counts) and self.weights is not None:
+            raise ValueError("Counts take no weights; use Dense.")
+        for penalty in self.penalties:
+            if isinstance(penalty, AbstractPenalty):
+                penalty.check(pixels, channels)
+            elif not callable(penalty):
+                raise ValueError(f"penalties must come from jaxunmix.penalties or be functions, got {penalty!r}.")
+        self._check_constraints(second)
+
+    def _check_constraints(self, second: str) -> None:
+        wrong = "spectra" if second == "coefficients" else "coefficients"
+        for constraint in self.constraints:
+            name = type(constraint).__name__
+            if not isinstance(constraint, AbstractConstraint):
+                raise ValueError(f"constraints must come from jaxunmix.constraints, got {constraint!r}.")
+            if isinstance(constraint, NonNegative | Fixed) and constraint.block == wrong:
+                raise ValueError(f'{name}("{wrong}"): this problem fits "maps" and "{second}"; name one of them.')
+        norms = [c for c in self.constraints if isinstance(c, UnitNorm)]
+        if len(norms) > 1:
+            raise ValueError("Only one block can have unit norm: the other takes the scale.")
+        if norms and any(isinstance(c, Fixed) for c in self.constraints):
+            raise ValueError("UnitNorm would rescale what Fixed keeps; normalise the given factors instead.")
+
+
+def residual_squares(
+    matrix: AbstractMatrix, maps: Float[Array, "components pixels"], spectra: Float[Array, "components channels"]
+) -> Float[Array, ""]:
+    """|X - maps' spectra|^2, from the product that a step needs anyway.
+
+    |x_p|^2 - 2 <x_p, model_p> + |model_p|^2 cancels within each pixel only, where the rounding errors of the
+    many pixels average out; the global form would lose them all at once.
+    """
+    cross, gram = matrix.onto_spectra(spectra), matmul(spectra, spectra.T)
+    per_pixel = matrix.squares + jnp.sum(maps * (matmul(gram, maps) - 2 * cross), axis=0)
+    return jnp.maximum(accurate_sum(per_pixel), 0)
+
+
+def _weighted(matrix: Any, weights: Any) -> tuple[Any, np.ndarray]:
+    """The data with what has no weight set to 0, and the weights broadcast to their shape."""
+    weights = np.asarray(weights)
+    shape = matrix.shape if isinstance(matrix, AbstractMatrix) else np.shape(matrix)
+    try:
+        weights = np.broadcast_to(weights, shape)
+    except ValueError:
+        raise ValueError(f"weights of shape {weights.shape} do not broadcast to the data's {shape}.") from None
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"weights must be 0 or more and finite; {int(bad.sum())} are not, the first ({weights[place]}) at pixel "
+            f"{place[0]}, channel {place[1]}. 0 leaves an entry out."
+        )
+    if not weights.any():
+        raise ValueError("weights are 0 everywhere: nothing is left to fit.")
+    if not isinstance(matrix, AbstractMatrix):
+        matrix = np.asarray(matrix)
+        if matrix.dtype.kind == "f":
+            matrix = np.where(weights > 0, matrix, 0)
+    return matrix, weights
+
+
+def _checked_basis(basis: Any, matrix: AbstractMatrix) -> Float[Array, "features channels"]:
+    array = np.asarray(basis)
+    channels = matrix.shape[1]
+    if array.ndim != 2 or array.shape[1] != channels or not array.shape[0]:
+        raise ValueError(f"basis must be (features, {channels} channels), got {array.shape}.")
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise ValueError("basis must hold finite real numbers.")
+    empty = np.flatnonzero(~array.any(axis=1))
+    if len(empty):
+        raise ValueError(f"basis rows {empty.tolist()} are zero everywhere; leave them out.")
+    return jnp.asarray(array, matrix.dtype)
+
+
+def _reference(matrix: AbstractMatrix, loss: AbstractLoss, weights: Array | None) -> Reference:
+    pixels, channels = matrix.shape
+    squares = accurate_sum(matrix.squares)
+    if loss.beta == 2:
+        total = squares
+    elif loss.beta == 1:
+        total = accurate_sum(matrix.pixel_sums)
+    elif loss.beta == 0:
+        total = jnp.asarray(float(pixels * channels), matrix.dtype)
+    else:
+        nothing = jnp.zeros((1, pixels), matrix.dtype), jnp.zeros((1, channels), matrix.dtype)
+        total = matrix.divergence(lambda x, _: jnp.maximum(x, TINY) ** loss.beta, *nothing, None)
+    if weights is not None:
+        total = total * jnp.mean(weights)
+    return Reference(total / pixels, jnp.sqrt(pixels / squares), total / channels, jnp.sqrt(channels / squares))
