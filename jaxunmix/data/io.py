@@ -95,8 +95,9 @@ def load(
         item = choose.choose(items, array, path)
         with _readable(path):
             values = item.read()
-        img = choose.build(replace(item, read=lambda: values), items, signal_dims, dims, energy)
-        img = img if mask is None else choose.with_mask(img, mask, items)
+        with _readable(path, labels_too=False):
+            img = choose.build(replace(item, read=lambda: values), items, signal_dims, dims, energy)
+            img = img if mask is None else choose.with_mask(img, mask, items)
     img = replace(img, data=labels.with_coords(img.data, coords or {}, units or {}))
     if scale is not None:
         factor = np.asarray(scale, np.result_type(img.data.dtype, np.float32))
@@ -155,8 +156,11 @@ def _open(path: Path) -> Iterator[list[Item]]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn what the libraries raise on a damaged file into one kind of message."""
+def _readable(path: Path, labels_too: bool = True) -> Iterator[None]:
+    """Turn what the libraries raise on a damaged file into one kind of message.
+
+    Where labels that do not fit may raise a ValueError of their own, `labels_too` is False and that one passes.
+    """
     kind = _READERS.get(path.suffix.lower(), ("file RosettaSciIO knows", None))[0]
     try:
         yield
@@ -169,7 +173,9 @@ def _readable(path: Path) -> Iterator[None]:
         UnicodeDecodeError,
         ValueError,
     ) as error:
-        if isinstance(error, ValueError) and path.name in str(error):
+        if isinstance(error, FileNotFoundError) and path.exists() and not path.is_dir():
+            raise  # another file, such as a mask
+        if isinstance(error, ValueError) and (not labels_too or path.name in str(error)):
             raise
         raise ValueError(f"cannot read {path.name}: truncated or not {kind} ({error})") from error
 

@@ -51,7 +51,8 @@ def _check_coord(dim: str, coord: xr.DataArray) -> None:
     values = coord.values
     if values.dtype.kind not in "iuf":
         raise ValueError(
-            f"the coordinate of '{dim}' has dtype {values.dtype}; give numbers, and text as a name"
+            f"the coordinate of '{dim}' has dtype {values.dtype}; give numbers, and "
+            f"text under another name: data.assign_coords(label=('{dim}', texts))"
         )
     if not np.isfinite(values).all():
         i = int(np.argmin(np.isfinite(values)))

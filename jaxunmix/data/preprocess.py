@@ -15,9 +15,9 @@ import xarray as xr
 
 from . import labels
 from .image import SpectrumImage
+from .regions import Limit, floating, over_channels, over_pixels
 from .regions import bin as bin
 from .regions import crop as crop
-from .regions import Limit, floating, over_channels, over_pixels
 from .regions import interpolate as interpolate
 from .regions import mask as mask
 from .regions import mask_empty as mask_empty
@@ -147,9 +147,15 @@ def log(img: SpectrumImage, offset: float | int = 0.0) -> SpectrumImage:
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         shifted = np.add(img.data.values, np.asarray(offset, floating(img)), dtype=floating(img))
-        values = np.where(shifted > 0, np.log(shifted, out=shifted.copy(), where=shifted > 0), np.nan)
+        values = _finite_or_nan(img, np.log(shifted, out=shifted))
     units = f"ln({img.data.attrs.get('units', '1')})"
     return _step(img, "log", {"offset": offset}, values, [_do("exp", 0), _do("add", -offset)], units)
+
+
+def _finite_or_nan(img: SpectrumImage, values: np.ndarray) -> np.ndarray:
+    if img.keep_pixels is not None or img.keep_channels is not None:  # live values have been checked
+        values[~np.isfinite(values)] = np.nan
+    return values
 
 
 def clip_negative(img: SpectrumImage, largest: Limit = None) -> SpectrumImage:
@@ -321,8 +327,7 @@ def optical_density(img: SpectrumImage, i0: Any) -> SpectrumImage:
     _refuse(img, low, "optical_density: counts of zero or below", "leave them out with mask, or bin first")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.divide(img.data.values, incident.astype(floating(img)), dtype=floating(img))
-        values = -np.log(ratio)
-    values[~np.isfinite(values)] = np.nan
+        values = _finite_or_nan(img, np.negative(np.log(ratio, out=ratio), out=ratio))
     undone = [_do("multiply", -1.0), _do("exp", 0), _do("multiply", incident, img.signal_dims)]
     return _step(img, "optical_density", {}, values, undone, "OD")
 

@@ -52,7 +52,9 @@ class AbstractLoss(eqx.Module):
 class Frobenius(AbstractLoss):
     """Least squares, sum (x - m)^2 / 2: noise of equal variance everywhere."""
 
-    beta: float = eqx.field(default=2.0, init=False, static=True)
+    @property
+    def beta(self) -> float:
+        return 2.0
 
     def divergence(self, x: Entries, model: Entries) -> Entries:
         return 0.5 * (x - model) ** 2
@@ -64,7 +66,9 @@ class Frobenius(AbstractLoss):
 class Poisson(AbstractLoss):
     """Counting noise, sum x log(x/m) - x + m: half the Poisson deviance, also called generalised KL."""
 
-    beta: float = eqx.field(default=1.0, init=False, static=True)
+    @property
+    def beta(self) -> float:
+        return 1.0
 
     def divergence(self, x: Entries, model: Entries) -> Entries:
         m = jnp.maximum(model, TINY)
@@ -77,7 +81,9 @@ class Poisson(AbstractLoss):
 class ItakuraSaito(AbstractLoss):
     """Multiplicative noise, sum x/m - log(x/m) - 1: blind to the scale of each entry."""
 
-    beta: float = eqx.field(default=0.0, init=False, static=True)
+    @property
+    def beta(self) -> float:
+        return 0.0
 
     def divergence(self, x: Entries, model: Entries) -> Entries:
         ratio = x / jnp.maximum(model, TINY)

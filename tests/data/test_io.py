@@ -459,14 +459,14 @@ def test_we_read_what_hyperspy_writes(tmp_path):
 
 
 def test_vendor_formats_go_through_rosettasciio(tmp_path):
-    pytest.importorskip("rsciio", reason="RosettaSciIO is an optional extra")
-    from rsciio.blockfile import file_writer  # noqa: F401, the plugin exists
-
     hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is an optional extra", exc_type=ImportError)
-    hs.signals.Signal2D(np.arange(120, dtype=np.uint8).reshape(2, 3, 4, 5)).save(tmp_path / "a.tif")
-    img = load(tmp_path / "a.tif", signal_dims=2)
-    assert len(img.signal_dims) == 2
-    np.testing.assert_array_equal(img.data.values.ravel(), np.arange(120))
+    signal = hs.signals.Signal1D(np.arange(24, dtype=np.uint16).reshape(2, 3, 4))
+    signal.axes_manager[-1].scale = 0.5
+    signal.save(tmp_path / "a.rpl")
+    img = load(tmp_path / "a.rpl")
+    assert img.navigation_shape == (2, 3)
+    np.testing.assert_array_equal(img.data.values, signal.data)
+    np.testing.assert_allclose(np.diff(img.data.coords[img.signal_dims[0]]), 0.5)
 
 
 # --- real files
