@@ -222,7 +222,8 @@ def read_netcdf(path: Path) -> Iterator[list[Item]]:
                 img = SpectrumImage.from_array(data.rename(meta["name"]), tuple(meta["signal_dims"]), **keep)
                 return with_provenance(img, meta["provenance"])
 
-            items.append(Item(str(key), var.shape, var.dtype, lambda v=var: v.values, describe))  # type: ignore[misc]
+            meant = key == "data" if meta is not None else alone == [key]
+            items.append(Item(str(key), var.shape, var.dtype, lambda v=var: v.values, describe, meant))  # type: ignore[misc]
         yield items
 
 

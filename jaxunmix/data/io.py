@@ -173,9 +173,11 @@ def _readable(path: Path, labels_too: bool = True) -> Iterator[None]:
         UnicodeDecodeError,
         ValueError,
     ) as error:
-        if isinstance(error, FileNotFoundError) and path.exists() and not path.is_dir():
+        if isinstance(error, FileNotFoundError) and not labels_too:
             raise  # another file, such as a mask
-        if isinstance(error, ValueError) and (not labels_too or path.name in str(error)):
+        if isinstance(error, ValueError) and not labels_too:
+            raise
+        if type(error) is ValueError and path.name in str(error):
             raise
         raise ValueError(f"cannot read {path.name}: truncated or not {kind} ({error})") from error
 

@@ -168,6 +168,43 @@ def test_a_folder_that_is_no_zarr_is_not_overwritten(tmp_path):
     assert (tmp_path / "a.zarr" / "thesis.txt").read_text() == "precious"
 
 
+@pytest.mark.parametrize("suffix", ["zarr", "zspy"])
+def test_damaged_zarr(tmp_path, suffix):
+    pytest.importorskip("zarr")
+    (tmp_path / f"a.{suffix}").mkdir()
+    (tmp_path / f"b.{suffix}").write_text("no folder")
+    for name in ("a", "b"):
+        with pytest.raises(ValueError, match="cannot read"):
+            load(tmp_path / f"{name}.{suffix}")
+
+
+def test_damaged_labels_are_no_traceback_of_zipfile(tmp_path):
+    """The values are whole, but an axis stored after them is not."""
+    path = tmp_path / "a.npz"
+    save(example(np.float64), path)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(np.array([528.0, 529.0]).tobytes())
+    raw[at] ^= 255
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"cannot read a\.npz"):
+        load(path)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_one_spectrum_with_an_axis_of_any_name(tmp_path, suffix):
+    img = SpectrumImage.from_array(np.arange(4.0), dims=["shift"], coords={"shift": [1, 2, 4, 8.0]})
+    save(img, tmp_path / f"a.{suffix}")
+    assert_same(replace(img, provenance=()), replace(load(tmp_path / f"a.{suffix}"), provenance=()))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5", "zarr", "nc"])
+def test_text_labels_beside_the_axes_are_kept(tmp_path, suffix):
+    img = SpectrumImage.from_array(np.ones((2, 3)))
+    img = replace(img, data=img.data.assign_coords(sample=("x", ["Fe foil", "oxide"])))
+    save(img, tmp_path / f"a.{suffix}")
+    assert load(tmp_path / f"a.{suffix}").data.coords["sample"].values.tolist() == ["Fe foil", "oxide"]
+
+
 # --- choosing the array, its axis and its mask
 
 
