@@ -15,6 +15,7 @@ from .items import Item
 # (what the last part of a name looks like, dim, units unless the name ends in units)
 _AXIS_NAMES = (
     (r"wavenumber|raman_?shift", "wavenumber", None),
+    (r"^wavelength", "wavelength", None),
     (r"^(m_?z|mass)$|_m_?z$", "mz", "m/z"),
     (r"^bias|bias(_[a-z]+)?$", "bias", None),
     (r"^energ(y|ies)|energy(_[a-z]+)?$|^k?ev$|_k?ev$", "energy", None),
@@ -68,7 +69,7 @@ def choose(items: Sequence[Item], array: str | None, path: Path) -> Item:
         objects = [i for i in items if i.dtype.hasobject]
         if objects:
             raise ValueError(_object_message(path, objects[0]))
-        raise ArrayChoiceError(path, items, "holds no array of numbers")
+        raise ArrayChoiceError(path, items, "holds no array of real numbers with any entries")
     most = max(len(i.shape) for i in possible)
     top = [i for i in possible if len(i.shape) == most]
     preferred = [i for i in possible if i.preferred]

@@ -17,8 +17,6 @@ from .choose import axis_name
 from .image import SpectrumImage
 from .items import Item
 
-_DELIMITERS = re.compile(r"[,;\s]+")
-
 
 def _spectrum(
     name: str, axis: np.ndarray | None, values: np.ndarray, axis_label: str = "energy", units: str = ""
@@ -41,9 +39,9 @@ def _spectrum(
 def read_columns(path: Path) -> Iterator[list[Item]]:
     """Columns of numbers, separated by comma, semicolon or blanks; an optional line of names; # starts a comment.
 
-    With names, the axis is the one column called energy, eV, wavenumber, mz or bias; without, in a file of two
-    columns, the first. Then every other column is a spectrum. The whole table is offered as `table`
-    (rows are pixels, columns are channels).
+    With names, the axis is the one column called energy, eV, wavenumber, wavelength, mz or bias, and every other
+    column is a spectrum; if there is no such column, `load` asks for `array=` and `energy=` by name. Without
+    names, two columns are an axis and a spectrum, and more are a table: rows are pixels, columns channels.
     """
     names, table = _parse_columns(path.read_text(encoding="utf-8-sig"), path)
     columns = names or [f"column{i + 1}" for i in range(table.shape[1])]
@@ -51,7 +49,8 @@ def read_columns(path: Path) -> Iterator[list[Item]]:
     if not names and table.shape[1] == 2:
         axes = [0]
     if len(axes) != 1:
-        yield [Item("table", table.shape, table.dtype, lambda: table)]
+        plain = {n: table[:, i] for i, n in enumerate(columns)} if names else {"table": table}
+        yield [Item(n, v.shape, v.dtype, lambda v=v: v) for n, v in plain.items()]  # type: ignore[misc]
         return
     label, units = _split_units(columns[axes[0]])
     values = {columns[i]: table[:, i] for i in range(len(columns)) if i != axes[0]}
@@ -70,9 +69,9 @@ def _parse_columns(text: str, path: Path) -> tuple[list[str], np.ndarray]:
         if stripped[0] in "#%!":
             comment = stripped.lstrip("#%! ")
             continue
-        cells = [c for c in _DELIMITERS.split(stripped) if c]
+        cells = _cells(stripped)
         try:
-            row = [float(c) for c in cells]
+            row = [float(c) if c else np.nan for c in cells]  # an empty cell is a missing value
         except ValueError:
             if rows or names:
                 raise ValueError(f"{path.name}, line {number}: not numbers: {stripped[:60]!r}") from None
@@ -81,18 +80,27 @@ def _parse_columns(text: str, path: Path) -> tuple[list[str], np.ndarray]:
                 if re.search(r"[,;\t]", stripped)
                 else cells
             )
-            names = [n.strip() for n in names]
+            names = [c.strip("\"' ") for c in cells]
             continue
         if rows and len(row) != len(rows[0]):
             raise ValueError(f"{path.name}, line {number}: {len(row)} columns, but {len(rows[0])} above it")
-        if not rows and not names and len(_DELIMITERS.split(comment)) == len(row):
-            names = _DELIMITERS.split(comment)
+        if not rows and not names and len(_cells(comment)) == len(row):
+            names = _cells(comment)
         rows.append(row)
     if not rows:
         raise ValueError(f"cannot read {path.name}: it holds no row of numbers")
     if names and (len(names) != len(rows[0]) or len(set(names)) < len(names)):
         raise ValueError(f"{path.name}: {len(rows[0])} columns, named {names}; give each its own name")
     return names, np.array(rows)
+
+
+def _cells(line: str) -> list[str]:
+    """Cells of a line, separated by commas, semicolons, tabs or else blanks; one separator may end the line."""
+    for separator in (";", ",", "\t"):
+        if separator in line:
+            cells = [c.strip() for c in line.split(separator)]
+            return cells[:-1] if cells[-1] == "" else cells
+    return line.split()
 
 
 def _split_units(name: str) -> tuple[str, str]:
@@ -117,7 +125,7 @@ def read_xdi(path: Path) -> Iterator[list[Item]]:
         raise ValueError(
             f"cannot read {path.name}: not an XDI file (its first line must begin with '# XDI/')"
         )
-    header = dict(re.findall(r"(?m)^#\s*Column\.(\d+):\s*(.+?)\s*$", text))
+    header = dict(re.findall(r"(?m)^#[ \t]*Column\.(\d+):[ \t]*(\S.*?)[ \t]*$", text))
     _, table = _parse_columns("\n".join(line for line in text.splitlines() if not line.startswith("#")), path)
     columns: dict[str, np.ndarray] = {}
     units = ""
