@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -19,9 +21,15 @@ SMALL = [
 COUNTS = [*SMALL[1:2], *SMALL[3:6], *SMALL[7:]]
 
 
-@pytest.mark.parametrize(("make", "sizes"), SMALL)
-def test_image_and_truth_fit_each_other(make, sizes):
-    image, truth = make(KEY, **sizes)
+@functools.cache
+def small(index):
+    make, sizes = SMALL[index]
+    return make(KEY, **sizes)
+
+
+@pytest.mark.parametrize("index", range(len(SMALL)))
+def test_image_and_truth_fit_each_other(index):
+    image, truth = small(index)
     pixels = int(np.prod([image.data.sizes[d] for d in image.navigation_dims]))
     channels = int(np.prod([image.data.sizes[d] for d in image.signal_dims]))
     components = len(truth.names)
@@ -37,9 +45,11 @@ def test_image_and_truth_fit_each_other(make, sizes):
     assert np.corrcoef(values.ravel(), truth.expected.ravel())[0, 1] > 0.8
 
 
-@pytest.mark.parametrize(("make", "sizes"), SMALL)
-def test_the_key_decides(make, sizes):
-    first, again, other = (make(key, **sizes)[0].data.values for key in (KEY, KEY, jax.random.key(8)))
+@pytest.mark.parametrize("index", range(len(SMALL)))
+def test_the_key_decides(index):
+    make, sizes = SMALL[index]
+    first = small(index)[0].data.values
+    again, other = (make(key, **sizes)[0].data.values for key in (KEY, jax.random.key(8)))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
