@@ -8,39 +8,15 @@ argument out of its range is a ValueError that names it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from scipy.special import erf
 
+from . import scenes
 from .image import SpectrumImage
-
-# In eV: the L3 and L2 white lines, their heights over the L continuum, and the first O K peak, whose place
-# depends on the metal. Rounded from the EELS atlas (Ahn and Krivanek 1983).
-_OXIDES: Mapping[str, tuple[float, float, float, float, float]] = {
-    "TiO2": (458.0, 463.5, 2.5, 2.0, 531.5),
-    "MnO": (641.0, 652.0, 5.0, 2.2, 537.0),
-    "Fe2O3": (709.5, 722.5, 5.0, 2.0, 530.0),
-}
-# Energy in keV and rounded strength of the K and L lines of each element.
-_LINES: Mapping[str, tuple[tuple[float, float], ...]] = {
-    "O": ((0.525, 0.6),),
-    "Mg": ((1.254, 0.9),),
-    "Al": ((1.487, 1.0),),
-    "Si": ((1.740, 1.0),),
-    "Ca": ((3.692, 0.9), (4.013, 0.11)),
-    "Fe": ((0.705, 0.4), (6.404, 0.8), (7.058, 0.11)),
-}
-# Atoms per formula unit; the first phase is the matrix that holds grains of the others.
-_PHASES: Mapping[str, Mapping[str, float]] = {
-    "olivine": {"O": 4.0, "Mg": 1.8, "Fe": 0.2, "Si": 1.0},
-    "feldspar": {"O": 8.0, "Ca": 1.0, "Al": 2.0, "Si": 2.0},
-    "magnetite": {"O": 4.0, "Fe": 3.0},
-}
 
 
 @dataclass(frozen=True)
@@ -107,11 +83,11 @@ def mixture(
     maps = np.asarray(jax.random.dirichlet(key_maps, alpha, (pixels,)), dtype=np.float64)
     energy = np.linspace(0.0, 100.0, channels)
     if correlated:
-        spectra = _edges(key_spectra, energy, components, spread=3.0)
+        spectra = scenes.edge_spectra(key_spectra, energy, components, spread=3.0)
     else:
-        spectra = _random_peaks(key_spectra, energy, components)
+        spectra = scenes.peak_spectra(key_spectra, energy, components)
     if noise == "poisson":
-        maps, spectra = counts * maps, _unit_sum(spectra)
+        maps, spectra = counts * maps, scenes.unit_sum(spectra)
     truth = _truth(maps, spectra, [f"component {k}" for k in range(components)])
     values = truth.expected
     if noise == "poisson":
@@ -154,11 +130,13 @@ def eels_oxides(
     turns = 2 * np.pi * y / shape[0]
     waves = [
         0.04 * np.sin(turns + p) + 0.02 * np.sin(2.4 * turns + q)
-        for p, q in _uniform(key_place, (2, 2), 0.0, 2 * np.pi)
+        for p, q in scenes.uniform(key_place, (2, 2), 0.0, 2 * np.pi)
     ]
-    fractions = _layers(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
+    fractions = scenes.layer_fractions(
+        x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width
+    )
     energy = np.linspace(430.0, 780.0, channels)
-    truth = _truth(counts * fractions.reshape(-1, 3), _oxide_spectra(energy), tuple(_OXIDES))
+    truth = _truth(counts * fractions.reshape(-1, 3), scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
     values = _poisson(key_noise, truth.expected)
     return _image(values, shape, {"energy": energy}, "eV", pixel_nm, "EELS of oxide layers"), truth
 
@@ -187,8 +165,8 @@ def line_scan(
     _check_counts(length=length, channels=channels)
     _check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
     energy = np.linspace(430.0, 780.0, channels)
-    fractions = _layers(np.arange(length), [length / 3, 2 * length / 3], width)
-    truth = _truth(counts * fractions, _oxide_spectra(energy), tuple(_OXIDES))
+    fractions = scenes.layer_fractions(np.arange(length), [length / 3, 2 * length / 3], width)
+    truth = _truth(counts * fractions, scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
     values = _poisson(key, truth.expected)
     return _image(values, (length,), {"energy": energy}, "eV", pixel_nm, "EELS line scan"), truth
 
@@ -222,8 +200,8 @@ def edx_phases(
     _check_positive(counts=counts, pixel_nm=pixel_nm)
     key_grains, key_noise = jax.random.split(key)
     energy = np.linspace(0.2, 10.2, channels)
-    fractions = _grains(key_grains, shape, grains).reshape(-1, 3)
-    truth = _truth(counts * fractions, _phase_spectra(energy), tuple(_PHASES))
+    fractions = scenes.grain_fractions(key_grains, shape, grains).reshape(-1, 3)
+    truth = _truth(counts * fractions, scenes.phase_spectra(energy), tuple(scenes.PHASES))
     values = _poisson(key_noise, truth.expected)
     return _image(values, shape, {"energy": energy}, "keV", pixel_nm, "EDX of three phases"), truth
 
@@ -265,7 +243,7 @@ def xas_domains(
     distance = np.stack([np.sum((grid - seed) ** 2, axis=1) for seed in grid[seeds]], axis=1)
     labels = np.argmin(distance, axis=1) % domains
     energy = np.linspace(7700.0, 7800.0, channels)
-    spectra = _edges(key_spectra, energy - 7700.0, domains, spread=4.0)
+    spectra = scenes.edge_spectra(key_spectra, energy - 7700.0, domains, spread=4.0)
     truth = _truth(np.eye(domains)[labels], spectra, [f"domain {k}" for k in range(domains)])
     values = _gaussian(key_noise, truth.expected, snr_db)
     return _image(values, shape, {"energy": energy}, "eV", pixel_um, "XAS of domains", "µm", ""), truth
@@ -300,111 +278,15 @@ def patterns(
     if min(detector) < 8:
         raise ValueError(f"detector={detector}: give 8 channels or more each, spots need them")
     key_centres, key_lattice, key_noise = jax.random.split(key, 3)
-    centres = _uniform(key_centres, (domains, 2), 0.0, 1.0) * np.asarray(shape)
+    centres = scenes.uniform(key_centres, (domains, 2), 0.0, 1.0) * np.asarray(shape)
     grid = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 1, 2)
     distance = np.linalg.norm(grid - centres, axis=-1) / (0.05 * max(shape))
     nearness = np.exp(distance.min(axis=1, keepdims=True) - distance)
     axes = {"ky": np.linspace(-10.0, 10.0, detector[0]), "kx": np.linspace(-10.0, 10.0, detector[1])}
-    spectra = _spot_patterns(key_lattice, axes["ky"], axes["kx"], domains)
-    truth = _truth(counts * _unit_sum(nearness), spectra, [f"domain {k}" for k in range(domains)])
+    spectra = scenes.spot_patterns(key_lattice, axes["ky"], axes["kx"], domains)
+    truth = _truth(counts * scenes.unit_sum(nearness), spectra, [f"domain {k}" for k in range(domains)])
     values = _poisson(key_noise, truth.expected)
     return _image(values, shape, axes, "1/nm", pixel_nm, "4D-STEM of domains"), truth
-
-
-def _oxide_spectra(energy: np.ndarray) -> np.ndarray:
-    decay = (energy / 430.0) ** -3.0
-    rows = []
-    for l3, l2, height3, height2, place in _OXIDES.values():
-        metal = _step(energy, l3, 1.0) * 2 / 3 + _step(energy, l2, 1.0) / 3
-        for line, height, half_width in ((l3, height3, 1.2), (l2, height2, 1.6)):
-            metal += height * half_width**2 / ((energy - line) ** 2 + half_width**2)
-        oxygen = _step(energy, place, 1.0) + 0.9 * _peak(energy, place + 1.5, 1.5)
-        oxygen += 0.5 * _peak(energy, place + 9.0, 4.0)
-        rows.append(decay * (1 + 0.5 * oxygen + 0.35 * metal))
-    return _unit_sum(np.stack(rows))
-
-
-def _phase_spectra(energy: np.ndarray) -> np.ndarray:
-    bremsstrahlung = _unit_sum((1 - np.exp(-energy / 0.5)) * (200.0 - energy) / energy)
-    rows = []
-    for composition in _PHASES.values():
-        lines = np.zeros_like(energy)
-        for element, amount in composition.items():
-            for place, strength in _LINES[element]:
-                sigma = np.sqrt(
-                    0.019**2 + 0.12 * 3.8e-3 * place
-                )  # keV: noise, and Fano factor x 3.8 eV per pair
-                lines += amount * strength / sigma * _peak(energy, place, sigma)
-        rows.append(0.85 * _unit_sum(lines) + 0.15 * bremsstrahlung)
-    return np.stack(rows)
-
-
-def _spot_patterns(key: PRNGKeyArray, ky: np.ndarray, kx: np.ndarray, domains: int) -> np.ndarray:
-    key_angle, key_spacing = jax.random.split(key)
-    # Equal shares of the square lattice's 90 degrees, and a random place in each: no two come out the same.
-    angles = (np.arange(domains) + _uniform(key_angle, (domains,), 0.2, 0.8)) * np.pi / 2 / domains
-    spacings = _uniform(key_spacing, (domains,), 2.8, 4.2)
-    index = np.stack(np.meshgrid(np.arange(-4, 5), np.arange(-4, 5)), axis=-1).reshape(-1, 2)
-    rows = []
-    for angle, spacing in zip(angles, spacings, strict=True):
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        image = 0.02 * np.outer(_peak(ky, 0.0, 5.0), _peak(kx, 0.0, 5.0))
-        for gy, gx in spacing * index @ turn.T:
-            envelope = np.exp(-(gy**2 + gx**2) / 32)
-            image += envelope * np.outer(_peak(ky, gy, 0.45), _peak(kx, gx, 0.45))
-        rows.append(image.ravel())
-    return _unit_sum(np.stack(rows))
-
-
-def _random_peaks(key: PRNGKeyArray, energy: np.ndarray, components: int, peaks: int = 4) -> np.ndarray:
-    draws = _uniform(key, (3, components, peaks, 1), 0.0, 1.0)
-    places, widths, heights = 100 * draws[0], 1.5 + 4.5 * draws[1], 0.2 + 0.8 * draws[2]
-    return np.sum(heights * _peak(energy, places, widths), axis=1)
-
-
-def _edges(key: PRNGKeyArray, energy: np.ndarray, components: int, spread: float) -> np.ndarray:
-    """Edges at 22 eV give or take half the spread; on each a white line and a weaker peak above it."""
-    draw = _uniform(key, (8, components, 1), 0.0, 1.0)
-    edge = 22 + spread * (draw[0] - 0.5)
-    white_line = (0.4 + 0.5 * draw[2]) * _peak(energy, edge + 3 + 3 * draw[3], 2 + draw[4])
-    above = (0.1 + 0.25 * draw[5]) * _peak(energy, edge + 12 + 30 * draw[6], 4 + 4 * draw[7])
-    return _step(energy, edge, 2 + 2 * draw[1]) + white_line + above
-
-
-def _layers(x: np.ndarray, places: Sequence[np.ndarray | float], width: float) -> np.ndarray:
-    """Fractions of the layers between the interfaces, on a last axis; they sum to one."""
-    passed = [np.ones(x.shape), *(_step(x, place, width) for place in places), np.zeros(x.shape)]
-    return np.maximum(np.stack([before - after for before, after in pairwise(passed)], axis=-1), 0.0)
-
-
-def _grains(key: PRNGKeyArray, shape: tuple[int, int], grains: int) -> np.ndarray:
-    """Fractions of the matrix and two kinds of grain, (y, x, 3): ellipses with soft rims, later on top."""
-    y, x = np.indices(shape)
-    fractions = np.zeros((*shape, 3)) + np.eye(3)[0]
-    for index, (cy, cx, size, aspect, angle) in enumerate(_uniform(key, (grains, 5), 0.0, 1.0)):
-        along, across = np.cos(np.pi * angle), np.sin(np.pi * angle)
-        dy, dx = y - cy * shape[0], x - cx * shape[1]
-        distance = np.hypot(along * dx + across * dy, (1 + aspect) * (along * dy - across * dx))
-        cover = _step(-distance, -(0.08 + 0.1 * size) * min(shape), 1.5)[..., None]
-        fractions = (1 - cover) * fractions + cover * np.eye(3)[1 + index % 2]
-    return fractions
-
-
-def _peak(x: np.ndarray, place: np.ndarray | float, sigma: np.ndarray | float) -> np.ndarray:
-    return np.exp(-(((x - place) / sigma) ** 2) / 2)
-
-
-def _step(x: np.ndarray, place: np.ndarray | float, width: np.ndarray | float) -> np.ndarray:
-    return 0.5 + 0.5 * erf((x - place) / width)
-
-
-def _unit_sum(rows: np.ndarray) -> np.ndarray:
-    return rows / rows.sum(axis=-1, keepdims=True)
-
-
-def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
-    draw = jax.random.uniform(key, shape, dtype=jnp.float32, minval=low, maxval=high)
-    return np.asarray(draw, dtype=np.float64)
 
 
 def _poisson(key: PRNGKeyArray, expected: np.ndarray) -> np.ndarray:
