@@ -159,17 +159,14 @@ def _axes(values: xr.DataArray) -> str:
 def _fit_rows(result: xr.Dataset, img: SpectrumImage | None) -> list[tuple[str, str]]:
     attrs = result.attrs
     rows = [("Components K", str(result.sizes["component"]))]
-    rows += [
-        (words, str(attrs.get(key, "")))
-        for key, words in (
-            ("loss", "Loss"),
-            ("update", "Update"),
-            ("initial", "Start"),
-            ("penalties", "Penalties"),
-            ("constraints", "Constraints"),
-        )
-        if str(attrs.get(key, "")) not in ("[]", "null")
-    ]
+    for key, words in (
+        ("loss", "Loss"),
+        ("update", "Update"),
+        ("initial", "Start"),
+        ("penalties", "Penalties"),
+        ("constraints", "Constraints"),
+    ):
+        rows.append((words, _listed(str(attrs.get(key, "")))))
     if "objective" in attrs:
         rows.append(("Objective", f"{float(attrs['objective']):.7g}"))
     rows += [("Status", _status(attrs)), ("Steps", str(attrs.get("steps", "")))]
@@ -178,6 +175,15 @@ def _fit_rows(result: xr.Dataset, img: SpectrumImage | None) -> list[tuple[str, 
     if img is not None and np.any(img.live()):
         rows.append(("Relative residual", f"{_residual(result, img):.4g}"))
     return rows
+
+
+def _listed(text: str) -> str:
+    """A JSON list in words, other text as it is."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return text
+    return ", ".join(str(value) for value in values) if isinstance(values, list) else text
 
 
 def _status(attrs: dict[Any, Any]) -> str:

@@ -142,7 +142,7 @@ def convergence(result: xr.Dataset) -> Figure:
     finite = np.isfinite(values)
     marker = "." if finite.sum() < 30 else None
     axes[0].plot(step[finite], values[finite], color=draw.COLOURS[0], linewidth=1.1, marker=marker)
-    if finite.any() and values[finite].min() > 0 and values[finite].max() > 20 * values[finite].min():
+    if finite.any() and values[finite].min() > 0 and values[finite].max() > 5 * values[finite].min():
         axes[0].set_yscale("log")
     axes[0].set_xlabel("step", fontsize=draw.SMALL)
     axes[0].set_ylabel("objective", fontsize=draw.SMALL)
