@@ -5,7 +5,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ class Ledger:
         """Steps of the batch in flight."""
         return int(np.max(np.asarray(self.run.steps)))
 
-    def begin(self, run: Run) -> Self:
+    def begin(self, run: Run) -> "Ledger":
         """Take a new batch, or go on with the one that a checkpoint left in flight."""
         if self.pending:
             treedef = jax.tree.structure(run)
@@ -128,12 +128,12 @@ class Ledger:
             arrays |= {"best_maps": np.asarray(self.best.maps_t), "best_profiles": np.asarray(self.best.profiles)}
         leaves = jax.tree.leaves(self.run)
         arrays |= {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        with io._replacing(self.path) as temporary, open(temporary, "wb") as file:
+        with io.replacing(self.path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays)
         self.written = time.monotonic()
 
     @classmethod
-    def resume(cls, path: str | os.PathLike | None, fingerprint: str) -> Self:
+    def resume(cls, path: str | os.PathLike | None, fingerprint: str) -> "Ledger":
         """A new ledger, or the one that the checkpoint file holds.
 
         Raises:

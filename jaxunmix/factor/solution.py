@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -136,7 +136,7 @@ class Solution:
         io.save_dataset(self.to_xarray(img), path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Self:
+    def load(cls, path: str | os.PathLike) -> "Solution":
         """Read what `save` wrote; maps and spectra come back as (pixels, K) and (K, channels).
 
         Raises:
