@@ -1,0 +1,382 @@
+"""The command line: `jaxunmix unmix | simulate | demo`.
+
+Exit codes: 0 done, 1 unexpected, 2 bad input or usage, 130 interrupted (the best iterate is written first).
+"""
+
+import inspect
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import typer
+import xarray as xr
+from matplotlib.figure import Figure
+
+from . import __version__
+from . import cli_options as opt
+from .cli_options import Kind, Loss, Normalise, Start, Update
+from .data import io, preprocess, simulate
+from .data.compressed import Compressed
+from .data.image import SpectrumImage
+from .factor import initial, losses, updates
+from .factor.fit import fit
+from .factor.problem import Problem
+from .factor.solution import Solution, Status
+from .report import metrics, page, plots
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# What was typed, for the page.
+_COMMAND: ContextVar[str] = ContextVar("command")
+_LOSSES: Mapping[Loss, losses.AbstractLoss] = {
+    Loss.frobenius: losses.Frobenius(),
+    Loss.poisson: losses.Poisson(),
+    Loss.itakura_saito: losses.ItakuraSaito(),
+}
+_UPDATES: Mapping[Update, updates.AbstractUpdate | None] = {
+    Update.auto: None,
+    Update.hals: updates.HALS(),
+    Update.multiplicative: updates.Multiplicative(),
+    Update.als: updates.ALS(),
+    Update.gradient: updates.ProjectedGradient(),
+}
+_STARTS: Mapping[Start, initial.AbstractInitial] = {
+    Start.random: initial.Random(),
+    Start.nndsvd: initial.NNDSVD(),
+    Start.vca: initial.VCA(),
+}
+_NORMALISATIONS: Mapping[Normalise, Callable[[SpectrumImage], SpectrumImage]] = {
+    Normalise.sum: lambda img: preprocess.normalise(img, "sum"),
+    Normalise.max: lambda img: preprocess.normalise(img, "max"),
+    Normalise.norm: lambda img: preprocess.normalise(img, "norm"),
+    Normalise.edge: preprocess.normalise_edge,
+}
+# Each simulation, and the argument that says how many pixels it has.
+_KINDS: Mapping[Kind, tuple[Callable[..., tuple[SpectrumImage, simulate.Truth]], str]] = {
+    Kind.edx_phases: (simulate.edx_phases, "shape"),
+    Kind.eels_oxides: (simulate.eels_oxides, "shape"),
+    Kind.line_scan: (simulate.line_scan, "length"),
+    Kind.xas_domains: (simulate.xas_domains, "shape"),
+    Kind.patterns: (simulate.patterns, "shape"),
+    Kind.mixture: (simulate.mixture, "pixels"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+        argv: the words after `jaxunmix`; None takes those of the process.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    _COMMAND.set(shlex.join(["jaxunmix", *argv]))
+    try:
+        app(argv, prog_name="jaxunmix")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        _say("interrupted before there was anything to write")
+        return 130
+    except FloatingPointError as error:
+        _say(f"error: {error}")
+        return 1
+    except (ValueError, OSError, ImportError) as error:
+        _say(f"error: {opt.with_remedy(str(error))}")
+        return 2
+    except Exception:
+        traceback.print_exc()
+        _say("this should not have happened: please report it with the lines above")
+        return 1
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        print(f"jaxunmix {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Unmix spectrum images: find the spectra that a map is a mixture of, and where each of them is.
+
+    First try `jaxunmix demo`, then `jaxunmix unmix FILE --components 3`, and open the report.html it writes.
+    """
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """What is done to the image before the fit, in this order."""
+
+    crop: list[str]
+    bin: list[str]
+    clip_negative: bool
+    normalise: Normalise | None
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What is fitted, and how."""
+
+    components: int
+    loss: Loss
+    update: Update
+    init: Start
+    restarts: int
+    max_steps: int
+    rtol: float
+    seed: int
+    compress: int | None
+    checkpoint: Path | None
+
+
+@app.command()
+def unmix(
+    file: opt.FileArgument,
+    components: opt.ComponentsOption = 3,
+    loss: opt.LossOption = None,
+    array: opt.ArrayOption = None,
+    dims: opt.DimsOption = None,
+    signal_dims: opt.SignalDimsOption = None,
+    energy: opt.EnergyOption = None,
+    scale: opt.ScaleOption = None,
+    mask: opt.MaskOption = None,
+    crop: opt.CropOption = None,
+    bin: opt.BinOption = None,
+    clip_negative: opt.ClipOption = False,
+    normalise: opt.NormaliseOption = None,
+    update: opt.UpdateOption = Update.auto,
+    init: opt.StartOption = Start.random,
+    restarts: opt.RestartsOption = None,
+    max_steps: opt.MaxStepsOption = 500,
+    rtol: opt.RtolOption = 1e-6,
+    compress: opt.CompressOption = None,
+    seed: opt.SeedOption = 0,
+    checkpoint: opt.CheckpointOption = None,
+    out: opt.OutOption = None,
+    quiet: opt.QuietOption = False,
+) -> None:
+    """Unmix one spectrum image into maps and spectra.
+
+    A first look at counts, such as an EDX map, with the detector's zero peak left out:
+
+        jaxunmix unmix map.hspy --components 4 --loss poisson --crop energy=0.2:
+
+    Absorbance of an XAS stack that is stored as (energy, y, x):
+
+        jaxunmix unmix stack.h5 --array mu --dims energy,y,x --signal-dims energy -k 3
+
+    Writes result.nc, pictures and report.html. Energies are in the file's own units; maps times spectra are in
+    those of the intensities.
+    """
+    names = None if dims is None else dims.split(",")
+    spectrum: int | list[str] | None = None
+    if signal_dims is not None:
+        spectrum = int(signal_dims) if signal_dims.isdecimal() else signal_dims.split(",")
+    img = io.load(file, array, spectrum, dims=names, energy=energy, mask=mask, scale=scale)
+    img = _prepared(img, _Preparation(crop or [], bin or [], clip_negative, normalise), quiet)
+    starts = (1 if init is Start.nndsvd else 5) if restarts is None else restarts
+    if not quiet:
+        _say(repr(img))
+        if loss is None and _looks_counted(img):
+            _say("hint: these are whole non-negative numbers; if they are counts, --loss poisson suits them better")
+    chosen = Loss.frobenius if loss is None else loss
+    settings = _Settings(components, chosen, update, init, starts, max_steps, rtol, seed, compress, checkpoint)
+    with _folder(Path(f"{file.stem}-unmixed") if out is None else out, quiet) as folder:
+        solution = _fitted(img, settings, quiet)
+        _written(folder, solution, img, None, file.name, _COMMAND.get())
+    if solution.status is Status.INTERRUPTED:
+        raise typer.Exit(130)
+
+
+@contextmanager
+def _folder(path: Path, quiet: bool) -> Iterator[Path]:
+    """The folder for the results: made before the fit, so that a bad path costs nothing, and kept if it is used."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--out {path} is a file; name a folder")
+    if (path / "result.nc").exists() and not quiet:
+        _say(f"note: the result in {path} will be replaced")
+    made = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield path
+    finally:
+        if made and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _prepared(img: SpectrumImage, steps: _Preparation, quiet: bool) -> SpectrumImage:
+    if steps.crop:
+        img = preprocess.crop(img, **dict(opt.parse_range(img, text) for text in steps.crop))
+    if steps.bin:
+        factors = dict(opt.parse_factor(text) for text in steps.bin)
+        left = {d: img.data.sizes[d] % n for d, n in factors.items() if d in img.data.dims and n > 0}
+        if any(left.values()) and not quiet:
+            _say(f"note: --bin leaves out the last {', '.join(f'{n} of {d}' for d, n in left.items() if n)}")
+        img = preprocess.bin(img, trim=True, **factors)
+    if steps.clip_negative:
+        img = preprocess.clip_negative(img)
+        report = img.provenance[-1]["parameters"]
+        if not quiet:
+            _say(f"note: {report['count']} negative values set to 0, their sum {report['sum']:.4g}")
+    return img if steps.normalise is None else _NORMALISATIONS[steps.normalise](img)
+
+
+def _looks_counted(img: SpectrumImage) -> bool:
+    live = img.finite_live()
+    return live.min() >= 0 and live.max() > 1 and all(np.array_equal(row, np.rint(row)) for row in live)
+
+
+def _fitted(img: SpectrumImage, settings: _Settings, quiet: bool) -> Solution:
+    live = img.finite_live()
+    if settings.loss is not Loss.frobenius and live.min() < 0:
+        _refuse_negative(img, live, settings.loss)
+    key = jax.random.key(settings.seed)
+    matrix = img.matrix()
+    if settings.compress is not None:
+        matrix = Compressed(matrix, settings.compress, key=key)
+    return fit(
+        Problem(matrix, _LOSSES[settings.loss]),
+        settings.components,
+        _UPDATES[settings.update],
+        _STARTS[settings.init],
+        settings.restarts,
+        key=key,
+        max_steps=settings.max_steps,
+        rtol=settings.rtol,
+        progress=not quiet,
+        checkpoint=settings.checkpoint,
+    )
+
+
+def _refuse_negative(img: SpectrumImage, live: np.ndarray, loss: Loss) -> None:
+    pixels = np.arange(int(np.prod(img.navigation_shape)))
+    channels = np.arange(int(np.prod(img.signal_shape)))
+    if img.keep_pixels is not None:
+        pixels = pixels[img.keep_pixels.values.ravel()]
+    if img.keep_channels is not None:
+        channels = channels[img.keep_channels.values.ravel()]
+    row, column = np.unravel_index(np.argmin(live), live.shape)
+    raise ValueError(
+        f"{loss.value} asks for non-negative data; {int((live < 0).sum())} of {live.size} values are negative, the "
+        f"lowest ({live.min():.4g}) at {img.place(int(pixels[row]), int(channels[column]))}. Set them to 0 with "
+        "--clip-negative if they are small noise about zero, or use --loss frobenius."
+    )
+
+
+def _written(
+    folder: Path,
+    solution: Solution,
+    img: SpectrumImage,
+    truth: simulate.Truth | None,
+    title: str,
+    command: str,
+) -> None:
+    """Write the result, the figures and the page, and tell where they are."""
+    result = solution.to_xarray(img)
+    io.save_dataset(result, folder / "result.nc")
+    figures: dict[str, Figure] = {
+        "maps": plots.maps(result),
+        "spectra": plots.spectra(result),
+        "residuals": plots.residuals(result, img),
+        "convergence": plots.convergence(result),
+    }
+    if truth is not None:
+        figures["comparison"] = plots.comparison(result, truth.maps, truth.spectra, truth.names)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png")
+    page.write(folder / "report.html", result, img, truth, title, command)
+    near = int(np.sum(solution.restarts.objective <= solution.restarts.objective.min() * 1.001))
+    print(
+        f"{solution.rank} components of {solution.maps.shape[0]} pixels x {solution.spectra.shape[1]} channels, "
+        f"{solution.info['loss']} by {solution.info['update']}: {solution.status.name.lower().replace('_', ' ')} after "
+        f"{solution.steps} steps, objective {solution.objective:.6g}, {near} of {len(solution.restarts.objective)} "
+        "restarts within 0.1 % of the best"
+    )
+    print(f"result   {folder / 'result.nc'}")
+    print(f"figures  {' '.join(str(folder / f'{name}.png') for name in figures)}")
+    print(f"report   {folder / 'report.html'}")
+
+
+@app.command(name="simulate")
+def simulate_(
+    kind: Annotated[Kind, typer.Argument(help="What to simulate.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .npz, .h5, .hspy, .zarr or .nc.", show_default=False)
+    ],
+    seed: opt.SeedOption = 0,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels along a side (in all, for a line or a mixture).")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Channels (along a side, for patterns).")] = None,
+    counts: Annotated[float | None, typer.Option(help="Expected counts per spectrum.", show_default=False)] = None,
+) -> None:
+    """Write a simulated spectrum image, and beside it the truth: true maps and spectra, in OUT-truth.nc.
+
+    jaxunmix simulate eels-oxides --out oxides.npz --counts 500
+    """
+    generator, pixels = _KINDS[kind]
+    wanted: dict[str, Any] = {}
+    if size is not None:
+        wanted[pixels] = (size, size) if pixels == "shape" else size
+    if channels is not None:
+        wanted |= {"detector": (channels, channels)} if kind is Kind.patterns else {"channels": channels}
+    if counts is not None:
+        if "counts" not in inspect.signature(generator).parameters:
+            raise ValueError(f"--counts: {kind.value} is absorbance with Gaussian noise; leave it out")
+        wanted["counts"] = counts
+    if kind is Kind.mixture:
+        wanted["noise"] = "poisson"
+    img, truth = generator(jax.random.key(seed), **wanted)
+    io.save(img, out)
+    beside = out.with_name(f"{out.stem}-truth.nc")
+    names = {"component": list(truth.names)}
+    maps, spectra = img.to_maps(truth.maps), img.to_spectra(truth.spectra)
+    io.save_dataset(xr.Dataset({"maps": maps, "spectra": spectra}).assign_coords(names), beside)
+    print(f"image  {out}\ntruth  {beside}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("demo"),
+    seed: opt.SeedOption = 0,
+    quiet: opt.QuietOption = False,
+) -> None:
+    """Simulate an EDX map of three phases, unmix it, and compare with the truth. Takes about 20 seconds."""
+    start = time.monotonic()
+    img, truth = simulate.edx_phases(jax.random.key(seed))
+    if not quiet:
+        _say(repr(img))
+    settings = _Settings(3, Loss.poisson, Update.auto, Start.random, 3, 500, 1e-6, seed, None, None)
+    with _folder(out, quiet) as folder:
+        io.save(img, folder / "image.npz")
+        solution = _fitted(img, settings, quiet)
+        _written(folder, solution, img, truth, "EDX of three phases, simulated", _COMMAND.get())
+    found = metrics.match(solution.spectra, truth.spectra)
+    angles = ", ".join(f"{n} {a:.1f}°" for n, a in zip(truth.names, found.angles, strict=True))
+    print(f"angle to the true spectra: {angles}  ({time.monotonic() - start:.0f} s)")
+    if solution.status is Status.INTERRUPTED:
+        raise typer.Exit(130)

@@ -1,0 +1,248 @@
+import re
+import subprocess
+import sys
+from itertools import count
+
+import jax
+import numpy as np
+import pytest
+
+import jaxunmix as jxu
+from jaxunmix import cli
+from jaxunmix.data import io
+from jaxunmix.factor.ledger import Ledger
+
+SMALL = ["--restarts", "2", "--max-steps", "20", "--quiet"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs the command line in an empty folder; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        code = cli.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory):
+    """A small image of counts, in a file with its axis."""
+    img, _ = jxu.simulate.edx_phases(jax.random.key(0), shape=(8, 10), channels=40)
+    path = tmp_path_factory.mktemp("counts") / "map.npz"
+    np.savez(path, cube=img.data.values.astype(np.uint8), energy_keV=img.data.energy.values)
+    return path
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    cube = rng.random((6, 5, 12)) + 0.1
+    cube[2, 3, 7] = -0.5
+    path = tmp_path_factory.mktemp("signed") / "signed.npy"
+    np.save(path, cube)
+    return path
+
+
+def test_unmix_writes_result_figures_and_page(run, counts, tmp_path):
+    code, out, err = run("unmix", counts, "-k", 2, "--loss", "poisson", *SMALL)
+    assert (code, err) == (0, "")
+    folder = tmp_path / "map-unmixed"
+    written = {"result.nc", "maps.png", "spectra.png", "residuals.png", "convergence.png", "report.html"}
+    assert {p.name for p in folder.iterdir()} == written
+    result = io.load_dataset(folder / "result.nc")
+    assert result["maps"].shape == (2, 8, 10)
+    assert result["spectra"].energy.attrs["units"] == "keV"
+    assert result.attrs["loss"] == "Poisson"
+    lines = out.splitlines()
+    assert lines[0].startswith("2 components of 80 pixels x 40 channels, Poisson by Multiplicative: ")
+    assert lines[-1].endswith("report.html")
+    page = (folder / "report.html").read_text()
+    assert "jaxunmix unmix" in page
+    assert "--loss poisson" in page
+
+
+def test_result_is_the_library_s(run, counts):
+    run("unmix", counts, "-k", 2, "--seed", 7, "--out", "here", *SMALL)
+    problem = jxu.Problem(jxu.load(counts).matrix())
+    expected = jxu.fit(problem, rank=2, restarts=2, max_steps=20, key=jax.random.key(7))
+    np.testing.assert_allclose(jxu.Solution.load("here/result.nc").spectra, expected.spectra, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--update", "hals", "--init", "nndsvd"],
+        ["--update", "multiplicative", "--init", "vca", "--restarts", "2"],
+        ["--update", "als", "--normalise", "sum"],
+        ["--update", "gradient", "--normalise", "max"],
+        ["--compress", "6"],
+        ["--crop", "energy=0.4:8", "--crop", "y=0:6", "--bin", "x=2", "--scale", "0.5"],
+        ["--loss", "itakura-saito", "--bin", "energy=40", "--bin", "x=2", "-k", "1"],
+    ],
+)
+def test_options_are_taken(run, counts, options):
+    code, out, err = run("unmix", counts, "-k", 2, "--max-steps", 10, "--quiet", *options)
+    assert (code, err) == (0, "")
+    assert "components of" in out
+
+
+def test_counts_without_a_loss_get_a_hint_and_nothing_silent(run, counts):
+    code, out, err = run("unmix", counts, "-k", 2, "--restarts", 1, "--max-steps", 10)
+    assert code == 0
+    assert "hint" in err
+    assert "--loss poisson" in err
+    assert "Frobenius by HALS" in out
+
+
+def test_several_arrays_are_listed(run, tmp_path):
+    np.savez(tmp_path / "two.npz", a=np.ones((2, 3, 4), np.float32), b=np.ones((2, 3, 5)))
+    code, out, err = run("unmix", tmp_path / "two.npz")
+    assert (code, out) == (2, "")
+    assert re.search(r"a +\(2, 3, 4\) +float32", err)
+    assert re.search(r"b +\(2, 3, 5\) +float64", err)
+    assert "--array" in err
+    assert run("unmix", tmp_path / "two.npz", "--array", "b", "-k", 1, *SMALL)[0] == 0
+
+
+def test_negative_values_under_poisson_name_place_and_remedy(run, signed, tmp_path):
+    code, _, err = run("unmix", signed, "--loss", "poisson", *SMALL)
+    assert code == 2
+    assert "--clip-negative" in err
+    assert "y=2, x=3, energy=7" in err
+    assert not (tmp_path / "signed-unmixed").exists()
+    code, _, err = run("unmix", signed, "-k", 2, "--loss", "poisson", "--clip-negative", "--max-steps", 5)
+    assert code == 0
+    assert "1 negative values set to 0" in err
+
+
+def test_steps_are_on_record(run, signed):
+    run("unmix", signed, "-k", 2, "--clip-negative", "--crop", "y=0:4", *SMALL)
+    provenance = io.load_dataset("signed-unmixed/result.nc").attrs["provenance"]
+    assert [name for name in ("load", "crop", "clip_negative") if f'"{name}"' in provenance] == [
+        "load",
+        "crop",
+        "clip_negative",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["unmix", "nothing.npz"], "no such file"),
+        (["unmix", "DATA", "--components", "100"], "--components"),
+        (["unmix", "DATA", "--components", "0"], "--components"),
+        (["unmix", "DATA", "--loss", "gauss"], "poisson"),
+        (["unmix", "DATA", "--crop", "mz=1:2"], "'mz' is none of the dims"),
+        (["unmix", "DATA", "--crop", "energy"], "AXIS=LOW:HIGH"),
+        (["unmix", "DATA", "--crop", "energy=a:b"], "must be numbers"),
+        (["unmix", "DATA", "--crop", "y=0.5:2"], "must be indices"),
+        (["unmix", "DATA", "--crop", "energy=90:"], "leaves nothing"),
+        (["unmix", "DATA", "--bin", "x=two"], "AXIS=N"),
+        (["unmix", "DATA", "--bin", "x=11"], "give 1 to 10"),
+        (["unmix", "DATA", "--mask", "keep"], "no array of this file"),
+        (["unmix", "DATA", "--energy", "keep"], "no array of this file"),
+        (["unmix", "DATA", "--array", "keep"], "0 arrays called 'keep'"),
+        (["unmix", "DATA", "--update", "hals", "--loss", "poisson"], "Frobenius"),
+        (["unmix", "DATA", "--init", "nndsvd", "--restarts", "3"], "restarts=1"),
+        (["unmix", "DATA", "--compress", "5", "--loss", "poisson"], "leave out --compress"),
+        (["unmix", "DATA", "--loss", "itakura-saito"], "positive data"),
+        (["unmix", "DATA", "--normalise", "edge"], "no step"),
+        (["unmix", "DATA", "--out", "DATA"], "is a file"),
+        (["simulate", "edx-phases", "--out", "image.png"], "cannot write"),
+        (["simulate", "xas-domains", "--out", "image.npz", "--counts", "5"], "--counts"),
+        (["simulate", "grains", "--out", "image.npz"], "grains"),
+        (["simulate", "edx-phases"], "--out"),
+        (["analyse"], "analyse"),
+    ],
+)
+def test_bad_input_says_what_and_exits_2(run, counts, words, said):
+    code, out, err = run(*(counts if word == "DATA" else word for word in words), *(["-q"] if "DATA" in words else []))
+    assert (code, out) == (2, "")
+    # The frame around usage errors breaks their lines.
+    assert said in re.sub(r"[\s│]+", " ", err)
+
+
+def test_broken_file_exits_2(run, tmp_path):
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 nothing")
+    code, _, err = run("unmix", tmp_path / "bad.npz")
+    assert code == 2
+    assert "cannot read bad.npz" in err
+
+
+def test_interrupt_writes_the_best_iterate_and_exits_130(run, counts, monkeypatch):
+    record, calls = Ledger.record, count()
+
+    def interrupted(self, run):
+        record(self, run)
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "record", interrupted)
+    code, out, _ = run("unmix", counts, "-k", 2, "--restarts", 1, "--rtol", 0, "--quiet")
+    assert code == 130
+    assert "interrupted after 20 steps" in out
+    assert jxu.Solution.load("map-unmixed/result.nc").status is jxu.Status.INTERRUPTED
+
+
+def test_interrupt_before_the_fit_exits_130_and_leaves_nothing(run, counts, tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "fit", interrupted)
+    assert run("unmix", counts, "--quiet")[0] == 130
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_unexpected_exits_1_with_its_traceback(counts, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "fit", lambda *a, **k: 1 / 0)
+    assert cli.main(["unmix", str(counts), "--quiet"]) == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError" in err
+    assert "please report" in err
+
+
+@pytest.mark.parametrize("kind", list(cli.Kind))
+def test_simulate_writes_image_and_truth(run, tmp_path, kind):
+    code, out, err = run("simulate", kind, "--out", "image.npz", "--size", 12, "--channels", 16, "--seed", 3)
+    assert (code, err) == (0, "")
+    assert "image-truth.nc" in out
+    img, truth = jxu.load(tmp_path / "image.npz"), io.load_dataset(tmp_path / "image-truth.nc")
+    assert truth["maps"].shape[1:] + truth["spectra"].shape[1:] == img.data.shape
+    assert all(isinstance(name, str) for name in truth["component"].values.tolist())
+
+
+def test_simulate_repeats_by_its_seed(run):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run("simulate", "line-scan", "--out", f"{name}.npz", "--size", 9, "--counts", 50, "--seed", seed)
+    a, b, c = (jxu.load(f"{name}.npz").data.values for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_demo_finds_the_truth(run, tmp_path):
+    code, out, err = run("demo", "--out", "shown", "--quiet")
+    assert (code, err) == (0, "")
+    angles = [float(a) for a in re.findall(r"(\d+\.\d)°", out)]
+    assert len(angles) == 3
+    assert max(angles) < 5
+    assert (tmp_path / "shown" / "comparison.png").stat().st_size > 10_000
+    assert (tmp_path / "shown" / "report.html").exists()
+
+
+@pytest.mark.parametrize("command", [(), ("unmix",), ("simulate",), ("demo",)])
+def test_help(run, command):
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_version_from_the_installed_command():
+    line = "import sys; from jaxunmix.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", line, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"jaxunmix {jxu.__version__}\n"
