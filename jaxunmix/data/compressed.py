@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Key
 from .matrix import (
     TINY,
     AbstractMatrix,
-    Counts,
     Dense,
     Maps,
     Spectra,
@@ -46,7 +45,7 @@ class Compressed(AbstractMatrix):
         ValueError: the rank is below 1 or above the smaller side of the data.
     """
 
-    full: Dense | Counts
+    full: AbstractMatrix
     coordinates: Float[Array, "directions pixels"]
     directions: Float[Array, "directions channels"]
     squares: Float[Array, " pixels"]

@@ -243,12 +243,12 @@ def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"npy keeps no labels, masks or provenance; save as {path.stem}.npz")
     if path.suffix.lower() not in _WRITERS:
         raise ValueError(f"cannot write '{path.suffix}'; use one of {', '.join(_WRITERS)}")
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         _WRITERS[path.suffix.lower()](img, temporary)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}; make it first")
@@ -298,7 +298,7 @@ def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
             del target[key]
     if kept:
         ds[_ATTRS] = xr.DataArray(to_json(kept))
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         ds.to_netcdf(temporary, engine="h5netcdf")
 
 

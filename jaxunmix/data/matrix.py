@@ -423,7 +423,8 @@ def _meshover_pixels(values: Array) -> Mesh | None:
     if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
         return None
     mesh = sharding.mesh
-    if sharding.spec[0] != mesh.axis_names[0] or sharding.shard_shape(values.shape)[1] != values.shape[1]:
+    whole_rows = sharding.shard_shape(values.shape)[1] == values.shape[1]
+    if not isinstance(mesh, Mesh) or sharding.spec[0] != mesh.axis_names[0] or not whole_rows:
         raise ValueError(
             f"X is spread as {sharding.spec}; spread only its first axis, the pixels, over the mesh's first axis."
         )
@@ -435,6 +436,7 @@ def _put(array: np.ndarray, mesh: Mesh | None) -> Array:
 
 
 def over_pixels(mesh: Mesh, pixels: int) -> NamedSharding:
+    """The first axis, the pixels, spread over the mesh's first axis; they must divide."""
     devices = mesh.devices.shape[0]
     if pixels % devices:
         raise ValueError(_indivisible(pixels, devices))

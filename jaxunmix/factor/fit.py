@@ -145,7 +145,7 @@ def _run_batch(
     max_steps, rtol, check_every = limits
     with tqdm(total=max_steps, unit="step", disable=not progress, leave=False) as bar:
         while ledger.running.any() and ledger.done < max_steps:
-            run = _advance(problem, update, ledger.run, *_traced(min(check_every, max_steps - ledger.done), rtol))
+            run = _advance(problem, update, ledger.in_flight, *_traced(min(check_every, max_steps - ledger.done), rtol))
             ledger.record(run)
             bar.update(ledger.done - bar.n)
             bar.set_postfix(objective=f"{np.min(run.objective):.6g}", running=int(ledger.running.sum()))
@@ -230,13 +230,14 @@ def _finish(
     trace = trace[: np.flatnonzero(np.isfinite(trace))[-1] + 1] if np.isfinite(trace).any() else trace[:1]
     steps = int(restarts.steps[restarts.best])
     trace_steps = np.minimum(np.arange(len(trace)) * check_every, steps)
-    factors, objective = ledger.best, ledger.best_objective
+    factors, objective = ledger.kept, ledger.best_objective
     if isinstance(problem.matrix, Compressed):
         extra = 0 if interrupted else problem.matrix.polish
         problem = eqx.tree_at(lambda p: p.matrix, problem, problem.matrix.full)
-        factors, objective = _polish(problem, update, factors, jnp.asarray(extra))
+        factors, reached = _polish(problem, update, factors, jnp.asarray(extra))
+        objective = float(reached)
         steps += extra
-        trace, trace_steps = np.append(trace, float(objective)), np.append(trace_steps, steps)
+        trace, trace_steps = np.append(trace, objective), np.append(trace_steps, steps)
     factors = problem.complete(factors)
     if not isinstance(init, Given) and not any(isinstance(c, Fixed) for c in problem.constraints):
         order = jnp.argsort(-contribution(factors))
@@ -245,7 +246,7 @@ def _finish(
         maps=np.asarray(factors.maps_t).T,
         spectra=np.asarray(factors.spectra),
         coefficients=None if problem.basis is None else np.asarray(factors.profiles),
-        objective=float(objective),
+        objective=objective,
         trace=trace,
         trace_steps=trace_steps,
         steps=steps,

@@ -167,11 +167,9 @@ class Given(AbstractInitial):
         maps, profiles = start.maps_t, start.profiles
         if self.maps is not None:
             maps = maps.at[: self.maps.shape[1]].set(self.maps.T.astype(maps.dtype))
-        second = self._second
-        if second is not None:
-            second = jnp.asarray(second, profiles.dtype)
-            if self.coefficients is None:
-                second = _profiles(problem, second)
+        if self._second is not None:
+            second = jnp.asarray(self._second, profiles.dtype)
+            second = _profiles(problem, second) if self.coefficients is None else second
             profiles = profiles.at[: second.shape[0]].set(second)
         if self.maps is None:
             # The drawn maps fit the drawn spectra's scale: bring the model back to the data's norm.

@@ -58,14 +58,20 @@ class Ledger:
         return len(self.status)
 
     @property
+    def in_flight(self) -> Run:
+        """The batch that is being advanced."""
+        assert self.run is not None, "no batch has begun"
+        return self.run
+
+    @property
     def running(self) -> np.ndarray:
         """(restarts of the batch,) which still move."""
-        return np.asarray(self.run.code) == RUNNING
+        return np.asarray(self.in_flight.code) == RUNNING
 
     @property
     def done(self) -> int:
         """Steps of the batch in flight."""
-        return int(np.max(np.asarray(self.run.steps)))
+        return int(np.max(np.asarray(self.in_flight.steps)))
 
     def begin(self, run: Run) -> "Ledger":
         """Take a new batch, or go on with the one that a checkpoint left in flight."""
@@ -84,7 +90,7 @@ class Ledger:
         self.run = run
         self.run_trace.append(np.where(moved, np.asarray(run.last, float), np.nan))
         if self.path is not None and time.monotonic() - self.written > CHECKPOINT_SECONDS:
-            self.save()
+            self.save(self.path)
 
     def close_batch(self, left: Status) -> bool:
         """Turn the batch in flight into outcomes, `left` for restarts still running; False if there is none."""
@@ -103,6 +109,12 @@ class Ledger:
         self.run, self.run_trace = None, []
         return True
 
+    @property
+    def kept(self) -> Bilinear:
+        """The best factors so far."""
+        assert self.best is not None, "no batch has been closed"
+        return self.best
+
     def outcomes(self) -> Restarts:
         """All restarts so far."""
         return Restarts(
@@ -113,9 +125,9 @@ class Ledger:
             best=self.best_restart,
         )
 
-    def save(self) -> None:
-        """Write everything to the checkpoint file, whole or not at all."""
-        arrays = {
+    def save(self, path: Path) -> None:
+        """Write everything to a checkpoint file, whole or not at all."""
+        arrays: dict[str, Any] = {
             "fingerprint": np.array(self.fingerprint),
             "objective": np.array(self.objective),
             "steps": np.array(self.steps, int),
@@ -128,7 +140,7 @@ class Ledger:
             arrays |= {"best_maps": np.asarray(self.best.maps_t), "best_profiles": np.asarray(self.best.profiles)}
         leaves = jax.tree.leaves(self.run)
         arrays |= {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        with io.replacing(self.path) as temporary, open(temporary, "wb") as file:
+        with io.replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays)
         self.written = time.monotonic()
 

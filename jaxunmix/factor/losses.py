@@ -9,6 +9,7 @@ x/m - log(x/m) - 1; beta = 2 is (x - m)^2 / 2. Sums over all entries make the ob
 """
 
 import abc
+import math
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -22,7 +23,10 @@ Entries = Float[Array, "..."]
 class AbstractLoss(eqx.Module):
     """One divergence per entry, with its gradient in two parts and what it asks of the data."""
 
-    beta: eqx.AbstractVar[float]
+    @property
+    @abc.abstractmethod
+    def beta(self) -> float:
+        """Which beta-divergence it is."""
 
     @abc.abstractmethod
     def divergence(self, x: Entries, model: Entries) -> Entries:
@@ -104,11 +108,16 @@ class Beta(AbstractLoss):
         ValueError: beta is 0 or 1, or not finite.
     """
 
-    beta: float = eqx.field(static=True)
+    exponent: float = eqx.field(static=True)
 
-    def __check_init__(self):
-        if self.beta in (0, 1) or not jnp.isfinite(self.beta):
-            raise ValueError(f"Beta({self.beta}): use losses.ItakuraSaito() for 0 and losses.Poisson() for 1.")
+    def __init__(self, beta: float | int):
+        if beta in (0, 1) or not math.isfinite(beta):
+            raise ValueError(f"Beta({beta}): use losses.ItakuraSaito() for 0 and losses.Poisson() for 1.")
+        self.exponent = float(beta)
+
+    @property
+    def beta(self) -> float:
+        return self.exponent
 
     def divergence(self, x: Entries, model: Entries) -> Entries:
         b = self.beta

@@ -113,9 +113,10 @@ class Problem(eqx.Module):
         full = self.complete(factors)
         side = "maps" if block == "maps" else "spectra"
         bounds = [p.bound(full, self.reference, side) for p in self.penalties if isinstance(p, AbstractPenalty)]
-        gradient = sum(b.gradient for b in bounds)
-        curvature = sum(b.curvature for b in bounds)
-        if block == "coefficients":
+        zero = jnp.zeros((1, 1), self.matrix.dtype)
+        gradient = sum((b.gradient for b in bounds), start=zero)
+        curvature = sum((b.curvature for b in bounds), start=zero)
+        if self.basis is not None and block == "coefficients":
             # spectra = coefficients @ basis, and |d basis|^2 <= the largest eigenvalue of basis basis' times |d|^2.
             gradient = matmul(jnp.broadcast_to(gradient, full.spectra.shape), self.basis.T)
             largest = jnp.linalg.eigvalsh(matmul(self.basis, self.basis.T))[-1]

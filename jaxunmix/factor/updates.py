@@ -149,6 +149,7 @@ class Multiplicative(AbstractUpdate):
     def _parts(self, problem: Problem, factors: Bilinear, block: str) -> tuple[Rows, Rows]:
         """The two parts of the loss's gradient in the block."""
         matrix, maps, spectra = problem.matrix, factors.maps_t, problem.spectra(factors)
+        second: Rows | None
         if isinstance(problem.loss, Frobenius) and problem.weights is None:
             if block == "maps":
                 return matrix.onto_spectra(spectra), matmul(matmul(spectra, spectra.T), maps)
@@ -229,7 +230,8 @@ class ProjectedGradient(AbstractUpdate):
             raise ValueError("ProjectedGradient needs the whole matrix; give Dense or Counts, not Compressed.")
 
     def init(self, problem: Problem, factors: Bilinear) -> ProjectedState:
-        units = tuple(jnp.maximum(jnp.mean(jnp.abs(b)), TINY) for b in (factors.maps_t, factors.profiles))
+        sizes = (jnp.mean(jnp.abs(factors.maps_t)), jnp.mean(jnp.abs(factors.profiles)))
+        units = (jnp.maximum(sizes[0], TINY), jnp.maximum(sizes[1], TINY))
         one = jnp.ones((), problem.matrix.dtype)
         return ProjectedState(self.optimiser.init(_in_units(factors, units)), one, problem.objective(factors), units)
 

@@ -1,0 +1,251 @@
+"""jaxunmix beside its peers, in one process, A B A B: prints one table of medians of paired ratios.
+
+    python tests/benchmarks/run.py [iteration objective poisson wide density] [--pairs 3]
+
+scikit-learn is needed for the first, second and fourth, espm for the third (`pip install -e '.[peers]'`).
+All data are simulated, float32 on our side; compilation is done before and reported apart.
+"""
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+import jaxunmix as jxu
+
+
+@dataclass
+class Row:
+    """One line of the table: seconds of ours and the peer's, and the median of the paired ratios."""
+
+    what: str
+    ours: float
+    peer: float
+    ratio: float
+    compile: float
+    note: str = ""
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def paired(what: str, ours: Callable[[], float], peer: Callable[[], float], pairs: int, note: str = "") -> Row:
+    """Peer and ours in turn; both return seconds (of whatever unit the row is about)."""
+    first = seconds(ours)
+    compiled = first - seconds(ours)
+    times = [(ours(), peer()) for _ in range(pairs)]
+    ratio = statistics.median(b / a for a, b in times)
+    mine, theirs = (statistics.median(side) for side in zip(*times, strict=True))
+    return Row(what, mine, theirs, ratio, max(compiled, 0.0), note)
+
+
+def per_step(run: Callable[[int], object], few: int, many: int) -> float:
+    """Seconds per step from a long and a short run, so that what is done once cancels."""
+    return (seconds(lambda: run(many)) - seconds(lambda: run(few))) / (many - few)
+
+
+def iteration(pairs: int) -> list[Row]:
+    """HALS against coordinate descent, 160,000 x 100, K = 8, per iteration."""
+    from sklearn.decomposition import NMF
+
+    rng = np.random.default_rng(0)
+    x = rng.random((160_000, 8), dtype=np.float32) @ rng.random((8, 100), dtype=np.float32)
+    x += 0.1 * rng.random(x.shape, dtype=np.float32)
+    w, h = rng.random((160_000, 8), dtype=np.float32), rng.random((8, 100), dtype=np.float32)
+    problem, start = jxu.Problem(x), jxu.initial.Given(w, h)
+
+    def ours(steps):
+        return jxu.fit(problem, 8, init=start, key=jax.random.key(0), max_steps=steps, rtol=0)
+
+    def peer(steps):
+        return NMF(8, init="custom", max_iter=steps, tol=0).fit_transform(x, W=w.copy(), H=h.copy())
+
+    row = paired(
+        "HALS per iteration, 160,000 x 100, K = 8 | scikit-learn CD",
+        lambda: per_step(ours, 20, 120),
+        lambda: per_step(peer, 10, 40),
+        pairs,
+    )
+    return [row]
+
+
+def objective(pairs: int) -> list[Row]:
+    """Time to the objective that scikit-learn reaches after 200 iterations on spectra that resemble one another."""
+    from sklearn.decomposition import NMF
+
+    img, _ = jxu.simulate.mixture(
+        jax.random.key(0), 160_000, 100, 8, noise="gaussian", snr_db=28.0, correlated=True
+    )
+    x = np.maximum(img.data.values.reshape(-1, 100), 0).astype(np.float32)
+    rng = np.random.default_rng(0)
+    scale = np.sqrt(x.mean() / 8)
+    w, h = (scale * rng.random(s, dtype=np.float32) for s in ((160_000, 8), (8, 100)))
+    start = jxu.initial.Given(w, h)
+    reached = {}
+
+    def peer():
+        model = NMF(8, init="custom", max_iter=200, tol=0)
+        taken = seconds(lambda: reached.update(w=model.fit_transform(x, W=w.copy(), H=h.copy())))
+        reached["objective"] = _half_squares(x, reached["w"], model.components_)
+        return taken
+
+    peer()
+    steps = _steps_to(reached["objective"], x, start)
+
+    def ours():
+        def run():
+            compressed = jxu.Compressed(x, 16, key=jax.random.key(0), polish=3)
+            reached["ours"] = jxu.fit(
+                jxu.Problem(compressed), 8, init=start, key=jax.random.key(0), max_steps=steps, rtol=0, check_every=50
+            )
+
+        return seconds(run)
+
+    row = paired("time to its objective after 200 iterations, correlated spectra | scikit-learn CD", ours, peer, pairs)
+    mine = _half_squares(x, reached["ours"].maps, reached["ours"].spectra)
+    row.note = f"{steps} + 3 steps; objective {mine:.6g} against {reached['objective']:.6g}"
+    return [row]
+
+
+def _steps_to(target: float, x: np.ndarray, start: jxu.initial.Given) -> int:
+    """Steps on the compressed data after which the polished fit is at least as good as the target."""
+    compressed = jxu.Compressed(x, 16, key=jax.random.key(0), polish=3)
+    for steps in range(50, 1000, 25):
+        fit = jxu.fit(
+            jxu.Problem(compressed), 8, init=start, key=jax.random.key(0), max_steps=steps, rtol=0, check_every=50
+        )
+        if _half_squares(x, fit.maps, fit.spectra) <= target:
+            return steps
+    raise RuntimeError("the target objective was not reached in 1000 steps")
+
+
+def poisson(pairs: int) -> list[Row]:
+    """Multiplicative Poisson with a 12-column basis, 16,384 x 1,980, K = 3, per iteration, at two doses."""
+    from espm.estimators import SmoothNMF
+
+    rows = []
+    for counts in (293, 18):
+        x, basis, w, a = _edx(counts)
+        problem = jxu.Problem(x, jxu.losses.Poisson(), basis=basis)
+        start = jxu.initial.Given(w, coefficients=a)
+        kind = type(problem.matrix).__name__
+
+        def ours(steps, problem=problem, start=start):
+            return jxu.fit(problem, 3, init=start, key=jax.random.key(0), max_steps=steps, rtol=0, check_every=steps)
+
+        def peer(steps, x=x, basis=basis, w=w, a=a):
+            model = SmoothNMF(
+                n_components=3, max_iter=steps, tol=0, no_stop_criterion=True, verbose=0, G=basis.T.astype(float),
+                simplex_W=False, eval_print=10**6,
+            )
+            return model.fit_transform(x.T.astype(float), W=a.T.astype(float), H=w.T.astype(float))
+
+        rows.append(
+            paired(
+                f"Poisson with a 12-column basis per iteration, 16,384 x 1,980, K = 3, {counts} counts | espm",
+                lambda run=ours: per_step(run, 20, 120),
+                lambda run=peer: per_step(run, 2, 6),
+                pairs,
+                f"{kind}, {np.count_nonzero(x) / x.size:.1%} non-zero",
+            )
+        )
+    return rows
+
+
+def _edx(counts: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Line spectra over a background, 128 x 128 pixels: counts, basis, and a start."""
+    rng = np.random.default_rng(0)
+    channel = np.arange(1980)
+    lines = [np.exp(-0.5 * ((channel - c) / 8.0) ** 2) for c in rng.uniform(50, 900, 10)]
+    smooth = [np.exp(-channel / s) for s in (300.0, 900.0)]
+    basis = np.stack(lines + smooth)
+    basis = (basis / basis.sum(axis=1, keepdims=True)).astype(np.float32)
+    maps = rng.dirichlet(np.full(3, 0.3), 128 * 128)
+    model = maps @ rng.dirichlet(np.full(12, 0.5), 3) @ basis
+    x = rng.poisson(model * counts / model.sum(axis=1).mean()).astype(np.uint8)
+    return x, basis, rng.random((128 * 128, 3), np.float32), rng.random((3, 12), np.float32)
+
+
+def wide(pairs: int) -> list[Row]:
+    """20 restarts of K = 7 on 10,000 x 16,384, compression and polish included, against one default fit."""
+    from sklearn.decomposition import NMF
+
+    img, _ = jxu.simulate.patterns(jax.random.key(0), (100, 100), (128, 128), counts=2e5, domains=7)
+    x = img.data.values.reshape(10_000, -1).astype(np.float32)
+    found = {}
+
+    def ours():
+        def run():
+            compressed = jxu.Compressed(x, 40, key=jax.random.key(0))
+            found["ours"] = jxu.fit(
+                jxu.Problem(compressed), 7, restarts=20, key=jax.random.key(1), max_steps=100, rtol=1e-5
+            )
+
+        return seconds(run)
+
+    def peer():
+        model = NMF(7)
+        taken = seconds(lambda: found.update(w=model.fit_transform(x)))
+        found["peer"], found["steps"] = model.components_, model.n_iter_
+        return taken
+
+    row = paired("20 restarts, 10,000 x 16,384, K = 7 | ONE default scikit-learn fit", ours, peer, min(pairs, 2))
+    mine, theirs = found["ours"].objective, _half_squares(x, found["w"], found["peer"])
+    row.note = f"objective {mine / theirs:.5f} of scikit-learn's ({found['steps']} iterations)"
+    return [row]
+
+
+def density(pairs: int) -> list[Row]:
+    """Counts against Dense over the share of non-zeros: where `as_matrix` should change over."""
+    rows = []
+    for counts in (18, 60, 120, 200, 293):
+        x, basis, w, a = _edx(counts)
+        start = jxu.initial.Given(w, coefficients=a)
+        runs = [
+            lambda steps, p=jxu.Problem(make(x), jxu.losses.Poisson(), basis=basis), s=start: jxu.fit(
+                p, 3, init=s, key=jax.random.key(0), max_steps=steps, rtol=0, check_every=steps
+            )
+            for make in (jxu.Counts, jxu.Dense)
+        ]
+        share = np.count_nonzero(x) / x.size
+        ours, peer = (lambda run=run: per_step(run, 5, 25) for run in runs)
+        rows.append(paired(f"Counts per iteration at {share:.1%} non-zero | Dense", ours, peer, pairs))
+    return rows
+
+
+def _half_squares(x: np.ndarray, w: np.ndarray, h: np.ndarray) -> float:
+    """Half the squared residual, block by block in float64."""
+    return sum(
+        0.5 * float(((x[i : i + 2000].astype(float) - w[i : i + 2000].astype(float) @ h.astype(float)) ** 2).sum())
+        for i in range(0, len(x), 2000)
+    )
+
+
+BENCHMARKS = {f.__name__: f for f in (iteration, objective, poisson, wide, density)}
+
+
+def main() -> None:
+    """Run the benchmarks named on the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    print("| what, against whom | ours (s) | peer (s) | times faster | compile (s) | |\n|---|---|---|---|---|---|")
+    for name in options.names or BENCHMARKS:
+        for row in BENCHMARKS[name](options.pairs):
+            cells = (row.what.replace(" | ", " against "), f"{row.ours:.4g}", f"{row.peer:.4g}", f"{row.ratio:.1f}")
+            print("| " + " | ".join((*cells, f"{row.compile:.1f}", row.note)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
