@@ -179,7 +179,7 @@ class Given(AbstractInitial):
         return Bilinear(maps, profiles)
 
     @property
-    def _second(self) -> np.ndarray | None:
+    def _second(self) -> np.ndarray | Array | None:
         return self.spectra if self.coefficients is None else self.coefficients
 
 

@@ -146,10 +146,10 @@ class Multiplicative(AbstractUpdate):
             factors = _with_rows(factors, block, new if free is None else jnp.where(free, new, rows))
         return factors, state
 
-    def _parts(self, problem: Problem, factors: Bilinear, block: str) -> tuple[Rows, Rows]:
+    def _parts(self, problem: Problem, factors: Bilinear, block: str) -> tuple[Rows, Float[Array, "components _"]]:
         """The two parts of the loss's gradient in the block."""
         matrix, maps, spectra = problem.matrix, factors.maps_t, problem.spectra(factors)
-        second: Rows | None
+        second: Float[Array, "components _"] | None
         if isinstance(problem.loss, Frobenius) and problem.weights is None:
             if block == "maps":
                 return matrix.onto_spectra(spectra), matmul(matmul(spectra, spectra.T), maps)
@@ -325,7 +325,9 @@ def _sweep_entries(
     return rows if free is None else jnp.where(free, rows, start)
 
 
-def _majorised(problem: Problem, rows: Rows, first: Rows, second: Rows, bound: Bound | None) -> Rows:
+def _majorised(
+    problem: Problem, rows: Rows, first: Rows, second: Float[Array, "components _"], bound: Bound | None
+) -> Rows:
     """The minimum of the separable bound of loss and penalties that touches at `rows`."""
     beta = problem.loss.beta
     if bound is None:
