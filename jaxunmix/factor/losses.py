@@ -76,7 +76,8 @@ class Poisson(AbstractLoss):
 
     def divergence(self, x: Entries, model: Entries) -> Entries:
         m = jnp.maximum(model, TINY)
-        return jnp.where(x > 0, x * jnp.log(jnp.where(x > 0, x, 1) / m), 0) - x + model
+        # log(m / x), not log(x / m): its derivative has no m^2, which would underflow where the model vanishes.
+        return jnp.where(x > 0, -x * jnp.log(m / jnp.where(x > 0, x, 1)), 0) - x + model
 
     def split(self, x: Entries, model: Entries) -> tuple[Entries, Entries | None]:
         return x / jnp.maximum(model, TINY), None
