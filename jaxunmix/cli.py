@@ -19,7 +19,6 @@ import jax
 import numpy as np
 import typer
 import xarray as xr
-from matplotlib.figure import Figure
 
 from . import __version__
 from . import cli_options as opt
@@ -298,7 +297,7 @@ def _written(
     """Write the result, the figures and the page, and tell where they are."""
     result = solution.to_xarray(img)
     io.save_dataset(result, folder / "result.nc")
-    figures: dict[str, Figure] = {
+    figures = {
         "maps": plots.maps(result),
         "spectra": plots.spectra(result),
         "residuals": plots.residuals(result, img),
