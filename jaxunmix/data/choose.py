@@ -104,9 +104,7 @@ def build(
     else:
         energy = _automatic_axis(item, items, signal_dims, dims) if energy is None else energy
         dims = _named_by_axis(item, energy, signal_dims, dims)
-        img = SpectrumImage.from_array(
-            values, 1 if signal_dims is None else signal_dims, dims, name=item.name
-        )
+        img = SpectrumImage.from_array(values, 1 if signal_dims is None else signal_dims, dims, name=item.name)
     return img if energy is None else _with_energy(img, energy, items)
 
 
@@ -125,15 +123,9 @@ def _relabelled(
     return SpectrumImage.from_array(data, len(img.signal_dims) if signal_dims is None else signal_dims)
 
 
-def _automatic_axis(
-    item: Item, items: Sequence[Item], signal_dims: Any, dims: Sequence[str] | None
-) -> str | None:
+def _automatic_axis(item: Item, items: Sequence[Item], signal_dims: Any, dims: Sequence[str] | None) -> str | None:
     """The one axis that belongs to the item: by a shared prefix or number, else by its folder, else in the file."""
-    axes = [
-        i
-        for i in items
-        if len(i.shape) == 1 and i.dtype.kind in "iuf" and i is not item and axis_name(i.name)
-    ]
+    axes = [i for i in items if len(i.shape) == 1 and i.dtype.kind in "iuf" and i is not item and axis_name(i.name)]
     near = [i for i in axes if i.name.rpartition("/")[0] == item.name.rpartition("/")[0]]
     position = _signal_position(item, signal_dims, dims)
     if position is None:
@@ -170,9 +162,7 @@ def _belongs(axis: str, item: str) -> bool:
     return bool(prefix and f"{item}_".startswith(prefix)) or bool(number and item.endswith(number.group()))
 
 
-def _named_by_axis(
-    item: Item, energy: Any, signal_dims: Any, dims: Sequence[str] | None
-) -> Sequence[str] | None:
+def _named_by_axis(item: Item, energy: Any, signal_dims: Any, dims: Sequence[str] | None) -> Sequence[str] | None:
     if dims is not None or signal_dims not in (None, 1) or not isinstance(energy, str):
         return dims
     found = axis_name(energy)

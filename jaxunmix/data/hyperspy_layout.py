@@ -36,9 +36,7 @@ def _from_hyperspy_group(group: Any, values: np.ndarray) -> SpectrumImage:
     axes = [_axis(group[f"axis-{i}"]) for i in range(values.ndim)]
     metadata = group["metadata"] if "metadata" in group else {}  # noqa: SIM401, an h5py group may lack get
     own = metadata[META] if META in metadata else {}  # noqa: SIM401
-    arrays = {
-        k: np.asarray(own[k][...]) for k in ("navigation_mask", "signal_mask", "provenance") if k in own
-    }
+    arrays = {k: np.asarray(own[k][...]) for k in ("navigation_mask", "signal_mask", "provenance") if k in own}
     general = _attributes(metadata["General"]) if "General" in metadata else {}
     signal = _attributes(metadata["Signal"]) if "Signal" in metadata else {}
     title = labels.text_or_none(general.get("title"))
@@ -68,9 +66,7 @@ def _attributes(group: Any) -> dict[str, Any]:
     return {k: None if isinstance(v, str) and v == "_None_" else v for k, v in decoded.items()}
 
 
-def write_hyperspy(
-    img: SpectrumImage, root: Any, kind: str, create: Callable[[Any, str, np.ndarray], Any]
-) -> None:
+def write_hyperspy(img: SpectrumImage, root: Any, kind: str, create: Callable[[Any, str, np.ndarray], Any]) -> None:
     """Write one signal; `kind` is "HyperSpy" or "ZSpy", `create(group, name, values)` makes an array."""
     root.attrs["file_format"] = kind
     root.attrs["file_format_version"] = "3.3"

@@ -156,9 +156,7 @@ class SpectrumImage:
         return cls(data, names, pixels, channels)
 
     @classmethod
-    def from_hyperspy(
-        cls, signal: Any, navigation_mask: Any = None, signal_mask: Any = None
-    ) -> "SpectrumImage":
+    def from_hyperspy(cls, signal: Any, navigation_mask: Any = None, signal_mask: Any = None) -> "SpectrumImage":
         """Take over a HyperSpy signal (or anything with `data` and a like `axes_manager`).
 
         HyperSpy lists axes as x, y, z, the reverse of the array's order, which is the one kept here.
@@ -176,11 +174,7 @@ class SpectrumImage:
         navigation = len(manager.navigation_axes)
         given = labels.from_hyperspy_axes(
             [
-                {
-                    k: getattr(a, k)
-                    for k in ("name", "size", "units", "scale", "offset", "axis")
-                    if hasattr(a, k)
-                }
+                {k: getattr(a, k) for k in ("name", "size", "units", "scale", "offset", "axis") if hasattr(a, k)}
                 | {"navigate": i < navigation}
                 for i, a in enumerate(axes)
             ]
@@ -309,9 +303,7 @@ class SpectrumImage:
         """
         index: dict[str, Any] = {}
         if pixel is not None:
-            index |= dict(
-                zip(self.navigation_dims, np.unravel_index(pixel, self.navigation_shape), strict=True)
-            )
+            index |= dict(zip(self.navigation_dims, np.unravel_index(pixel, self.navigation_shape), strict=True))
         if channel is not None:
             index |= dict(zip(self.signal_dims, np.unravel_index(channel, self.signal_shape), strict=True))
         return ", ".join(self._label(d, int(i)) for d, i in index.items()) or "the only pixel"
@@ -333,9 +325,7 @@ class SpectrumImage:
         """
         values = np.asarray(values)
         if values.ndim != 2 or values.shape[0] != self.grid.size:
-            raise ValueError(
-                f"maps of shape {values.shape}; expected (pixels, K) with {self.grid.size} pixels"
-            )
+            raise ValueError(f"maps of shape {values.shape}; expected (pixels, K) with {self.grid.size} pixels")
         return self._unflatten(values.T, self.navigation_dims, self.keep_pixels)
 
     def to_spectra(self, values: Any) -> xr.DataArray:
@@ -383,8 +373,7 @@ class SpectrumImage:
 
     def __repr__(self) -> str:
         sizes = [
-            ", ".join(f"{d}: {self.data.sizes[d]}" for d in dims)
-            for dims in (self.navigation_dims, self.signal_dims)
+            ", ".join(f"{d}: {self.data.sizes[d]}" for d in dims) for dims in (self.navigation_dims, self.signal_dims)
         ]
         name = f" '{self.data.name}'" if self.data.name is not None else ""
         units = f" [{self.data.attrs['units']}]" if self.data.attrs.get("units") else ""

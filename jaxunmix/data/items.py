@@ -47,9 +47,7 @@ def to_json(value: Any) -> str:
             return {"array": v.ravel().tolist(), "dtype": str(v.dtype), "shape": list(v.shape)}
         if isinstance(v, np.generic):
             return v.item()
-        raise ValueError(
-            f"{type(v).__name__} cannot be written as JSON: {v!r}; give numbers, text, lists or dicts"
-        )
+        raise ValueError(f"{type(v).__name__} cannot be written as JSON: {v!r}; give numbers, text, lists or dicts")
 
     return json.dumps(value, default=encode)
 
@@ -67,6 +65,4 @@ def from_json(text: str) -> Any:
 
 def filters(values: np.ndarray) -> dict[str, Any]:
     """How h5py stores an array: integers compressed."""
-    return (
-        {"compression": "gzip", "shuffle": True} if values.dtype.kind in "iu" and values.size > 1000 else {}
-    )
+    return {"compression": "gzip", "shuffle": True} if values.dtype.kind in "iu" and values.size > 1000 else {}

@@ -76,9 +76,7 @@ def check_mask(mask: xr.DataArray | None, data: xr.DataArray, dims: tuple[str, .
         return
     shape = tuple(data.sizes[d] for d in dims)
     if mask.dims != dims or mask.shape != shape:
-        raise ValueError(
-            f"{what} has dims {mask.dims} and shape {mask.shape}; expected {dims} of shape {shape}"
-        )
+        raise ValueError(f"{what} has dims {mask.dims} and shape {mask.shape}; expected {dims} of shape {shape}")
     if mask.dtype != bool:
         raise ValueError(f"{what} has dtype {mask.dtype}; give booleans, True = keep")
     if not mask.values.any():
@@ -214,9 +212,7 @@ def from_hyperspy_axes(axes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     navigate = [bool(a.get("navigate", False)) for a in axes]
     if all(navigate):
-        raise ValueError(
-            "the signal has no signal axis; call signal.transpose(signal_axes=1) in HyperSpy first"
-        )
+        raise ValueError("the signal has no signal axis; call signal.transpose(signal_axes=1) in HyperSpy first")
     order = sorted(range(len(axes)), key=lambda i: not navigate[i])
     default = dict(zip(order, default_dims(len(axes), navigate.count(False)), strict=True))
     dims = [text_or_none(a.get("name")) or default[i] for i, a in enumerate(axes)]

@@ -7,7 +7,7 @@ long axis last, so that a sweep over components works on contiguous rows.
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -49,6 +49,11 @@ class AbstractMatrix(eqx.Module):
     pixel_sums: eqx.AbstractVar[Float[Array, " pixels"]]
     channel_sums: eqx.AbstractVar[Float[Array, " channels"]]
     minimum: eqx.AbstractVar[Float[Array, ""]]
+    mesh: eqx.AbstractVar[Mesh | None]
+
+    def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:
+        """The sum of a value per pixel, of which one number crosses devices."""
+        return _on_each_device(self.mesh, lambda arrays: accurate_sum(arrays[0]), True, (per_pixel,))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -113,7 +118,8 @@ class Dense(AbstractMatrix):
 
     def __init__(self, array: Any):
         check_array(array)
-        values = jnp.asarray(array)
+        with np.errstate(over="ignore"):  # what overflows the float type is found and named below
+            values = jnp.asarray(array)
         if not jnp.issubdtype(values.dtype, jnp.floating):
             values = values.astype(jnp.result_type(float))
         self.values = values
@@ -299,7 +305,7 @@ class Counts(AbstractMatrix):
         return _on_each_device(self.mesh, one_device, True, (self.channel, self.value, self.owner, maps.T))
 
 
-def as_matrix(array: Any, kind: Literal["auto", "dense", "counts"] = "auto") -> AbstractMatrix:
+def as_matrix(array: Any, kind: str = "auto") -> AbstractMatrix:
     """A matrix for the solvers from an array, (pixels, channels).
 
     Args:

@@ -35,9 +35,7 @@ def undo(img: SpectrumImage) -> SpectrumImage:
         raise ValueError("no step to undo: the provenance is empty")
     record = img.provenance[-1]
     if "undo" not in record:
-        raise ValueError(
-            f"step '{record.get('step')}' is not reversible; start again from the data before it"
-        )
+        raise ValueError(f"step '{record.get('step')}' is not reversible; start again from the data before it")
     past = record["undo"]
     values = img.data.values
     for operation in past["operations"]:
@@ -50,9 +48,7 @@ def undo(img: SpectrumImage) -> SpectrumImage:
         back = replace(
             back,
             keep_pixels=labels.as_mask(past["masks"]["pixels"], img.data, img.navigation_dims, "keep_pixels"),
-            keep_channels=labels.as_mask(
-                past["masks"]["channels"], img.data, img.signal_dims, "keep_channels"
-            ),
+            keep_channels=labels.as_mask(past["masks"]["channels"], img.data, img.signal_dims, "keep_channels"),
         )
     return replace(back, provenance=img.provenance[:-1])
 
@@ -61,9 +57,7 @@ def _apply(values: np.ndarray, operation: Mapping[str, Any], dims: tuple[str, ..
     if operation["do"] == "exp":
         return np.exp(values)
     shape = [n if d in operation["dims"] else 1 for d, n in zip(dims, values.shape, strict=True)]
-    factor = np.asarray(operation["values"], values.dtype if values.dtype.kind == "f" else None).reshape(
-        shape
-    )
+    factor = np.asarray(operation["values"], values.dtype if values.dtype.kind == "f" else None).reshape(shape)
     return values * factor if operation["do"] == "multiply" else values + factor
 
 
@@ -142,9 +136,7 @@ def log(img: SpectrumImage, offset: float | int = 0.0) -> SpectrumImage:
     """
     low = img.finite_live() <= -offset
     if low.any():
-        _refuse(
-            img, low.any(axis=1), f"log: values not above {-offset:g}", "give a larger offset, or mask them"
-        )
+        _refuse(img, low.any(axis=1), f"log: values not above {-offset:g}", "give a larger offset, or mask them")
     with np.errstate(divide="ignore", invalid="ignore"):
         shifted = np.add(img.data.values, np.asarray(offset, floating(img)), dtype=floating(img))
         values = _finite_or_nan(img, np.log(shifted, out=shifted))
@@ -174,9 +166,7 @@ def clip_negative(img: SpectrumImage, largest: Limit = None) -> SpectrumImage:
     below = live < 0
     if largest is not None and below.any():
         limit = live.min(axis=1) < -largest
-        _refuse(
-            img, limit, f"clip_negative: values below {-largest:g}", "use shift_to_positive, or allow more"
-        )
+        _refuse(img, limit, f"clip_negative: values below {-largest:g}", "use shift_to_positive, or allow more")
     report = {"largest": largest, "count": int(below.sum()), "sum": float(live[below].sum(dtype=np.float64))}
     values = np.maximum(img.data.values, img.data.dtype.type(0))
     return _step(img, "clip_negative", report, values)
@@ -240,9 +230,7 @@ def _on_channels(img: SpectrumImage, spectrum: Any, what: str) -> np.ndarray:
         for dim in set(img.signal_dims) & set(spectrum.coords) & set(img.data.coords):
             ours, theirs = img.data.coords[dim].values, spectrum.coords[dim].values
             if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-9, atol=0):
-                raise ValueError(
-                    f"{what}: the spectrum is on another {dim} grid; use preprocess.interpolate first"
-                )
+                raise ValueError(f"{what}: the spectrum is on another {dim} grid; use preprocess.interpolate first")
         if set(spectrum.dims) == set(img.signal_dims):
             spectrum = spectrum.transpose(*img.signal_dims)
     values = np.asarray(spectrum, np.float64)
@@ -297,9 +285,7 @@ def _live_energy(img: SpectrumImage) -> np.ndarray:
 def _window(energy: np.ndarray, window: _Window, name: str, end: Any) -> np.ndarray:
     if window is None:
         return energy == end(energy)
-    low, high = (
-        default if limit is None else limit for limit, default in zip(window, (-np.inf, np.inf), strict=True)
-    )
+    low, high = (default if limit is None else limit for limit, default in zip(window, (-np.inf, np.inf), strict=True))
     inside = (energy >= low) & (energy <= high)
     if not inside.any():
         raise ValueError(
@@ -347,16 +333,12 @@ def peak_top_energy(img: SpectrumImage, window: _Window = None, channels: int = 
         (*navigation), in units of the energy; NaN at masked pixels and where these channels hold no peak.
     """
     if len(img.signal_dims) != 1 or channels < 3:
-        raise ValueError(
-            f"peak_top_energy: one signal dim ({img.signal_dims}) and channels >= 3 ({channels})"
-        )
+        raise ValueError(f"peak_top_energy: one signal dim ({img.signal_dims}) and channels >= 3 ({channels})")
     energy = _live_energy(img)
     inside = np.ones(len(energy), bool) if window is None else _window(energy, window, "window", np.max)
     energy, y = energy[inside].astype(float), img.finite_live()[:, inside]
     if len(energy) < channels:
-        raise ValueError(
-            f"peak_top_energy: {len(energy)} channels in {window}, fewer than channels={channels}"
-        )
+        raise ValueError(f"peak_top_energy: {len(energy)} channels in {window}, fewer than channels={channels}")
     top = np.clip(y.argmax(axis=1) - channels // 2, 0, len(energy) - channels)
     index = top[:, None] + np.arange(channels)
     y = np.take_along_axis(y, index, axis=1).astype(float)

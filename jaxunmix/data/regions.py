@@ -112,20 +112,14 @@ def bin(img: SpectrumImage, *, trim: bool = False, **factors: int) -> SpectrumIm
         if not 1 <= n <= size:
             raise ValueError(f"bin: {dim}={n}, but '{dim}' has {size} entries; give 1 to {size}")
         if size % n and not trim:
-            raise ValueError(
-                f"bin: {size} entries of '{dim}' are no multiple of {n}; crop first, or trim=True"
-            )
+            raise ValueError(f"bin: {size} entries of '{dim}' are no multiple of {n}; crop first, or trim=True")
     data = img.data
     values = _reduced(data, factors, lambda v, axes: v.sum(axis=axes, dtype=_sum_dtype(v.dtype, factors)))
     binned = xr.DataArray(values, dims=data.dims, name=data.name, attrs=data.attrs)
     for dim in map(str, data.dims):
         if dim in data.coords:
             coord = data.coords[dim]
-            mean = (
-                _reduced(coord, factors, lambda v, axes: v.mean(axis=axes))
-                if dim in factors
-                else coord.values
-            )
+            mean = _reduced(coord, factors, lambda v, axes: v.mean(axis=axes)) if dim in factors else coord.values
             binned = binned.assign_coords({dim: xr.DataArray(mean, dims=(dim,), attrs=coord.attrs)})
     keep = [
         None if m is None else _reduced(m, factors, lambda v, axes: v.all(axis=axes))
@@ -257,6 +251,4 @@ def interpolate(img: SpectrumImage, values: Any, dim: str | None = None) -> Spec
             m = labels.as_mask(np.moveaxis(live, -1, i), data, dims, name)
         keep[name] = m
     record = {"step": "interpolate", "parameters": {"dim": dim, "values": new}}
-    return SpectrumImage(
-        data, img.signal_dims, keep["keep_pixels"], keep["keep_channels"], (*img.provenance, record)
-    )
+    return SpectrumImage(data, img.signal_dims, keep["keep_pixels"], keep["keep_channels"], (*img.provenance, record))

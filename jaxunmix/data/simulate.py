@@ -132,9 +132,7 @@ def eels_oxides(
         0.04 * np.sin(turns + p) + 0.02 * np.sin(2.4 * turns + q)
         for p, q in scenes.uniform(key_place, (2, 2), 0.0, 2 * np.pi)
     ]
-    fractions = scenes.layer_fractions(
-        x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width
-    )
+    fractions = scenes.layer_fractions(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
     energy = np.linspace(430.0, 780.0, channels)
     truth = _truth(counts * fractions.reshape(-1, 3), scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
     values = _poisson(key_noise, truth.expected)

@@ -28,9 +28,7 @@ def _spectrum(
         unit = units or found[1]
         dims = (*("x",)[: read.ndim - 1], found[0])
         coords = {} if axis is None else {found[0]: axis}
-        return SpectrumImage.from_array(
-            read, 1, dims, coords, {found[0]: unit} if unit and coords else {}, name=name
-        )
+        return SpectrumImage.from_array(read, 1, dims, coords, {found[0]: unit} if unit and coords else {}, name=name)
 
     return Item(name, values.shape, values.dtype, lambda: values, describe)
 
@@ -75,11 +73,7 @@ def _parse_columns(text: str, path: Path) -> tuple[list[str], np.ndarray]:
         except ValueError:
             if rows or names:
                 raise ValueError(f"{path.name}, line {number}: not numbers: {stripped[:60]!r}") from None
-            names = (
-                [c.strip('"') for c in re.split(r"[,;\t]", stripped)]
-                if re.search(r"[,;\t]", stripped)
-                else cells
-            )
+            names = [c.strip('"') for c in re.split(r"[,;\t]", stripped)] if re.search(r"[,;\t]", stripped) else cells
             names = [c.strip("\"' ") for c in cells]
             continue
         if rows and len(row) != len(rows[0]):
@@ -122,9 +116,7 @@ def read_xdi(path: Path) -> Iterator[list[Item]]:
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     if not re.match(r"\s*#\s*XDI", text):
-        raise ValueError(
-            f"cannot read {path.name}: not an XDI file (its first line must begin with '# XDI/')"
-        )
+        raise ValueError(f"cannot read {path.name}: not an XDI file (its first line must begin with '# XDI/')")
     header = dict(re.findall(r"(?m)^#[ \t]*Column\.(\d+):[ \t]*(\S.*?)[ \t]*$", text))
     _, table = _parse_columns("\n".join(line for line in text.splitlines() if not line.startswith("#")), path)
     columns: dict[str, np.ndarray] = {}
@@ -134,9 +126,7 @@ def read_xdi(path: Path) -> Iterator[list[Item]]:
         columns[name] = table[:, i]
         units = rest[0] if name == "energy" and rest else units
     if "energy" not in columns:
-        raise ValueError(
-            f"{path.name} has no energy column, only {list(columns)}; convert angle to energy first"
-        )
+        raise ValueError(f"{path.name} has no energy column, only {list(columns)}; convert angle to energy first")
     energy = columns.pop("energy")
     made = _absorption(columns)
     items = [_spectrum(n, energy, v, "energy", units or "eV") for n, v in (made | columns).items()]
@@ -145,9 +135,7 @@ def read_xdi(path: Path) -> Iterator[list[Item]]:
 
 def _absorption(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     made = {}
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # a dead detector gives inf or nan, refused by matrix()
+    with np.errstate(divide="ignore", invalid="ignore"):  # a dead detector gives inf or nan, refused by matrix()
         for name, top, bottom, log in (
             ("mutrans", "i0", "itrans", True),
             ("mufluor", "ifluor", "i0", False),

@@ -38,7 +38,7 @@ def fit(
     *,
     key: Key[Array, ""] | None = None,
     max_steps: int = 500,
-    rtol: float = 1e-6,
+    rtol: float | int = 1e-6,
     check_every: int = 10,
     progress: bool = False,
     checkpoint: str | os.PathLike | None = None,
@@ -93,7 +93,7 @@ def fit(
         if not ledger.close_batch(Status.INTERRUPTED):
             raise
     solution = _finish(problem, update, init, ledger, check_every, interrupted)
-    if throw and not np.isfinite(solution.objective):
+    if throw and solution.status is Status.NON_FINITE:
         raise FloatingPointError(
             f"No restart stayed finite ({solution.steps} steps); rescale the data towards 1, lower the weights of the "
             "penalties, or pass throw=False to look at the last finite factors."
@@ -109,7 +109,7 @@ def project(
     penalties: Sequence[Penalty] = (),
     *,
     max_steps: int = 500,
-    rtol: float = 1e-6,
+    rtol: float | int = 1e-6,
     progress: bool = False,
 ) -> Solution:
     """Non-negative maps of known spectra in new data: convex, so one start is enough.
@@ -139,7 +139,7 @@ def project(
 
 
 def _run_batch(
-    problem: Problem, update: AbstractUpdate, ledger: Ledger, limits: tuple[int, float, int], progress: bool
+    problem: Problem, update: AbstractUpdate, ledger: Ledger, limits: tuple[int, float | int, int], progress: bool
 ) -> None:
     """Advance the batch in flight, `check_every` steps at a time, until no restart is running."""
     max_steps, rtol, check_every = limits
@@ -152,7 +152,7 @@ def _run_batch(
     ledger.close_batch(Status.MAX_STEPS)
 
 
-def _traced(steps: int, rtol: float) -> tuple[Array, Array]:
+def _traced(steps: int, rtol: float | int) -> tuple[Array, Array]:
     """As arrays: a Python number would be part of the program and compile it anew for each value."""
     return jnp.asarray(steps), jnp.asarray(rtol, float)
 
@@ -293,7 +293,7 @@ def _check(
     init: AbstractInitial,
     restarts: int,
     key: Any,
-    limits: tuple[int, float, int],
+    limits: tuple[int, float | int, int],
 ) -> None:
     pixels, channels = problem.matrix.shape
     if not isinstance(rank, int | np.integer) or isinstance(rank, bool):

@@ -46,6 +46,7 @@ class Ledger:
     trace: list[np.ndarray] = field(default_factory=list)
     best: Bilinear | None = None
     best_objective: float = np.inf
+    best_score: float = np.inf
     best_restart: int = 0
     run: Run | None = None
     run_trace: list[np.ndarray] = field(default_factory=list)
@@ -96,13 +97,15 @@ class Ledger:
         """Turn the batch in flight into outcomes, `left` for restarts still running; False if there is none."""
         if self.run is None:
             return bool(self.status)
-        objective = np.asarray(self.run.objective, float)
-        i = int(np.argmin(objective))
-        if self.best is None or objective[i] < self.best_objective:
+        objective, codes = np.asarray(self.run.objective, float), np.asarray(self.run.code)
+        # A restart that broke is kept only when all did.
+        score = np.where(codes == NON_FINITE, np.inf, objective)
+        i = int(np.argmin(score))
+        if self.best is None or score[i] < self.best_score:
             self.best = jax.tree.map(lambda leaf: leaf[i], self.run.best)
-            self.best_objective, self.best_restart = float(objective[i]), self.finished + i
+            self.best_score, self.best_objective, self.best_restart = score[i], float(objective[i]), self.finished + i
         ends = {RUNNING: left, CONVERGED: Status.CONVERGED, NON_FINITE: Status.NON_FINITE}
-        self.status += [ends[int(code)] for code in np.asarray(self.run.code)]
+        self.status += [ends[int(code)] for code in codes]
         self.objective += objective.tolist()
         self.steps += np.asarray(self.run.steps).tolist()
         self.trace += list(np.array(self.run_trace).T)
@@ -134,7 +137,7 @@ class Ledger:
             "status": np.array([s.name for s in self.status], dtype=str),
             "trace": _padded(self.trace),
             "run_trace": np.array(self.run_trace),
-            "best": np.array([self.best_objective, self.best_restart]),
+            "best": np.array([self.best_objective, self.best_score, self.best_restart]),
         }
         if self.best is not None:
             arrays |= {"best_maps": np.asarray(self.best.maps_t), "best_profiles": np.asarray(self.best.profiles)}
@@ -169,7 +172,8 @@ class Ledger:
         ledger.status = [Status[str(name)] for name in arrays["status"]]
         ledger.trace = list(arrays["trace"])
         ledger.run_trace = list(arrays["run_trace"])
-        ledger.best_objective, ledger.best_restart = float(arrays["best"][0]), int(arrays["best"][1])
+        ledger.best_objective, ledger.best_score = arrays["best"][:2].tolist()
+        ledger.best_restart = int(arrays["best"][2])
         if "best_maps" in arrays:
             ledger.best = Bilinear(jnp.asarray(arrays["best_maps"]), jnp.asarray(arrays["best_profiles"]))
         ledger.pending = [arrays[f"leaf_{i}"] for i in range(sum(name.startswith("leaf_") for name in arrays))]

@@ -11,7 +11,7 @@ and, for the spectra, u_kc = spectra_kc |maps_k| / m' with m'^2 = |X|^2 / channe
 where S = sum x^beta is the loss's own scale (|X|^2 for Frobenius, all counts for Poisson). So the same weight
 means the same for a crop and the full map, at any dose and any scaling of X, and a component cannot escape by
 shrinking its map and growing its spectrum. To convert a published weight w of `sum(maps)` with spectra of norm 1:
-weight = w n / (S m) for L1, w n m^2 / S for the Laplacian.
+weight = w n m / S for L1, w n m^2 / S for the Laplacian.
 
 A plain function of the factors (f.maps, f.spectra) -> scalar is a penalty too; it is added as it is.
 """

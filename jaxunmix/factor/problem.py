@@ -191,7 +191,7 @@ def residual_squares(
     """
     cross, gram = matrix.onto_spectra(spectra), matmul(spectra, spectra.T)
     per_pixel = matrix.squares + jnp.sum(maps * (matmul(gram, maps) - 2 * cross), axis=0)
-    return jnp.maximum(accurate_sum(per_pixel), 0)
+    return jnp.maximum(matrix.total(per_pixel), 0)
 
 
 def _weighted(matrix: Any, weights: Any) -> tuple[Any, np.ndarray]:

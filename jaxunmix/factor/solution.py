@@ -165,5 +165,5 @@ class Solution:
             steps=int(ds.attrs["steps"]),
             status=Status[ds.attrs["status"]],
             restarts=restarts,
-            info={key: value for key, value in ds.attrs.items() if key not in own | {"provenance"}},
+            info={key: np.asarray(value).item() for key, value in ds.attrs.items() if key not in own | {"provenance"}},
         )

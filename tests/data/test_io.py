@@ -39,9 +39,7 @@ def example(dtype=np.uint16):
         keep_channels=KEEP_CHANNELS,
         name="O K/1",
     )
-    steps = (
-        {"step": "a", "parameters": {"b": None, "c": [1, 2.5], "d": "é"}, "undo": {"e": np.arange(3.0)}},
-    )
+    steps = ({"step": "a", "parameters": {"b": None, "c": [1, 2.5], "d": "é"}, "undo": {"e": np.arange(3.0)}},)
     return replace(img, provenance=steps)
 
 
@@ -217,9 +215,7 @@ def test_several_arrays_are_listed(tmp_path):
         energy=np.arange(4.0),
         ok=np.ones((2, 3), bool),
     )
-    with pytest.raises(
-        ArrayChoiceError, match=r"one  \(2, 3, 4\)  float64\n  two  \(2, 3, 4\)  uint8"
-    ) as caught:
+    with pytest.raises(ArrayChoiceError, match=r"one  \(2, 3, 4\)  float64\n  two  \(2, 3, 4\)  uint8") as caught:
         load(path)
     assert "energy" not in str(caught.value)
     assert 'array="..."' in str(caught.value)
@@ -277,9 +273,7 @@ def test_energy_first_is_not_taken_for_pixels(tmp_path):
 
 def test_mask_by_shape(tmp_path):
     path = tmp_path / "a.npz"
-    np.savez(
-        path, cube=np.ones((2, 3, 4)), good=KEEP_PIXELS, lines=KEEP_CHANNELS, other=np.ones((3, 2), bool)
-    )
+    np.savez(path, cube=np.ones((2, 3, 4)), good=KEEP_PIXELS, lines=KEEP_CHANNELS, other=np.ones((3, 2), bool))
     np.testing.assert_array_equal(load(path, mask="good").keep_pixels, KEEP_PIXELS)
     np.testing.assert_array_equal(load(path, mask="lines").keep_channels, KEEP_CHANNELS)
     np.save(tmp_path / "m.npy", KEEP_PIXELS)

@@ -57,17 +57,13 @@ def test_undo_comes_back(step, dtype):
     assert len(out.provenance) == 1
     assert out.signal_dims == img.signal_dims
     if out.data.dtype.kind == "f":
-        assert out.data.dtype == (
-            np.float32 if np.dtype(dtype).itemsize <= 2 or dtype == np.float32 else np.float64
-        )
+        assert out.data.dtype == (np.float32 if np.dtype(dtype).itemsize <= 2 or dtype == np.float32 else np.float64)
     back = pp.undo(out)
     assert back.provenance == ()
     assert back.data.dtype == img.data.dtype
     assert back.data.attrs == img.data.attrs
     tolerance = 2e-5 if dtype == np.float32 else 1e-12
-    np.testing.assert_allclose(
-        back.data.values, img.data.values, rtol=0 if back.data.dtype.kind in "iu" else tolerance
-    )
+    np.testing.assert_allclose(back.data.values, img.data.values, rtol=0 if back.data.dtype.kind in "iu" else tolerance)
     np.testing.assert_array_equal(back.keep_pixels.values, keep)
     assert back.keep_channels is None
 
@@ -91,9 +87,7 @@ def test_what_cannot_be_undone():
 
 
 def test_crop_by_value_and_by_index():
-    img = pp.crop(
-        counts(keep_channels=np.array([1, 0, 1, 1, 1, 1], bool)), energy=(701, 706), y=slice(1, None)
-    )
+    img = pp.crop(counts(keep_channels=np.array([1, 0, 1, 1, 1, 1], bool)), energy=(701, 706), y=slice(1, None))
     assert img.data.shape == (2, 4, 3)
     np.testing.assert_array_equal(img.data.energy, [701, 703, 706])
     np.testing.assert_array_equal(img.keep_channels, [False, True, True])
@@ -122,9 +116,7 @@ def test_crop_refuses(ranges, message):
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.integers(1, 3), st.integers(1, 4), st.integers(1, 6), st.sampled_from([np.uint8, np.int16, np.float32])
-)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 6), st.sampled_from([np.uint8, np.int16, np.float32]))
 def test_bin_keeps_the_total(y, x, energy, dtype):
     values = np.full((3, 4, 6), 127, dtype)
     img = SpectrumImage.from_array(values, coords={"energy": ENERGY})

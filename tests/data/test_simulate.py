@@ -103,9 +103,7 @@ def test_correlated_spectra_resemble_one_another():
 
 
 def test_small_concentration_gives_pure_pixels():
-    purity = [
-        np.mean(simulate.mixture(KEY, concentration=alpha)[1].maps.max(axis=1)) for alpha in (0.05, 1.0, 20.0)
-    ]
+    purity = [np.mean(simulate.mixture(KEY, concentration=alpha)[1].maps.max(axis=1)) for alpha in (0.05, 1.0, 20.0)]
     assert purity[0] > 0.9 > purity[1] > 0.5 > purity[2]
 
 
