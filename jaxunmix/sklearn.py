@@ -144,7 +144,10 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return projected.maps.astype(X.dtype)
 
     def transform(self, X: Any) -> np.ndarray:
-        """The non-negative maps of `components_` in X, by `jaxunmix.project`; each sample for itself.
+        """The non-negative maps of `components_` in X, by `jaxunmix.project`.
+
+        A sample's maps depend on the samples beside it only as far as the projection has not settled within
+        `max_iter`, or the spectra overlap so much that the precision in use does not tell their maps apart.
 
         Args:
             X: (n_samples, n_features), non-negative, dense or sparse.
@@ -187,7 +190,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return validate_data(self, X, accept_sparse=("csr", "csc"), dtype=FLOATS, ensure_non_negative=True, reset=reset)
 
     def _project(self, matrix: AbstractMatrix, loss: AbstractLoss) -> Solution:
-        # Down to the rounding: with a looser stop a sample's maps would depend on the samples beside it.
+        # Down to the rounding: the looser the stop, the more a sample's maps depend on the samples beside it.
         rounding = float(np.finfo(matrix.dtype).eps)
         return project(matrix, self.components_, loss, max_steps=self._whole("max_iter"), rtol=rounding)
 
