@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+MISSING = "is not installed: pip install -e '.[notebooks]'"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+# The kernel's own packages warn of what they will change.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::FutureWarning")
+def test_runs_from_top_to_bottom(path, tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason=f"nbformat {MISSING}")
+    nbclient = pytest.importorskip("nbclient", reason=f"nbclient {MISSING}")
+    pytest.importorskip("ipykernel", reason=f"ipykernel {MISSING}")
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "strip the outputs before the commit"
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source.rsplit("\n", 1)[-1].startswith("plots."):
+            assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
