@@ -20,6 +20,32 @@ from .factor.fit import fit, project
 from .factor.model import Bilinear
 from .factor.problem import Problem
 from .factor.solution import Solution, Status
-from .report import metrics
+from .report import metrics, page, plots
 
 __version__ = version("jaxunmix")
+
+__all__ = [
+    "Bilinear",
+    "Compressed",
+    "Counts",
+    "Dense",
+    "Grid",
+    "Problem",
+    "Solution",
+    "SpectrumImage",
+    "Status",
+    "constraints",
+    "fit",
+    "initial",
+    "load",
+    "losses",
+    "metrics",
+    "page",
+    "penalties",
+    "plots",
+    "preprocess",
+    "project",
+    "save",
+    "simulate",
+    "updates",
+]

@@ -69,9 +69,8 @@ class Compressed(AbstractMatrix):
         lost = accurate_sum(self.squares - jnp.sum(self.coordinates**2, axis=0))
         self.error = jnp.sqrt(jnp.maximum(lost, 0) / jnp.maximum(total, TINY))
 
-    @property
-    def mesh(self) -> Mesh | None:
-        return self.full.mesh
+    def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:
+        return self.full.total(per_pixel)
 
     def shard(self, mesh: Mesh) -> "Compressed":
         """As the other matrices; the coordinates go with their pixels."""

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from tqdm import tqdm
 
 from ..data.compressed import Compressed
+from ..data.matrix import TINY, AbstractMatrix, matmul
 from . import initial
 from .constraints import Fixed, NonNegative
 from .initial import AbstractInitial, Given
@@ -133,9 +134,18 @@ def project(
     signs = (NonNegative("maps"),) if spectra.min(initial=0) < 0 else (NonNegative("maps"), NonNegative("spectra"))
     problem = Problem(matrix, loss, penalties=penalties, constraints=(*signs, Fixed("spectra")))
     update = HALS(sweeps=20) if isinstance(problem.loss, Frobenius) else Multiplicative()
-    start = Given(spectra=spectra)
-    key = jax.random.key(0)
-    return fit(problem, len(spectra), update, start, key=key, max_steps=max_steps, rtol=rtol, progress=progress)
+    Given(spectra=spectra).check(problem, len(spectra))
+    maps = np.asarray(_own_maps(problem.matrix, jnp.asarray(spectra, problem.matrix.dtype))).T
+    return fit(problem, len(spectra), update, Given(maps, spectra), max_steps=max_steps, rtol=rtol, progress=progress)
+
+
+@eqx.filter_jit
+def _own_maps(
+    matrix: AbstractMatrix, spectra: Float[Array, "components channels"]
+) -> Float[Array, "components pixels"]:
+    """One multiplicative step from equal maps: each pixel starts from its own data, whatever comes with it."""
+    size = jnp.abs(spectra)
+    return jnp.maximum(matrix.onto_spectra(spectra), 0) / (matmul(size, size.sum(axis=0))[:, None] + TINY)
 
 
 def _run_batch(
@@ -311,9 +321,9 @@ def _check(
             "restarts and check_every must be 1 or more, max_steps and rtol 0 or more; got "
             f"restarts={restarts}, max_steps={max_steps}, rtol={rtol}, check_every={check_every}."
         )
-    if not init.is_random and restarts > 1:
+    if not init.is_random(rank) and restarts > 1:
         raise ValueError(f"{type(init).__name__} has no randomness: {restarts} restarts would be one; use restarts=1.")
-    if init.is_random and key is None:
+    if init.is_random(rank) and key is None:
         raise ValueError("The start is random: give key=jax.random.key(seed).")
     if isinstance(init, Given):
         init.check(problem, rank)

@@ -21,9 +21,8 @@ SUBSPACE_SEED = 0
 class AbstractInitial(eqx.Module):
     """Makes the first factors: `(problem, rank, key) -> Bilinear`, pure and jittable."""
 
-    @property
     @abc.abstractmethod
-    def is_random(self) -> bool:
+    def is_random(self, rank: int) -> bool:
         """Whether another key gives another start."""
 
     @abc.abstractmethod
@@ -34,8 +33,7 @@ class AbstractInitial(eqx.Module):
 class Random(AbstractInitial):
     """Uniform entries (normal where a block may be negative), scaled so that the model has the data's norm."""
 
-    @property
-    def is_random(self) -> bool:
+    def is_random(self, rank: int) -> bool:
         return True
 
     def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
@@ -59,8 +57,7 @@ class NNDSVD(AbstractInitial):
     that multiplicative updates, which never leave a zero, can move every entry; here by a tenth of the mean level.
     """
 
-    @property
-    def is_random(self) -> bool:
+    def is_random(self, rank: int) -> bool:
         return False
 
     def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
@@ -88,8 +85,7 @@ class VCA(AbstractInitial):
     Fit it with `Fixed("spectra")` for the classical VCA + non-negative least squares.
     """
 
-    @property
-    def is_random(self) -> bool:
+    def is_random(self, rank: int) -> bool:
         return True
 
     def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
@@ -137,9 +133,9 @@ class Given(AbstractInitial):
         self.maps, self.spectra, self.coefficients = (_as_block(b) for b in (maps, spectra, coefficients))
         self.rest = Random() if rest is None else rest
 
-    @property
-    def is_random(self) -> bool:
-        return self.rest.is_random
+    def is_random(self, rank: int) -> bool:
+        maps = 0 if self.maps is None else self.maps.shape[1]
+        return self.rest.is_random(rank) and min(maps, 0 if self._second is None else len(self._second)) < rank
 
     def check(self, problem: Problem, rank: int) -> None:
         """Refuse blocks that do not fit (see the class)."""
@@ -163,20 +159,22 @@ class Given(AbstractInitial):
                 )
 
     def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
-        start = self.rest(problem, rank, key)
-        maps, profiles = start.maps_t, start.profiles
-        if self.maps is not None:
-            maps = maps.at[: self.maps.shape[1]].set(self.maps.T.astype(maps.dtype))
+        maps = None if self.maps is None else jnp.asarray(self.maps.T, problem.matrix.dtype)
+        profiles = None
         if self._second is not None:
-            second = jnp.asarray(self._second, profiles.dtype)
-            second = _profiles(problem, second) if self.coefficients is None else second
-            profiles = profiles.at[: second.shape[0]].set(second)
-        if self.maps is None:
-            # The drawn maps fit the drawn spectra's scale: bring the model back to the data's norm.
-            spectra = problem.spectra(Bilinear(maps, profiles))
-            norm = jnp.sum(matmul(maps, maps.T) * matmul(spectra, spectra.T))
-            maps = maps * jnp.sqrt(accurate_sum(problem.matrix.squares) / jnp.maximum(norm, TINY))
-        return Bilinear(maps, profiles)
+            profiles = jnp.asarray(self._second, problem.matrix.dtype)
+            profiles = _profiles(problem, profiles) if self.coefficients is None else profiles
+        if maps is not None and profiles is not None and len(maps) == len(profiles) == rank:
+            return Bilinear(maps, profiles)
+        drawn = self.rest(problem, rank, key)
+        profiles = drawn.profiles if profiles is None else drawn.profiles.at[: len(profiles)].set(profiles)
+        if maps is not None:
+            return Bilinear(drawn.maps_t.at[: len(maps)].set(maps), profiles)
+        # The drawn maps fit the drawn spectra's scale: bring the model back to the data's norm.
+        maps = drawn.maps_t
+        spectra = problem.spectra(Bilinear(maps, profiles))
+        norm = jnp.sum(matmul(maps, maps.T) * matmul(spectra, spectra.T))
+        return Bilinear(maps * jnp.sqrt(accurate_sum(problem.matrix.squares) / jnp.maximum(norm, TINY)), profiles)
 
     @property
     def _second(self) -> np.ndarray | Array | None:

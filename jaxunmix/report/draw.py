@@ -81,9 +81,7 @@ def draw_maps(figure: FigureBase, maps: xr.DataArray, total: xr.DataArray | None
     if maps.ndim == 2:
         for k, one in enumerate(maps):
             draw_line(axes, one, k, label(one))
-        axes.legend(
-            fontsize=SMALL, frameon=False, ncols=min(len(maps), 5), loc="lower left", bbox_to_anchor=(0, 1)
-        )
+        axes.legend(fontsize=SMALL, frameon=False, ncols=min(len(maps), 5), loc="lower left", bbox_to_anchor=(0, 1))
     else:
         axes.bar([label(one) for one in maps], maps.values, color=[colour(k) for k in range(len(maps))])
     axes.set_ylabel("share of the spectrum" if maps.ndim == 1 else "map", fontsize=SMALL)
@@ -104,9 +102,7 @@ def draw_spectra(figure: FigureBase, spectra: xr.DataArray, stacked: bool = True
         largest = float(np.nanmax(np.abs(one.values), initial=0.0))
         axes.axhline(base, color="#cccccc", linewidth=0.6, zorder=0)
         draw_line(axes, base + one / (largest or 1.0), k, label(one))
-        axes.text(
-            1.01, base, label(one), color=colour(k), fontsize=SMALL, transform=axes.get_yaxis_transform()
-        )
+        axes.text(1.01, base, label(one), color=colour(k), fontsize=SMALL, transform=axes.get_yaxis_transform())
     if stacked:
         axes.set_yticks([])
         axes.set_ylabel("each to its maximum", fontsize=SMALL)
@@ -147,9 +143,7 @@ def draw_picture(
     else:
         aspect = ratio
     scale, colours, extend = picture_scale(values.values, log)
-    image = axes.imshow(
-        values.values, aspect=aspect, norm=norm or scale, cmap=colours, interpolation="nearest"
-    )
+    image = axes.imshow(values.values, aspect=aspect, norm=norm or scale, cmap=colours, interpolation="nearest")
     axes.set_facecolor("#dddddd")  # masked
     axes.set_title(title, fontsize=TEXT, color=shade)
     axes.set_xticks([])
@@ -211,9 +205,7 @@ def add_scale_bar(axes: Axes, pixels: int, step: float, unit: str) -> None:
     length = max(m for m in (1, 2, 5) if m * power <= longest * (1 + 1e-9)) * power
     start, end = 0.05, 0.05 + length / (pixels * step)
     outline = [withStroke(linewidth=3.5, foreground="black")]
-    axes.plot(
-        [start, end], [0.07, 0.07], color="white", linewidth=2, transform=axes.transAxes, path_effects=outline
-    )
+    axes.plot([start, end], [0.07, 0.07], color="white", linewidth=2, transform=axes.transAxes, path_effects=outline)
     outline = [withStroke(linewidth=1.6, foreground="black")]
     axes.text(
         start,

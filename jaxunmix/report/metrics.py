@@ -116,9 +116,7 @@ def spectral_angle(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape or a.ndim == 0:
-        raise ValueError(
-            f"a has the shape {a.shape} and b {b.shape}: spectra are compared row by row, see match"
-        )
+        raise ValueError(f"a has the shape {a.shape} and b {b.shape}: spectra are compared row by row, see match")
     _check_finite(a, "a")
     _check_finite(b, "b")
     unit_a, unit_b = _unit(a), _unit(b)
@@ -267,16 +265,13 @@ def deviance(data: ArrayLike, maps: ArrayLike, spectra: ArrayLike) -> np.ndarray
     for x, y in _model_chunks(data, maps, spectra):
         if x.min(initial=0) < 0 or y.min(initial=0) < 0:
             raise ValueError(
-                "data or maps @ spectra are negative somewhere: a Poisson deviance is for counts, "
-                "use relative_residual"
+                "data or maps @ spectra are negative somewhere: a Poisson deviance is for counts, use relative_residual"
             )
         parts.append(2 * np.sum(kl_div(x, y), axis=1))
     return np.concatenate(parts)
 
 
-def _model_chunks(
-    data: ArrayLike, maps: ArrayLike, spectra: ArrayLike
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _model_chunks(data: ArrayLike, maps: ArrayLike, spectra: ArrayLike) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the data and the model in double precision a block of pixels at a time."""
     x, m, s = np.asarray(data), _rows(maps, "maps"), _rows(spectra, "spectra")
     if x.ndim != 2 or x.size == 0 or (m.shape[0], s.shape[1]) != x.shape or m.shape[1] != s.shape[0]:

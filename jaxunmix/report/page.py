@@ -205,9 +205,7 @@ def _spread(objectives: np.ndarray) -> str:
 
 
 def _residual(result: xr.Dataset, img: SpectrumImage) -> float:
-    maps, spectra = (
-        result[name].values.reshape(result.sizes["component"], -1) for name in ("maps", "spectra")
-    )
+    maps, spectra = (result[name].values.reshape(result.sizes["component"], -1) for name in ("maps", "spectra"))
     live = np.isfinite(maps).all(axis=0), np.isfinite(spectra).all(axis=0)
     return relative_residual(img.live(), maps[:, live[0]].T, spectra[:, live[1]])
 
@@ -242,9 +240,7 @@ def _figure(figure: Figure, caption: str) -> str:
     # 256 colours are enough for these figures and make the page several times smaller.
     with Image.open(buffer) as picture:
         width, height = (round(side / _SHARPNESS) for side in picture.size)
-        palette = picture.convert("RGB").quantize(
-            256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
-        )
+        palette = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         palette.save(small, format="png", optimize=True)
     data = base64.b64encode(small.getvalue()).decode("ascii")
     text = escape(caption)
@@ -259,9 +255,7 @@ def _component_table(result: xr.Dataset, truth: Truth | None) -> str:
     maps, spectra = result["maps"], result["spectra"]
     count = result.sizes["component"]
     flat = np.nan_to_num(spectra.values.reshape(count, -1).astype(float))
-    weight = np.nansum(np.abs(maps.values.reshape(count, -1).astype(float)), axis=1) * np.abs(flat).sum(
-        axis=1
-    )
+    weight = np.nansum(np.abs(maps.values.reshape(count, -1).astype(float)), axis=1) * np.abs(flat).sum(axis=1)
     share = weight / (weight.sum() or 1.0)
     angles = _angles(result, truth)
     head = ["Component", "Share of the intensity", "Highest at", *(["Truth"] if truth is not None else [])]
@@ -284,9 +278,7 @@ def _peak(spectra: xr.DataArray, row: np.ndarray) -> str:
     if not row.any():
         return "nowhere: the spectrum is zero"
     parts = []
-    for dim, i in zip(
-        spectra.dims[1:], np.unravel_index(np.argmax(np.abs(row)), spectra.shape[1:]), strict=True
-    ):
+    for dim, i in zip(spectra.dims[1:], np.unravel_index(np.argmax(np.abs(row)), spectra.shape[1:]), strict=True):
         if dim in spectra.coords:
             value = f"{spectra[dim].values[i]:.6g} {spectra[dim].attrs.get('units', '')}".rstrip()
         else:

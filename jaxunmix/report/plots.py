@@ -246,9 +246,7 @@ def _draw_lines(axes: Axes, truth: xr.DataArray, estimate: xr.DataArray | None, 
     axes.set_yticks([])
 
 
-def _residual_profiles(
-    result: xr.Dataset, img: SpectrumImage
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+def _residual_profiles(result: xr.Dataset, img: SpectrumImage) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Root mean square per pixel, mean and root mean square per channel, a block of pixels at a time."""
     maps_, spectra_ = _variable(result, "maps"), _variable(result, "spectra")
     if maps_.shape[1:] + spectra_.shape[1:] != img.data.shape:
@@ -304,9 +302,7 @@ def _least_squares(estimate: np.ndarray, truth: np.ndarray) -> float:
 
 def _variable(result: xr.Dataset, name: str, first: str = "component") -> xr.DataArray:
     if name not in result or result[name].dims[:1] != (first,):
-        raise ValueError(
-            f"result has no '{name}' with '{first}' first: give the Dataset of Solution.to_xarray"
-        )
+        raise ValueError(f"result has no '{name}' with '{first}' first: give the Dataset of Solution.to_xarray")
     return result[name]
 
 
