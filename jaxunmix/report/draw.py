@@ -289,4 +289,5 @@ def draw_restarts(axes: Axes, result: xr.Dataset) -> None:
 def tidy(axes: Axes) -> None:
     """Small ticks, no frame on top and on the right."""
     axes.tick_params(labelsize=SMALL, length=3)
+    axes.tick_params(which="minor", labelsize=SMALL)  # a logarithmic axis of a decade or two labels these
     axes.spines[["top", "right"]].set_visible(False)

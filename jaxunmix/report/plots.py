@@ -82,8 +82,8 @@ def residuals(result: xr.Dataset, img: SpectrumImage) -> Figure:
     r"""Draws what the model leaves of the data, $X - MS$, over pixels and over channels.
 
     The map is the root mean square in each pixel. The lines are the root mean square and the mean in each channel;
-    for counts the dashed line is $\sqrt{\bar x_j}$, what Poisson noise alone leaves: above it there is signal that
-    the model lacks. For patterns it is a picture of the mean.
+    for counts, and under the Poisson loss, the dashed line is $\sqrt{\bar x_j}$, what Poisson noise alone leaves:
+    above it there is signal that the model lacks. For patterns it is a picture of the mean.
 
     Args:
         result: as for `overview`.
@@ -109,17 +109,19 @@ def residuals(result: xr.Dataset, img: SpectrumImage) -> Figure:
         draw.draw_picture(figure, axes[-1], right[1])
         axes[-1].set_title("residual per channel (mean)", fontsize=draw.TEXT)
     else:
-        _draw_channels(axes[-1], right, img)
+        counted = img.data.attrs.get("units") == "counts" or result.attrs.get("loss") == "Poisson"
+        _draw_channels(axes[-1], right, img.mean_spectrum() if counted else None)
     return _noted(figure, note, other_note)
 
 
-def _draw_channels(axes: Axes, lines: xr.DataArray, img: SpectrumImage) -> None:
+def _draw_channels(axes: Axes, lines: xr.DataArray, counts: xr.DataArray | None) -> None:
     axes.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
     draw.draw_line(axes, lines[0], 0, "root mean square")
     draw.draw_line(axes, lines[1], 1, "mean")
-    if img.data.attrs.get("units") == "counts":
-        noise = img.mean_spectrum().clip(min=0) ** 0.5
-        draw.draw_line(axes, noise, 0, "Poisson noise", color="black", linestyle="--", linewidth=0.9)
+    if counts is not None:
+        draw.draw_line(
+            axes, counts.clip(min=0) ** 0.5, 0, "Poisson noise", color="black", linestyle="--", linewidth=0.9
+        )
     axes.legend(fontsize=draw.SMALL, frameon=False)
     draw.tidy(axes)
 

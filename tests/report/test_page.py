@@ -79,9 +79,7 @@ def scene(shape=(10, 12), channels=60, **attrs):
 
 def test_page_tells_what_was_done(tmp_path):
     img, truth, result = scene()
-    written = page.write(
-        tmp_path / "a.html", result, img, truth, title="A title", command="jaxunmix unmix a.hspy"
-    )
+    written = page.write(tmp_path / "a.html", result, img, truth, title="A title", command="jaxunmix unmix a.hspy")
     text = read(written).text
     for words in (
         "A title",
