@@ -20,7 +20,6 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
     assert (tmp_path / "result.nc").exists()
-    assert (tmp_path / "report.html").exists()
 
 
 def test_linked_files_exist():
