@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
+from .devices import over_pixels
 from .matrix import (
     TINY,
     AbstractMatrix,
@@ -19,7 +20,6 @@ from .matrix import (
     accurate_sum,
     as_matrix,
     matmul,
-    over_pixels,
 )
 
 

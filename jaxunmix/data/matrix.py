@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
+
+from .devices import indivisible, mesh_over_pixels, on_each_device, over_pixels, put
 
 # Elements of a block of pixels in the passes that form the model: a few such blocks stay within a core's cache.
 BLOCK_ELEMENTS = 2**16
@@ -122,7 +124,7 @@ class Dense(AbstractMatrix):
         if not jnp.issubdtype(values.dtype, jnp.floating):
             values = values.astype(jnp.result_type(float))
         self.values = values
-        self.mesh = _meshover_pixels(values)
+        self.mesh = mesh_over_pixels(values)
         self.squares, self.pixel_sums, self.channel_sums, self.minimum, finite = _summaries(values)
         if not bool(finite):
             raise ValueError(_place_of_non_finite(array))
@@ -131,7 +133,7 @@ class Dense(AbstractMatrix):
         return Dense(jax.device_put(self.values, over_pixels(mesh, self.shape[0])))
 
     def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:
-        return _on_each_device(self.mesh, lambda arrays: accurate_sum(arrays[0]), True, (per_pixel,))
+        return on_each_device(self.mesh, lambda arrays: accurate_sum(arrays[0]), True, (per_pixel,))
 
     def onto_spectra(self, spectra: Spectra) -> Maps:
         return matmul(spectra, self.values.T)
@@ -192,7 +194,7 @@ class Dense(AbstractMatrix):
             zeros = jax.tree.map(lambda s: jnp.zeros(shape(s), s.dtype), like)
             return lax.scan(add if total else write, zeros, jnp.arange(-(-local // size)))[0]
 
-        out = _on_each_device(self.mesh, one_device, total, (self.values, maps.T, weights))
+        out = on_each_device(self.mesh, one_device, total, (self.values, maps.T, weights))
         return out if total else jax.tree.map(jnp.transpose, out)
 
 
@@ -231,11 +233,11 @@ class Counts(AbstractMatrix):
         dtype = jnp.result_type(float)
         data = sparse.astype(np.float64)
         marginals = (data.multiply(data).sum(axis=1), data.sum(axis=1))
-        self.squares, self.pixel_sums = (_put(np.asarray(m, dtype).reshape(-1), mesh) for m in marginals)
+        self.squares, self.pixel_sums = (put(np.asarray(m, dtype).reshape(-1), mesh) for m in marginals)
         self.channel_sums = jnp.asarray(np.asarray(data.sum(axis=0)).reshape(-1), dtype)
         self.minimum = jnp.zeros((), dtype)
         rows = _rows_of_slots(sparse, 1 if mesh is None else mesh.devices.shape[0], dtype)
-        self.channel, self.value, self.owner = (_put(r, mesh) for r in rows)
+        self.channel, self.value, self.owner = (put(r, mesh) for r in rows)
         self.mesh = mesh
 
     @property
@@ -257,7 +259,7 @@ class Counts(AbstractMatrix):
         return Counts(self.to_scipy(), mesh)
 
     def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:
-        return _on_each_device(self.mesh, lambda arrays: accurate_sum(arrays[0]), True, (per_pixel,))
+        return on_each_device(self.mesh, lambda arrays: accurate_sum(arrays[0]), True, (per_pixel,))
 
     def onto_spectra(self, spectra: Spectra) -> Maps:
         return self._sum_per_pixel(lambda value, owned, at: value, None, spectra)
@@ -280,7 +282,7 @@ class Counts(AbstractMatrix):
             model = _model_at(w[owner].T, [spectrum[channel] for spectrum in spectra])
             return accurate_sum(jnp.where(value > 0, loss(value, model) - model, 0).sum(axis=1))
 
-        seen = _on_each_device(self.mesh, one_device, True, (self.channel, self.value, self.owner, maps.T))
+        seen = on_each_device(self.mesh, one_device, True, (self.channel, self.value, self.owner, maps.T))
         return seen + jnp.sum(maps.sum(axis=1) * spectra.sum(axis=1))
 
     def _sum_per_pixel(self, entries: Callable, maps: Maps | None, spectra: Spectra) -> Maps:
@@ -295,7 +297,7 @@ class Counts(AbstractMatrix):
 
         w = None if maps is None else maps.T
         arrays = (self.channel, self.value, self.owner, self.pixel_sums, w)
-        return _on_each_device(self.mesh, one_device, False, arrays).T
+        return on_each_device(self.mesh, one_device, False, arrays).T
 
     def _sum_per_channel(self, entries: Callable, maps: Maps, spectra: Spectra | None) -> Spectra:
         """The sum over pixels of `entries(value, maps, spectra)` times each map."""
@@ -307,7 +309,7 @@ class Counts(AbstractMatrix):
             added = (owned[:, :, None] * e).reshape(len(owned), -1)
             return jnp.zeros((len(owned), self.shape[1]), self.dtype).at[:, channel.reshape(-1)].add(added)
 
-        return _on_each_device(self.mesh, one_device, True, (self.channel, self.value, self.owner, maps.T))
+        return on_each_device(self.mesh, one_device, True, (self.channel, self.value, self.owner, maps.T))
 
 
 def as_matrix(array: Any, kind: str = "auto") -> AbstractMatrix:
@@ -384,26 +386,11 @@ def _ratio(split: Callable, value: Array, owned: Array, at: list[Array]) -> Arra
     return split(value, _model_at(owned, at))[0]
 
 
-def _on_each_device(mesh: Mesh | None, function: Callable, total: bool, arrays: tuple) -> Any:
-    """`function(arrays)` on each device's run of pixels; only a `total` crosses devices, summed."""
-    if mesh is None:
-        return function(arrays)
-    axis = mesh.axis_names[0]
-    by_pixel = jax.tree.map(lambda _: PartitionSpec(axis), arrays)
-
-    def local(arrays):
-        out = function(arrays)
-        return jax.tree.map(lambda o: lax.psum(o, axis), out) if total else out
-
-    out_specs = PartitionSpec() if total else PartitionSpec(axis)
-    return jax.shard_map(local, mesh=mesh, in_specs=(by_pixel,), out_specs=out_specs, check_vma=False)(arrays)
-
-
 def _rows_of_slots(sparse: scipy.sparse.csr_array, devices: int, dtype: Any) -> tuple[np.ndarray, ...]:
     """(channel, value, owner): the entries in rows of `SLOTS`, every device padded to the same number of rows."""
     per_pixel = np.diff(sparse.indptr)
     if len(per_pixel) % devices:
-        raise ValueError(_indivisible(len(per_pixel), devices))
+        raise ValueError(indivisible(len(per_pixel), devices))
     rows = np.maximum(1, -(-per_pixel // SLOTS)).reshape(devices, -1)
     height = rows.sum(axis=1).max()
     local = rows.shape[1]
@@ -430,35 +417,3 @@ def _mostly_empty_counts(array: Any) -> bool:
         return False
     entries = array[array != 0]
     return bool(np.all(entries > 0) and np.all(entries == np.floor(entries)) and np.all(np.isfinite(entries)))
-
-
-def _meshover_pixels(values: Array) -> Mesh | None:
-    """The mesh over whose first axis the pixels are spread, None on one device."""
-    sharding = values.sharding
-    if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
-        return None
-    mesh = sharding.mesh
-    whole_rows = sharding.shard_shape(values.shape)[1] == values.shape[1]
-    if not isinstance(mesh, Mesh) or sharding.spec[0] != mesh.axis_names[0] or not whole_rows:
-        raise ValueError(
-            f"X is spread as {sharding.spec}; spread only its first axis, the pixels, over the mesh's first axis."
-        )
-    return mesh
-
-
-def _put(array: np.ndarray, mesh: Mesh | None) -> Array:
-    return jnp.asarray(array) if mesh is None else jax.device_put(array, over_pixels(mesh, len(array)))
-
-
-def over_pixels(mesh: Mesh, pixels: int) -> NamedSharding:
-    """The first axis, the pixels, spread over the mesh's first axis; they must divide."""
-    devices = mesh.devices.shape[0]
-    if pixels % devices:
-        raise ValueError(_indivisible(pixels, devices))
-    return NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
-
-
-def _indivisible(pixels: int, devices: int) -> str:
-    return (
-        f"{pixels} pixels cannot be spread evenly over {devices} devices; crop to {pixels - pixels % devices} pixels."
-    )

@@ -1,0 +1,60 @@
+"""Pixels over many devices: who holds which, and what little crosses between them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+
+def on_each_device(mesh: Mesh | None, function: Callable, total: bool, arrays: tuple) -> Any:
+    """`function(arrays)` on each device's run of pixels; only a `total` crosses devices, summed."""
+    if mesh is None:
+        return function(arrays)
+    axis = mesh.axis_names[0]
+    by_pixel = jax.tree.map(lambda _: PartitionSpec(axis), arrays)
+
+    def local(arrays):
+        out = function(arrays)
+        return jax.tree.map(lambda o: lax.psum(o, axis), out) if total else out
+
+    out_specs = PartitionSpec() if total else PartitionSpec(axis)
+    return jax.shard_map(local, mesh=mesh, in_specs=(by_pixel,), out_specs=out_specs, check_vma=False)(arrays)
+
+
+def put(array: np.ndarray, mesh: Mesh | None) -> Array:
+    """Rows on the default device, or spread over the mesh."""
+    return jnp.asarray(array) if mesh is None else jax.device_put(array, over_pixels(mesh, len(array)))
+
+
+def over_pixels(mesh: Mesh, pixels: int) -> NamedSharding:
+    """The first axis, the pixels, spread over the mesh's first axis; they must divide."""
+    devices = mesh.devices.shape[0]
+    if pixels % devices:
+        raise ValueError(indivisible(pixels, devices))
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+
+
+def indivisible(pixels: int, devices: int) -> str:
+    """What to say of pixels that do not divide, and the remedy."""
+    return (
+        f"{pixels} pixels cannot be spread evenly over {devices} devices; crop to {pixels - pixels % devices} pixels."
+    )
+
+
+def mesh_over_pixels(values: Array) -> Mesh | None:
+    """The mesh over whose first axis the pixels are spread, None on one device."""
+    sharding = values.sharding
+    if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
+        return None
+    mesh = sharding.mesh
+    whole_rows = sharding.shard_shape(values.shape)[1] == values.shape[1]
+    if not isinstance(mesh, Mesh) or sharding.spec[0] != mesh.axis_names[0] or not whole_rows:
+        raise ValueError(
+            f"X is spread as {sharding.spec}; spread only its first axis, the pixels, over the mesh's first axis."
+        )
+    return mesh
