@@ -23,7 +23,7 @@ from .devices import indivisible, mesh_over_pixels, on_each_device, over_pixels,
 # Elements of a block of pixels in the passes that form the model: a few such blocks stay within a core's cache.
 BLOCK_ELEMENTS = 2**16
 # Below this share of non-zeros the passes over the counts alone are faster (tests/benchmarks).
-SPARSE_DENSITY = 0.06
+SPARSE_DENSITY = 0.1
 # The counts of one pixel are stored in rows of this many slots: short rows waste little padding.
 SLOTS = 16
 # A model value below this is taken for this, so that a count where the model vanishes stays finite.
@@ -317,7 +317,7 @@ def as_matrix(array: Any, kind: str = "auto") -> AbstractMatrix:
 
     Args:
         array: a matrix (returned as it is), an array, or a scipy sparse matrix.
-        kind: "auto" takes `Counts` for non-negative whole numbers of which fewer than 6 % are not zero, where its
+        kind: "auto" takes `Counts` for non-negative whole numbers of which fewer than 10 % are not zero, where its
             passes are faster, and `Dense` otherwise.
 
     Raises:

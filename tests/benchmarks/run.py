@@ -190,7 +190,7 @@ def wide(pairs: int) -> list[Row]:
         def run():
             compressed = jxu.Compressed(x, 40, key=jax.random.key(0))
             found["ours"] = jxu.fit(
-                jxu.Problem(compressed), 7, restarts=20, key=jax.random.key(1), max_steps=60, rtol=1e-5
+                jxu.Problem(compressed), 7, restarts=20, key=jax.random.key(1), max_steps=40, rtol=1e-5
             )
 
         return seconds(run)
