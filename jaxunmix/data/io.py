@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import choose, containers, labels, tables
-from .choose import ArrayChoiceError as ArrayChoiceError
+from . import labels
+from .formats import choose, containers, tables
+from .formats.choose import ArrayChoiceError as ArrayChoiceError
+from .formats.items import Item, from_json, to_json
 from .image import SpectrumImage
-from .items import Item, from_json, to_json
 
 _Reader = Callable[[Path], AbstractContextManager[list[Item]]]
 

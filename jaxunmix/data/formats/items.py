@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .image import SpectrumImage
+from ..image import SpectrumImage
 
 META = "jaxunmix"  # the array (or group) that holds what arrays alone cannot say, as JSON
 

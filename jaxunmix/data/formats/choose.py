@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import labels
-from .image import SpectrumImage
+from .. import labels
+from ..image import SpectrumImage
 from .items import Item
 
 # (what the last part of a name looks like, dim, units unless the name ends in units)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import labels
-from .image import SpectrumImage
+from .. import labels
+from ..image import SpectrumImage
 from .items import META, Item, from_json, meta_text, to_json, with_provenance
 
 

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from ..image import SpectrumImage
 from .hyperspy_layout import hyperspy_items, write_hyperspy
-from .image import SpectrumImage
 from .items import META, Item, filters, from_json, meta_text, to_json, with_provenance
 
 MASKS = ("keep_pixels", "keep_channels")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..image import SpectrumImage
 from .choose import axis_name
-from .image import SpectrumImage
 from .items import Item
 
 

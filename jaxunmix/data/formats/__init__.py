@@ -1,0 +1,1 @@
+"""How each kind of file is laid out; `data.io` is the door."""
