@@ -57,7 +57,7 @@ class Compressed(AbstractMatrix):
     error: Float[Array, ""]
     polish: int = eqx.field(static=True)
 
-    def __init__(self, matrix: Any, rank: int, *, key: Key[Array, ""], power: int = 1, polish: int = 3):
+    def __init__(self, matrix: Any, rank: int, *, key: Key[Array, ""], power: int = 1, polish: int = 2):
         full = as_matrix(matrix)
         if not 1 <= rank <= min(full.shape):
             raise ValueError(f"Compressed: rank must lie in 1..{min(full.shape)} for data of {full.shape}, got {rank}.")

@@ -1,6 +1,8 @@
 """Pixels over many devices: who holds which, and what little crosses between them."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -9,6 +11,11 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
+
+# From here on the several threads pay.
+LARGE_BYTES = 2**24
+# What JAX asks of a buffer that it shall use in place, in bytes.
+ALIGNMENT = 64
 
 
 def on_each_device(mesh: Mesh | None, function: Callable, total: bool, arrays: tuple) -> Any:
@@ -24,6 +31,34 @@ def on_each_device(mesh: Mesh | None, function: Callable, total: bool, arrays: t
 
     out_specs = PartitionSpec() if total else PartitionSpec(axis)
     return jax.shard_map(local, mesh=mesh, in_specs=(by_pixel,), out_specs=out_specs, check_vma=False)(arrays)
+
+
+def to_device(array: Any) -> Array:
+    """An array as floats on the default device, or where it already is; integers become the default float type.
+
+    On a CPU a large array is converted by several threads into a buffer of our own, which JAX then takes as it is:
+    its own copy runs on one thread and costs more than the sums over the data.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(getattr(array, "dtype", float))
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    if isinstance(array, jax.Array):
+        return array.astype(dtype)
+    array = np.asarray(array)
+    with np.errstate(over="ignore"):  # the caller looks for what overflows
+        if array.nbytes < LARGE_BYTES or jax.default_backend() != "cpu":
+            return jnp.asarray(array, dtype)
+        raw = np.empty(array.size * dtype.itemsize + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        own = raw[start : start + array.size * dtype.itemsize].view(dtype).reshape(array.shape)
+    edges = np.linspace(0, len(array), 17).astype(int)
+
+    def convert(part: slice) -> None:
+        with np.errstate(over="ignore"):
+            np.copyto(own[part], array[part], casting="unsafe")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(convert, map(slice, edges[:-1], edges[1:])))
+    return jax.device_put(own, may_alias=True)
 
 
 def put(array: np.ndarray, mesh: Mesh | None) -> Array:

@@ -18,7 +18,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from .devices import indivisible, mesh_over_pixels, on_each_device, over_pixels, put
+from .devices import indivisible, mesh_over_pixels, on_each_device, over_pixels, put, to_device
 
 # Elements of a block of pixels in the passes that form the model: a few such blocks stay within a core's cache.
 BLOCK_ELEMENTS = 2**16
@@ -119,10 +119,7 @@ class Dense(AbstractMatrix):
 
     def __init__(self, array: Any):
         check_array(array)
-        with np.errstate(over="ignore"):  # what overflows the float type is found and named below
-            values = jnp.asarray(array)
-        if not jnp.issubdtype(values.dtype, jnp.floating):
-            values = values.astype(jnp.result_type(float))
+        values = to_device(array)
         self.values = values
         self.mesh = mesh_over_pixels(values)
         self.squares, self.pixel_sums, self.channel_sums, self.minimum, finite = _summaries(values)

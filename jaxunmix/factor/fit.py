@@ -60,7 +60,7 @@ def fit(
         check_every: steps between looks at the objective (and at Ctrl-C).
         progress: a bar on stderr.
         checkpoint: file from which a fit that was cut off goes on to the same numbers; written every half minute
-            and removed at the end.
+            and on Ctrl-C, removed when the fit has ended by itself.
         throw: raise when the kept fit is not finite.
 
     Returns:
@@ -91,6 +91,7 @@ def fit(
                 _run_batch(problem, update, ledger.begin(run), limits, progress)
     except KeyboardInterrupt:
         interrupted = True
+        ledger.keep()
         if not ledger.close_batch(Status.INTERRUPTED):
             raise
     solution = _finish(problem, update, init, ledger, check_every, interrupted)
@@ -99,7 +100,8 @@ def fit(
             f"No restart stayed finite ({solution.steps} steps); rescale the data towards 1, lower the weights of the "
             "penalties, or pass throw=False to look at the last finite factors."
         )
-    ledger.remove()
+    if not interrupted:
+        ledger.remove()
     return solution
 
 

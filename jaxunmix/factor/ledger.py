@@ -90,8 +90,8 @@ class Ledger:
         moved = self.running
         self.run = run
         self.run_trace.append(np.where(moved, np.asarray(run.last, float), np.nan))
-        if self.path is not None and time.monotonic() - self.written > CHECKPOINT_SECONDS:
-            self.save(self.path)
+        if time.monotonic() - self.written > CHECKPOINT_SECONDS:
+            self.keep()
 
     def close_batch(self, left: Status) -> bool:
         """Turn the batch in flight into outcomes, `left` for restarts still running; False if there is none."""
@@ -127,6 +127,11 @@ class Ledger:
             trace=_padded(self.trace),
             best=self.best_restart,
         )
+
+    def keep(self) -> None:
+        """Write the checkpoint now, if there is to be one and anything to write."""
+        if self.path is not None and (self.run is not None or self.status):
+            self.save(self.path)
 
     def save(self, path: Path) -> None:
         """Write everything to a checkpoint file, whole or not at all."""

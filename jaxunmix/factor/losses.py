@@ -19,6 +19,10 @@ from ..data.matrix import TINY, AbstractMatrix
 
 Entries = Float[Array, "..."]
 
+# Where a loss divides by powers of the model, up to the third here, the model counts as no smaller than this:
+# a smaller floor would overflow float32 in the derivative and turn it into NaN.
+FLOOR = 1e-12
+
 
 class AbstractLoss(eqx.Module):
     """One divergence per entry, with its gradient in two parts and what it asks of the data."""
@@ -91,11 +95,11 @@ class ItakuraSaito(AbstractLoss):
         return 0.0
 
     def divergence(self, x: Entries, model: Entries) -> Entries:
-        ratio = x / jnp.maximum(model, TINY)
+        ratio = x / jnp.maximum(model, FLOOR)
         return ratio - jnp.log(jnp.maximum(ratio, TINY)) - 1
 
     def split(self, x: Entries, model: Entries) -> tuple[Entries, Entries | None]:
-        inverse = 1 / jnp.maximum(model, TINY)
+        inverse = 1 / jnp.maximum(model, FLOOR)
         return x * inverse * inverse, inverse
 
 
@@ -122,10 +126,10 @@ class Beta(AbstractLoss):
 
     def divergence(self, x: Entries, model: Entries) -> Entries:
         b = self.beta
-        m = jnp.maximum(model, TINY)
+        m = jnp.maximum(model, FLOOR)
         x_b = jnp.where(x > 0, jnp.where(x > 0, x, 1) ** b, 0)
         return (x_b + (b - 1) * m**b - b * x * m ** (b - 1)) / (b * (b - 1))
 
     def split(self, x: Entries, model: Entries) -> tuple[Entries, Entries | None]:
-        m = jnp.maximum(model, TINY)
+        m = jnp.maximum(model, FLOOR)
         return x * m ** (self.beta - 2), m ** (self.beta - 1)

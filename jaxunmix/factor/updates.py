@@ -247,7 +247,10 @@ class ProjectedGradient(AbstractUpdate):
         candidate = self._project(problem, factors, _from_units(moved, state.units))
         reached = problem.objective(candidate)
         better = reached <= state.objective
-        factors = jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, factors)
+        # A gradient that is no number would be refused for ever: let it be seen instead.
+        sound = jnp.all(jnp.array([jnp.isfinite(g).all() for g in gradient]))
+        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, factors)
+        factors = jax.tree.map(lambda rows: jnp.where(sound, rows, jnp.nan), kept)
         length = state.length * jnp.where(better, 1.1, 0.5)
         return factors, ProjectedState(inner, length, jnp.where(better, reached, state.objective), state.units)
 

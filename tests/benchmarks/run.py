@@ -188,7 +188,7 @@ def wide(pairs: int) -> list[Row]:
 
     def ours():
         def run():
-            compressed = jxu.Compressed(x, 40, key=jax.random.key(0))
+            compressed = jxu.Compressed(x, 24, key=jax.random.key(0), polish=1)
             found["ours"] = jxu.fit(
                 jxu.Problem(compressed), 7, restarts=20, key=jax.random.key(1), max_steps=40, rtol=1e-5
             )

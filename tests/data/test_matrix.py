@@ -143,6 +143,18 @@ def test_other_bad_input_is_refused():
         jxu.Dense(np.full((3, 2), 1e200))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, bool])
+def test_large_arrays_are_taken_over_whole_and_unshared(dtype, monkeypatch):
+    """The threaded path gives the values of the plain one, and no later change of the user's array reaches them."""
+    monkeypatch.setattr("jaxunmix.data.devices.LARGE_BYTES", 0)
+    x = np.random.default_rng(0).integers(0, 2, (333, 41)).astype(dtype)
+    matrix = jxu.Dense(x)
+    expected = x.astype(np.float32)
+    x[:] = 1
+    assert matrix.dtype == np.float32
+    np.testing.assert_array_equal(matrix.values, expected)
+
+
 def test_accurate_sum_beats_float32_order():
     x = np.random.default_rng(0).random(10**6).astype(np.float32)
     exact = x.astype(float).sum()

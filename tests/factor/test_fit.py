@@ -171,6 +171,25 @@ def test_interrupt_returns_the_best_iterate(problem, monkeypatch):
     assert fit.objective == fit.trace.min()
 
 
+def test_interrupted_fit_goes_on_from_its_checkpoint(problem, monkeypatch, tmp_path):
+    options = {"restarts": 3, "key": KEY, "max_steps": 60, "rtol": 0, "checkpoint": tmp_path / "fit.ckpt"}
+    whole = jxu.fit(problem, 3, **options)
+    with monkeypatch.context() as patch:
+        _cut_after(patch, 2, KeyboardInterrupt)
+        assert jxu.fit(problem, 3, **options).steps == 20
+    assert options["checkpoint"].exists()
+    resumed = jxu.fit(problem, 3, **options)
+    np.testing.assert_array_equal(resumed.restarts.trace, whole.restarts.trace)
+    assert not options["checkpoint"].exists()
+
+
+def test_gradient_that_is_no_number_is_told():
+    """The square root's slope at 0 is infinite; refused steps must not pass for convergence."""
+    problem = jxu.Problem(_data(), penalties=(lambda f: jnp.sum(jnp.sqrt(f.maps - f.maps)),))
+    told = jxu.fit(problem, 2, jxu.updates.ProjectedGradient(), key=KEY, throw=False)
+    assert told.status is jxu.Status.NON_FINITE
+
+
 @pytest.mark.parametrize("batch", [2**31, 1])
 def test_checkpoint_resumes_to_the_same_numbers(problem, monkeypatch, tmp_path, batch):
     monkeypatch.setattr(fitting, "BATCH_BYTES", batch)

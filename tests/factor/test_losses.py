@@ -57,6 +57,14 @@ def test_divergence_is_zero_at_the_data_and_scales_with_beta(x, m, scale):
             np.testing.assert_allclose(other, scale**loss.beta * one, rtol=1e-9, atol=rounding)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_derivative_is_finite_where_the_model_vanishes(name):
+    """As over a dead channel, which autodiff must survive."""
+    x = jnp.asarray([0.0, 2.0]) if LOSSES[name].beta > 0 else jnp.asarray([1.0, 2.0])
+    slope = jax.grad(lambda m: LOSSES[name].divergence(x, m).sum())(jnp.zeros(2))
+    assert np.isfinite(slope).all()
+
+
 def test_poisson_takes_empty_entries():
     x, m = jnp.asarray([0.0, 2.0]), jnp.asarray([0.3, 1.5])
     np.testing.assert_allclose(jxu.losses.Poisson().divergence(x, m), kl_div([0.0, 2.0], [0.3, 1.5]), rtol=1e-6)
