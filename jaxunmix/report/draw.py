@@ -17,7 +17,7 @@ GREY = "#777777"
 WIDTH = 7.2  # inches, of every figure
 _DPI = 110
 SMALL, TEXT = 7.5, 9.0  # points
-_COLUMNS = 5  # pictures in a row, at most
+_COLUMNS = 4  # pictures in a row, at most
 _STATUS_MARKERS = "os^vDP*"
 
 

@@ -86,7 +86,7 @@ def test_many_components_are_drawn_in_even_rows():
     result, *_ = of_shape((4, 5), (9,), components=9)
     titled = [axes for axes in plots.maps(result).axes if axes.get_title()]
     assert len(titled) == 9
-    assert titled[0].get_subplotspec().get_gridspec().ncols == 5
+    assert titled[0].get_subplotspec().get_gridspec().ncols == 3
 
 
 def test_masked_pixels_and_channels_are_left_out():
