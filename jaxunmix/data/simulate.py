@@ -6,8 +6,6 @@ one and the maps are expected counts; otherwise the maps are fractions and the s
 argument out of its range is a ValueError that names it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -17,26 +15,19 @@ from jaxtyping import PRNGKeyArray
 
 from . import scenes
 from .image import SpectrumImage
+from .truth import (
+    Truth,
+    check_counts,
+    check_positive,
+    check_shape,
+    gaussian,
+    image,
+    make_truth,
+    noise_level,
+    poisson,
+)
 
-
-@dataclass(frozen=True)
-class Truth:
-    """What a simulated image is made of.
-
-    Attributes:
-        maps: (pixels, K), pixels in the order of `SpectrumImage.matrix`.
-        spectra: (K, channels).
-        names: K names.
-    """
-
-    maps: np.ndarray
-    spectra: np.ndarray
-    names: tuple[str, ...]
-
-    @property
-    def expected(self) -> np.ndarray:
-        """The image without noise, (pixels, channels)."""
-        return self.maps @ self.spectra
+__all__ = ["Truth", "edx_phases", "eels_oxides", "line_scan", "mixture", "patterns", "xas_domains"]
 
 
 def mixture(
@@ -74,8 +65,8 @@ def mixture(
         >>> truth.maps.shape, truth.spectra.shape
         ((50, 3), (3, 30))
     """
-    _check_counts(pixels=pixels, channels=channels, components=components)
-    _check_positive(counts=counts, concentration=concentration)
+    check_counts(pixels=pixels, channels=channels, components=components)
+    check_positive(counts=counts, concentration=concentration)
     if noise not in ("gaussian", "poisson", None):
         raise ValueError(f"noise={noise!r}: use 'gaussian', 'poisson' or None")
     key_maps, key_spectra, key_noise = jax.random.split(key, 3)
@@ -88,14 +79,15 @@ def mixture(
         spectra = scenes.peak_spectra(key_spectra, energy, components)
     if noise == "poisson":
         maps, spectra = counts * maps, scenes.unit_sum(spectra)
-    truth = _truth(maps, spectra, [f"component {k}" for k in range(components)])
+    sd = noise_level(maps @ spectra, snr_db) if noise == "gaussian" else None
+    truth = make_truth(maps, spectra, [f"component {k}" for k in range(components)], noise_sd=sd)
     values = truth.expected
     if noise == "poisson":
-        values = _poisson(key_noise, values)
-    elif noise == "gaussian":
-        values = _gaussian(key_noise, values, snr_db)
+        values = poisson(key_noise, values)
+    elif sd is not None:
+        values = gaussian(key_noise, values, sd)
     unit = "counts" if noise == "poisson" else ""
-    return _image(values, (pixels,), {"energy": energy}, "eV", 1.0, "mixture", "", unit), truth
+    return image(values, (pixels,), {"energy": energy}, "eV", 1.0, "mixture", "", unit), truth
 
 
 def eels_oxides(
@@ -122,9 +114,9 @@ def eels_oxides(
         width: w, of the interfaces, in pixels.
         pixel_nm: size of a pixel in nm.
     """
-    _check_shape(shape)
-    _check_counts(channels=channels)
-    _check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
+    check_shape(shape)
+    check_counts(channels=channels)
+    check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
     key_place, key_noise = jax.random.split(key)
     y, x = np.indices(shape)
     turns = 2 * np.pi * y / shape[0]
@@ -134,9 +126,9 @@ def eels_oxides(
     ]
     fractions = scenes.layer_fractions(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
     energy = np.linspace(430.0, 780.0, channels)
-    truth = _truth(counts * fractions.reshape(-1, 3), scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
-    values = _poisson(key_noise, truth.expected)
-    return _image(values, shape, {"energy": energy}, "eV", pixel_nm, "EELS of oxide layers"), truth
+    truth = make_truth(counts * fractions.reshape(-1, 3), scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
+    values = poisson(key_noise, truth.expected)
+    return image(values, shape, {"energy": energy}, "eV", pixel_nm, "EELS of oxide layers"), truth
 
 
 def line_scan(
@@ -160,13 +152,13 @@ def line_scan(
         width: w, of the interfaces, in pixels.
         pixel_nm: distance of the pixels in nm.
     """
-    _check_counts(length=length, channels=channels)
-    _check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
+    check_counts(length=length, channels=channels)
+    check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
     energy = np.linspace(430.0, 780.0, channels)
     fractions = scenes.layer_fractions(np.arange(length), [length / 3, 2 * length / 3], width)
-    truth = _truth(counts * fractions, scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
-    values = _poisson(key, truth.expected)
-    return _image(values, (length,), {"energy": energy}, "eV", pixel_nm, "EELS line scan"), truth
+    truth = make_truth(counts * fractions, scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
+    values = poisson(key, truth.expected)
+    return image(values, (length,), {"energy": energy}, "eV", pixel_nm, "EELS line scan"), truth
 
 
 def edx_phases(
@@ -193,15 +185,15 @@ def edx_phases(
         grains: number of grains, of the two phases by turns.
         pixel_nm: size of a pixel in nm.
     """
-    _check_shape(shape)
-    _check_counts(channels=channels, grains=grains)
-    _check_positive(counts=counts, pixel_nm=pixel_nm)
+    check_shape(shape)
+    check_counts(channels=channels, grains=grains)
+    check_positive(counts=counts, pixel_nm=pixel_nm)
     key_grains, key_noise = jax.random.split(key)
     energy = np.linspace(0.2, 10.2, channels)
     fractions = scenes.grain_fractions(key_grains, shape, grains).reshape(-1, 3)
-    truth = _truth(counts * fractions, scenes.phase_spectra(energy), tuple(scenes.PHASES))
-    values = _poisson(key_noise, truth.expected)
-    return _image(values, shape, {"energy": energy}, "keV", pixel_nm, "EDX of three phases"), truth
+    truth = make_truth(counts * fractions, scenes.phase_spectra(energy), tuple(scenes.PHASES))
+    values = poisson(key_noise, truth.expected)
+    return image(values, shape, {"energy": energy}, "keV", pixel_nm, "EDX of three phases"), truth
 
 
 def xas_domains(
@@ -228,9 +220,9 @@ def xas_domains(
         snr_db: 10 log10 of the mean square of the signal over the variance of the noise.
         pixel_um: size of a pixel in micrometres.
     """
-    _check_shape(shape)
-    _check_counts(channels=channels, domains=domains)
-    _check_positive(pixel_um=pixel_um)
+    check_shape(shape)
+    check_counts(channels=channels, domains=domains)
+    check_positive(pixel_um=pixel_um)
     pixels = shape[0] * shape[1]
     if domains > pixels:
         raise ValueError(f"domains={domains} in {pixels} pixels: ask for fewer domains or a larger shape")
@@ -242,9 +234,10 @@ def xas_domains(
     labels = np.argmin(distance, axis=1) % domains
     energy = np.linspace(7700.0, 7800.0, channels)
     spectra = scenes.edge_spectra(key_spectra, energy - 7700.0, domains, spread=4.0)
-    truth = _truth(np.eye(domains)[labels], spectra, [f"domain {k}" for k in range(domains)])
-    values = _gaussian(key_noise, truth.expected, snr_db)
-    return _image(values, shape, {"energy": energy}, "eV", pixel_um, "XAS of domains", "µm", ""), truth
+    sd = noise_level(spectra[labels], snr_db)
+    truth = make_truth(np.eye(domains)[labels], spectra, [f"domain {k}" for k in range(domains)], noise_sd=sd)
+    values = gaussian(key_noise, truth.expected, sd)
+    return image(values, shape, {"energy": energy}, "eV", pixel_um, "XAS of domains", "µm", ""), truth
 
 
 def patterns(
@@ -270,9 +263,9 @@ def patterns(
         domains: number of domains.
         pixel_nm: size of a pixel in nm.
     """
-    _check_shape(shape)
-    _check_counts(domains=domains)
-    _check_positive(counts=counts, pixel_nm=pixel_nm)
+    check_shape(shape)
+    check_counts(domains=domains)
+    check_positive(counts=counts, pixel_nm=pixel_nm)
     if min(detector) < 8:
         raise ValueError(f"detector={detector}: give 8 channels or more each, spots need them")
     key_centres, key_lattice, key_noise = jax.random.split(key, 3)
@@ -282,64 +275,6 @@ def patterns(
     nearness = np.exp(distance.min(axis=1, keepdims=True) - distance)
     axes = {"ky": np.linspace(-10.0, 10.0, detector[0]), "kx": np.linspace(-10.0, 10.0, detector[1])}
     spectra = scenes.spot_patterns(key_lattice, axes["ky"], axes["kx"], domains)
-    truth = _truth(counts * scenes.unit_sum(nearness), spectra, [f"domain {k}" for k in range(domains)])
-    values = _poisson(key_noise, truth.expected)
-    return _image(values, shape, axes, "1/nm", pixel_nm, "4D-STEM of domains"), truth
-
-
-def _poisson(key: PRNGKeyArray, expected: np.ndarray) -> np.ndarray:
-    draw = jax.random.poisson(key, jnp.asarray(expected, dtype=jnp.float32), dtype=jnp.int32)
-    return np.asarray(draw, dtype=np.float32)
-
-
-def _gaussian(key: PRNGKeyArray, expected: np.ndarray, snr_db: float) -> np.ndarray:
-    if not np.isfinite(snr_db):
-        raise ValueError(f"snr_db={snr_db}: give a finite number of decibels")
-    sd = np.sqrt(np.mean(np.square(expected))) * 10 ** (-snr_db / 20)
-    draw = jax.random.normal(key, expected.shape, dtype=jnp.float32)
-    return np.asarray(expected + sd * np.asarray(draw), dtype=np.float32)
-
-
-def _truth(maps: np.ndarray, spectra: np.ndarray, names: Sequence[str]) -> Truth:
-    return Truth(maps.astype(np.float32), spectra.astype(np.float32), tuple(names))
-
-
-def _image(
-    values: np.ndarray,
-    shape: tuple[int, ...],
-    axes: Mapping[str, np.ndarray],
-    unit: str,
-    pixel: float,
-    name: str,
-    space_unit: str = "nm",
-    intensity: str = "counts",
-) -> SpectrumImage:
-    """Labels (pixels, channels) as a map of spectra."""
-    navigation = ("y", "x")[-len(shape) :]
-    coords = {dim: pixel * np.arange(size) for dim, size in zip(navigation, shape, strict=True)}
-    units = {**dict.fromkeys(navigation, space_unit), **dict.fromkeys(axes, unit), "intensity": intensity}
-    return SpectrumImage.from_array(
-        values.reshape(*shape, *(len(axis) for axis in axes.values())),
-        signal_dims=len(axes),
-        dims=(*navigation, *axes),
-        coords={**coords, **axes},
-        units={what: text for what, text in units.items() if text},
-        name=name,
-    )
-
-
-def _check_shape(shape: tuple[int, int]) -> None:
-    if min(shape) < 1:
-        raise ValueError(f"shape={shape}: give (y, x), 1 pixel or more each")
-
-
-def _check_counts(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: give 1 or more")
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name}={value}: give a finite number above 0")
+    truth = make_truth(counts * scenes.unit_sum(nearness), spectra, [f"domain {k}" for k in range(domains)])
+    values = poisson(key_noise, truth.expected)
+    return image(values, shape, axes, "1/nm", pixel_nm, "4D-STEM of domains"), truth

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -83,6 +84,45 @@ def test_gaussian_noise_has_the_signal_to_noise_ratio(snr_db):
     found = 10 * np.log10(np.mean(truth.expected**2) / np.mean(noise**2))
     assert np.isclose(found, snr_db, atol=0.1)
     assert abs(noise.mean()) < 4 * noise.std() / np.sqrt(noise.size)
+
+
+def test_signal_to_noise_is_the_last_singular_value_over_the_edge_of_the_noise():
+    _, truth = simulate.mixture(KEY, pixels=300, channels=50, components=4, noise="gaussian", snr_db=10.0)
+    for reference, subtracted in (
+        (None, np.zeros(50)),
+        (truth.spectra.mean(axis=0) + 1, truth.spectra.mean(axis=0) + 1),
+    ):
+        with_reference = dataclasses.replace(truth, reference=reference)
+        signal = np.linalg.svd(truth.maps @ (truth.spectra - subtracted).astype(float), compute_uv=False)[3]
+        edge = truth.noise_sd * (np.sqrt(300) + np.sqrt(50))
+        assert np.isclose(with_reference.signal_to_noise(), signal / edge, rtol=1e-5)
+    noise = truth.noise_sd * np.random.default_rng(0).normal(size=(300, 50))
+    assert np.isclose(np.linalg.norm(noise, 2), edge, rtol=0.05)
+
+
+def test_signal_to_noise_is_zero_for_more_components_than_channels():
+    assert simulate.Truth(np.eye(3), np.ones((3, 2)), ("a", "b", "c"), noise_sd=1.0).signal_to_noise() == 0
+
+
+def test_signal_to_noise_asks_for_gaussian_noise():
+    with pytest.raises(ValueError, match="noise_sd"):
+        small(1)[1].signal_to_noise()
+
+
+def test_oracle_gives_each_pixel_to_the_nearest_direction():
+    spectra, reference = np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([1.0, 1.0])
+    truth = simulate.Truth(np.eye(2), spectra, ("a", "b"), reference)
+    values = reference + np.array([[4.0, 1.0], [0.4, 0.5], [-2.0, -3.0]])
+    assert np.allclose(truth.oracle(values), [[2.0, 0.0], [0.0, 0.5], [0.0, 0.0]])
+    assert np.allclose(truth.oracle(truth.expected), np.eye(2))
+
+
+def test_oracle_names_what_it_cannot_take():
+    truth = simulate.Truth(np.eye(2), np.array([[3.0, 1.0], [1.0, 2.0]]), ("a", "b"), np.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match="b equals the reference"):
+        truth.oracle(np.ones((4, 2)))
+    with pytest.raises(ValueError, match=r"\(4, 3\)"):
+        truth.oracle(np.ones((4, 3)))
 
 
 def test_without_noise_the_image_is_the_product():
