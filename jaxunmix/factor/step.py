@@ -1,0 +1,76 @@
+"""What every update shares: its two methods, the blocks by name, and what it may refuse."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from .losses import Frobenius
+from .model import Bilinear
+from .penalties import L1, AbstractPenalty
+from .problem import Problem
+
+Rows = Float[Array, "components length"]
+
+
+class AbstractUpdate(eqx.Module):
+    """`init` makes the state, `step` moves factors and state once."""
+
+    @abc.abstractmethod
+    def check(self, problem: Problem) -> None:
+        """Refuse a problem that the update cannot solve as stated.
+
+        Raises:
+            ValueError: naming what it cannot take and the update that can.
+        """
+
+    def init(self, problem: Problem, factors: Bilinear) -> Any:
+        """What the update remembers between steps; nothing by default."""
+        return None
+
+    @abc.abstractmethod
+    def step(self, problem: Problem, factors: Bilinear, state: Any) -> tuple[Bilinear, Any]:
+        """One pass over both blocks."""
+
+
+def rows_of(factors: Bilinear, block: str) -> Rows:
+    """The rows of "maps", or of the second block whatever it is called."""
+    return factors.maps_t if block == "maps" else factors.profiles
+
+
+def with_rows(factors: Bilinear, block: str, rows: Rows) -> Bilinear:
+    """The factors with the rows of one block replaced."""
+    return Bilinear(rows, factors.profiles) if block == "maps" else Bilinear(factors.maps_t, rows)
+
+
+def check_least_squares(update: AbstractUpdate, problem: Problem) -> None:
+    """Refuse all but the plain Frobenius loss."""
+    name = type(update).__name__
+    if not isinstance(problem.loss, Frobenius):
+        raise ValueError(f"{name} solves Frobenius; for {type(problem.loss).__name__} use updates.Multiplicative().")
+    if problem.weights is not None:
+        raise ValueError(f"{name} takes no weights; use updates.Multiplicative() or updates.ProjectedGradient().")
+
+
+def check_bounded(update: AbstractUpdate, problem: Problem) -> None:
+    """Refuse penalties without a separable bound."""
+    for penalty in problem.penalties:
+        if not isinstance(penalty, AbstractPenalty):
+            raise ValueError(
+                f"{type(update).__name__} cannot differentiate the penalty {getattr(penalty, '__name__', penalty)!r}; "
+                "use updates.ProjectedGradient()."
+            )
+        if penalty.block == "spectra" and problem.basis is not None:
+            raise ValueError(
+                f"{type(update).__name__} takes no penalty on the spectra where they are coefficients @ basis; "
+                "use updates.ProjectedGradient()."
+            )
+
+
+def check_l1_sign(update: AbstractUpdate, problem: Problem) -> None:
+    """Refuse L1 on a signed block, whose bound is that of non-negative rows."""
+    for penalty in problem.penalties:
+        if isinstance(penalty, L1) and not problem.is_nonnegative(penalty.block):
+            name, block = type(update).__name__, penalty.block
+            raise ValueError(f'L1("{block}") under {name} needs NonNegative("{block}").')
