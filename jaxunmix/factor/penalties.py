@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..data.image import Grid
-from ..data.matrix import TINY
+from ..data.matrix import TINY, matmul
 from .constraints import BLOCKS
 from .model import Bilinear
 
@@ -54,20 +54,54 @@ class Bound(NamedTuple):
 
 
 class AbstractPenalty(eqx.Module):
-    """weight * S/n * sum_k f(rows_k |other_k| / m), homogeneous of degree `degree` in the rows.
-
-    Subclasses say what f is and how it is bounded; the scaling and the bound in the other block follow here.
-    """
+    """A term of the objective with a separable bound in each block."""
 
     block: eqx.AbstractVar[str]
     weight: eqx.AbstractVar[Float[Array, ""]]
-    degree: eqx.AbstractClassVar[int]
 
     def __check_init__(self):
         if self.block not in BLOCKS[:2]:
             raise ValueError(f'{type(self).__name__}: the block must be "maps" or "spectra", got {self.block!r}.')
         if not float(self.weight) >= 0:
             raise ValueError(f"{type(self).__name__}: the weight must be 0 or more, got {float(self.weight)}.")
+
+    @abc.abstractmethod
+    def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
+        """The term that is added to the objective."""
+
+    @abc.abstractmethod
+    def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
+        """The bound as `block`, "maps" or "spectra", moves and the other block stays."""
+
+    def coupling(self, factors: Bilinear, reference: Reference) -> Float[Array, "components components"] | None:
+        """Where the term is sum Q_jk <row_j, row_k> / 2 in its block: Q, which HALS then takes in place of a bound."""
+        return None
+
+    def check(self, pixels: int, channels: int) -> None:
+        """Refuse a grid that does not fit the data.
+
+        Raises:
+            ValueError: the grid has another number of cells than the block has columns.
+        """
+
+    def _rows(self, factors: Bilinear) -> Rows:
+        return factors.maps_t if self.block == "maps" else factors.spectra
+
+    def _other(self, factors: Bilinear) -> Rows:
+        return factors.spectra if self.block == "maps" else factors.maps_t
+
+    def _factor(self, reference: Reference, degree: int) -> Float[Array, ""]:
+        weight, unit = reference[:2] if self.block == "maps" else reference[2:]
+        return self.weight * weight * unit**degree
+
+
+class AbstractRowPenalty(AbstractPenalty):
+    """weight * S/n * sum_k f(rows_k |other_k| / m), homogeneous of degree `degree` in the rows.
+
+    Subclasses say what f is and how it is bounded; the scaling and the bound in the other block follow here.
+    """
+
+    degree: eqx.AbstractClassVar[int]
 
     @abc.abstractmethod
     def raw(self, rows: Rows) -> Scale:
@@ -77,22 +111,13 @@ class AbstractPenalty(eqx.Module):
     def raw_bound(self, rows: Rows) -> Bound:
         """A bound of `raw` summed over rows."""
 
-    def check(self, pixels: int, channels: int) -> None:
-        """Refuse a grid that does not fit the data.
-
-        Raises:
-            ValueError: the grid has another number of cells than the block has columns.
-        """
-
     def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
-        """The term that is added to the objective."""
-        rows, other = self._rows(factors), self._other(factors)
-        return jnp.sum(self._factor(reference) * jnp.linalg.norm(other, axis=1) ** self.degree * self.raw(rows))
+        size = jnp.linalg.norm(self._other(factors), axis=1)
+        return jnp.sum(self._factor(reference, self.degree) * size**self.degree * self.raw(self._rows(factors)))
 
     def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
-        """The bound as `block`, "maps" or "spectra", moves and the other block stays."""
         rows, other = self._rows(factors), self._other(factors)
-        factor = self._factor(reference)
+        factor = self._factor(reference, self.degree)
         size = jnp.linalg.norm(other, axis=1)
         if block == self.block:
             gradient, curvature = self.raw_bound(rows)
@@ -103,18 +128,8 @@ class AbstractPenalty(eqx.Module):
         curvature = jnp.where(size > 0, curvature, 0)[:, None]
         return Bound(curvature * other, curvature)
 
-    def _rows(self, factors: Bilinear) -> Rows:
-        return factors.maps_t if self.block == "maps" else factors.spectra
 
-    def _other(self, factors: Bilinear) -> Rows:
-        return factors.spectra if self.block == "maps" else factors.maps_t
-
-    def _factor(self, reference: Reference) -> Float[Array, ""]:
-        weight, unit = reference[:2] if self.block == "maps" else reference[2:]
-        return self.weight * weight * unit**self.degree
-
-
-class L1(AbstractPenalty):
+class L1(AbstractRowPenalty):
     """f(u) = sum |u|: few pixels (or channels) per component, or few components per pixel.
 
     Lee and Seung's updates with this term are Hoyer's sparse coding (IEEE NNSP 2002), here free of scale.
@@ -132,7 +147,7 @@ class L1(AbstractPenalty):
         return Bound(jnp.ones((rows.shape[0], 1), rows.dtype), jnp.zeros((rows.shape[0], 1), rows.dtype))
 
 
-class Laplacian(AbstractPenalty):
+class Laplacian(AbstractRowPenalty):
     """f(u) = sum over neighbours (u_p - u_q)^2 / 2: neighbouring pixels (or channels) are alike.
 
     The quadratic form u' L u / 2 of the grid's graph Laplacian L (Teurtrie et al., Ultramicroscopy 249 (2023)
@@ -197,6 +212,47 @@ class Laplacian(AbstractPenalty):
             out = out + jnp.pad(step, before) - jnp.pad(step, after)
         out = out.reshape(len(rows), -1)
         return out if whole else out[:, live]
+
+
+class SoftOrthogonality(AbstractPenalty):
+    """Overlap of the components: weight * S/n * sum over pairs j < k of <u_j, u_k>.
+
+    Under Frobenius S/n = m^2, so that with the contributions c_k = maps_k |spectra_k| and the angles t_jk between
+    the spectra the objective is, pixel by pixel,
+
+        |x|^2 / 2 - sum_k c_k x.s_k/|s_k| + sum_k c_k^2 / 2 + sum_{j<k} c_j c_k (cos t_jk + weight).
+
+    So a weight w acts like spectra that resemble one another more than they do: at 0 nothing is asked, and once
+    cos t_jk + w reaches 1 the two components share no pixel. At w = 1 the maps of all pairs whose spectra
+    are not opposed (cos t >= 0) come out orthogonal; beyond it, all the more. HALS minimises it exactly, row by row.
+
+    The soft orthogonality of Shiga et al., Ultramicroscopy 170 (2016) 43, with 0 <= w <= 1, has the same purpose but
+    is a step rather than a term of an objective: see `constraints.Orthogonal` for that step.
+    """
+
+    block: str = eqx.field(static=True)
+    weight: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
+        rows = self._rows(factors)
+        return jnp.sum(self.coupling(factors, reference) * matmul(rows, rows.T)) / 2
+
+    def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
+        rows = self._rows(factors)
+        coupling = self.coupling(factors, reference)
+        if block == self.block:
+            # sum_jk Q_jk (d_j - d_k)^2 >= 0: Q is below the diagonal matrix of its row sums.
+            return Bound(matmul(coupling, rows), coupling.sum(axis=1, keepdims=True))
+        # The norms enter as n_j n_k <= (n_j^2 n_k0 / n_j0 + n_k^2 n_j0 / n_k0) / 2.
+        other = self._other(factors)
+        squares = jnp.sum(other**2, axis=1, keepdims=True)
+        overlap = jnp.sum(coupling * matmul(rows, rows.T), axis=1, keepdims=True)
+        curvature = jnp.where(squares > 0, overlap / jnp.where(squares > 0, squares, 1), 0)
+        return Bound(curvature * other, curvature)
+
+    def coupling(self, factors: Bilinear, reference: Reference) -> Float[Array, "components components"]:
+        size = jnp.linalg.norm(self._other(factors), axis=1)
+        return self._factor(reference, 2) * (jnp.outer(size, size) - jnp.diag(size**2))
 
 
 Penalty = AbstractPenalty | Callable[[Bilinear], Float[Array, ""]]

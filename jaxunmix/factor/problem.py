@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ..data.compressed import Compressed
 from ..data.matrix import TINY, AbstractMatrix, Counts, accurate_sum, as_matrix, matmul
-from .constraints import AbstractConstraint, Fixed, NonNegative, UnitNorm
+from .constraints import AbstractConstraint, Fixed, NonNegative, Orthogonal, UnitNorm
 from .losses import AbstractLoss, Frobenius, Poisson
 from .model import Bilinear
 from .penalties import AbstractPenalty, Bound, Penalty, Reference
@@ -80,6 +80,11 @@ class Problem(eqx.Module):
         """The constraint that keeps some or all of a block, or None."""
         return next((c for c in self.constraints if isinstance(c, Fixed) and c.block == block), None)
 
+    @property
+    def orthogonal(self) -> Orthogonal | None:
+        """The constraint that the maps share no pixel, or None."""
+        return next((c for c in self.constraints if isinstance(c, Orthogonal)), None)
+
     def is_settled(self, block: str) -> bool:
         """Whether nothing of the block may move."""
         fixed = self.fixed(block)
@@ -106,13 +111,19 @@ class Problem(eqx.Module):
                 factors = Bilinear(normed.maps_t, normed.profiles)
         return factors
 
-    def bound(self, factors: Bilinear, block: str) -> Bound | None:
-        """The sum of the penalties' separable bounds as "maps" or the second block moves; None without penalties."""
-        if not self.penalties:
-            return None
+    def bound(self, factors: Bilinear, block: str, coupled: bool = True) -> Bound | None:
+        """The sum of the penalties' separable bounds as "maps" or the second block moves; None without penalties.
+
+        `coupled=False` leaves out those that `coupling` gives exactly.
+        """
         full = self.complete(factors)
         side = "maps" if block == "maps" else "spectra"
-        bounds = [p.bound(full, self.reference, side) for p in self.penalties if isinstance(p, AbstractPenalty)]
+        terms = [p for p in self.penalties if isinstance(p, AbstractPenalty)]
+        if not coupled:
+            terms = [p for p in terms if p.block != side or p.coupling(full, self.reference) is None]
+        if not terms:
+            return None
+        bounds = [p.bound(full, self.reference, side) for p in terms]
         zero = jnp.zeros((1, 1), self.matrix.dtype)
         gradient = sum((b.gradient for b in bounds), start=zero)
         curvature = sum((b.curvature for b in bounds), start=zero)
@@ -122,6 +133,14 @@ class Problem(eqx.Module):
             largest = jnp.linalg.eigvalsh(matmul(self.basis, self.basis.T))[-1]
             curvature = jnp.max(curvature, axis=1, keepdims=True) * largest
         return Bound(gradient, curvature)
+
+    def coupling(self, factors: Bilinear, block: str) -> Float[Array, "components components"]:
+        """The sum of the penalties' quadratic forms between the rows of "maps" or the second block."""
+        full = self.complete(factors)
+        side = "maps" if block == "maps" else "spectra"
+        terms = [p for p in self.penalties if isinstance(p, AbstractPenalty) and p.block == side]
+        forms = [form for p in terms if (form := p.coupling(full, self.reference)) is not None]
+        return sum(forms, start=jnp.zeros((1, 1), self.matrix.dtype))
 
     def data_term(self, factors: Bilinear) -> Float[Array, ""]:
         """The loss alone, summed over all entries."""
@@ -174,6 +193,12 @@ class Problem(eqx.Module):
                 raise ValueError(f"constraints must come from jaxunmix.constraints, got {constraint!r}.")
             if isinstance(constraint, NonNegative | Fixed) and constraint.block == wrong:
                 raise ValueError(f'{name}("{wrong}"): this problem fits "maps" and "{second}"; name one of them.')
+        if self.orthogonal is not None and not self.is_nonnegative("maps"):
+            raise ValueError(
+                'Orthogonal("maps") needs NonNegative("maps") beside it: only then is a pixel given to one.'
+            )
+        if self.orthogonal is not None and self.fixed("maps") is not None:
+            raise ValueError('Orthogonal("maps") cannot move maps that Fixed("maps") keeps; leave one of them out.')
         norms = [c for c in self.constraints if isinstance(c, UnitNorm)]
         if len(norms) > 1:
             raise ValueError("Only one block can have unit norm: the other takes the scale.")

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .losses import Frobenius
 from .model import Bilinear
-from .penalties import L1, AbstractPenalty
+from .penalties import L1, AbstractPenalty, SoftOrthogonality
 from .problem import Problem
 
 Rows = Float[Array, "components length"]
@@ -68,9 +68,15 @@ def check_bounded(update: AbstractUpdate, problem: Problem) -> None:
             )
 
 
-def check_l1_sign(update: AbstractUpdate, problem: Problem) -> None:
-    """Refuse L1 on a signed block, whose bound is that of non-negative rows."""
+def check_signs(update: AbstractUpdate, problem: Problem) -> None:
+    """Refuse penalties on a signed block whose bounds are those of non-negative rows."""
     for penalty in problem.penalties:
-        if isinstance(penalty, L1) and not problem.is_nonnegative(penalty.block):
+        if isinstance(penalty, L1 | SoftOrthogonality) and not problem.is_nonnegative(penalty.block):
             name, block = type(update).__name__, penalty.block
-            raise ValueError(f'L1("{block}") under {name} needs NonNegative("{block}").')
+            raise ValueError(f'{type(penalty).__name__}("{block}") under {name} needs NonNegative("{block}").')
+
+
+def refuse_orthogonal(update: AbstractUpdate, problem: Problem) -> None:
+    """Refuse the constraint that only HALS keeps."""
+    if problem.orthogonal is not None:
+        raise ValueError(f'{type(update).__name__} does not keep Orthogonal("maps"); use HALS().')

@@ -21,7 +21,7 @@ from .model import Bilinear
 from .penalties import Bound
 from .problem import Problem
 from .step import AbstractUpdate as AbstractUpdate
-from .step import Rows, check_bounded, rows_of, with_rows
+from .step import Rows, check_bounded, refuse_orthogonal, rows_of, with_rows
 
 
 class Multiplicative(AbstractUpdate):
@@ -37,6 +37,7 @@ class Multiplicative(AbstractUpdate):
     """
 
     def check(self, problem: Problem) -> None:
+        refuse_orthogonal(self, problem)
         for block in ("maps", problem.second):
             if not problem.is_nonnegative(block):
                 raise ValueError(f'Multiplicative needs NonNegative("{block}"); use HALS() for signed factors.')
@@ -106,6 +107,7 @@ class ProjectedGradient(AbstractUpdate):
         self.optimiser = _ADAM if optimiser is None else optimiser
 
     def check(self, problem: Problem) -> None:
+        refuse_orthogonal(self, problem)
         if isinstance(problem.matrix, Compressed):
             raise ValueError("ProjectedGradient needs the whole matrix; give Dense or Counts, not Compressed.")
 

@@ -18,6 +18,8 @@ PENALTIES = {
     "Laplacian maps": jxu.penalties.Laplacian("maps", 0.3, GRID),
     "Laplacian masked": jxu.penalties.Laplacian("maps", 0.3, MASKED),
     "Laplacian spectra": jxu.penalties.Laplacian("spectra", 0.3),
+    "overlap maps": jxu.penalties.SoftOrthogonality("maps", 0.3),
+    "overlap spectra": jxu.penalties.SoftOrthogonality("spectra", 0.3),
 }
 
 

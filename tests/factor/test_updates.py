@@ -34,6 +34,7 @@ PENALTIES = {
     "L1": (jxu.penalties.L1("maps", 0.05),),
     "L1 spectra": (jxu.penalties.L1("spectra", 0.05),),
     "Laplacian": (jxu.penalties.Laplacian("maps", 0.5, GRID),),
+    "overlap": (jxu.penalties.SoftOrthogonality("maps", 0.3), jxu.penalties.L1("maps", 0.05)),
     "both": (jxu.penalties.L1("maps", 0.05), jxu.penalties.Laplacian("maps", 0.5, GRID)),
     "user": (lambda f: 0.1 * jnp.sum(f.maps**2) + 0.1 * jnp.sum(jnp.abs(f.spectra)),),
 }
