@@ -1,0 +1,1 @@
+"""What spectra and patterns are made of: physics that imports nothing from the rest of the package."""
