@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from .devices import over_pixels
 from .matrix import (
@@ -20,6 +20,7 @@ from .matrix import (
     accurate_sum,
     as_matrix,
     matmul,
+    taken,
 )
 
 
@@ -71,6 +72,10 @@ class Compressed(AbstractMatrix):
 
     def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:
         return self.full.total(per_pixel)
+
+    def take(self, pixels: Int[Array, " some"], channels: Int[Array, " few"]) -> "Compressed":
+        parts = (self.coordinates[:, pixels], self.directions[:, channels])
+        return taken(self, lambda m: (m.coordinates, m.directions), parts, pixels, channels)
 
     def shard(self, mesh: Mesh) -> "Compressed":
         """As the other matrices; the coordinates go with their pixels."""

@@ -92,6 +92,10 @@ class AbstractMatrix(eqx.Module):
         """The sum of `loss(x, model)` over all entries."""
 
     @abstractmethod
+    def take(self, pixels: Int[Array, " some"], channels: Int[Array, " few"]) -> "AbstractMatrix":
+        """A part of the data for the products of a step; the sums of a pixel or channel stay those of the whole."""
+
+    @abstractmethod
     def shard(self, mesh: Mesh) -> "AbstractMatrix":
         """Spread the pixels over the first axis of `mesh`; the fit then runs on all its devices.
 
@@ -128,6 +132,9 @@ class Dense(AbstractMatrix):
 
     def shard(self, mesh: Mesh) -> "Dense":
         return Dense(jax.device_put(self.values, over_pixels(mesh, self.shape[0])))
+
+    def take(self, pixels: Int[Array, " some"], channels: Int[Array, " few"]) -> "Dense":
+        return taken(self, lambda m: m.values, self.values[pixels][:, channels], pixels, channels)
 
     def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:
         return on_each_device(self.mesh, lambda arrays: accurate_sum(arrays[0]), True, (per_pixel,))
@@ -255,6 +262,9 @@ class Counts(AbstractMatrix):
     def shard(self, mesh: Mesh) -> "Counts":
         return Counts(self.to_scipy(), mesh)
 
+    def take(self, pixels: Int[Array, " some"], channels: Int[Array, " few"]) -> "Counts":
+        raise NotImplementedError("The rows of Counts have no fixed places for a part of them; use Dense.")
+
     def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:
         return on_each_device(self.mesh, lambda arrays: accurate_sum(arrays[0]), True, (per_pixel,))
 
@@ -307,6 +317,13 @@ class Counts(AbstractMatrix):
             return jnp.zeros((len(owned), self.shape[1]), self.dtype).at[:, channel.reshape(-1)].add(added)
 
         return on_each_device(self.mesh, one_device, True, (self.channel, self.value, self.owner, maps.T))
+
+
+def taken(matrix: Any, where: Callable, parts: Any, pixels: Array, channels: Array) -> Any:
+    """The matrix with the stored arrays at `where` replaced by their parts, and its sums cut to length."""
+    sums = (matrix.squares[pixels], matrix.pixel_sums[pixels], matrix.channel_sums[channels])
+    matrix = eqx.tree_at(lambda m: (m.squares, m.pixel_sums, m.channel_sums), matrix, sums)
+    return eqx.tree_at(where, matrix, parts)
 
 
 def as_matrix(array: Any, kind: str = "auto") -> AbstractMatrix:

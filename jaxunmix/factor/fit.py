@@ -2,32 +2,29 @@
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
 from ..data.compressed import Compressed
 from ..data.matrix import TINY, AbstractMatrix, matmul
 from . import initial
 from .constraints import Fixed, NonNegative
+from .engine import batches, first_look, looks, polish, start
 from .initial import AbstractInitial, Given
-from .ledger import CONVERGED, NON_FINITE, RUNNING, Ledger, Run, fingerprint
+from .ledger import Ledger, fingerprint
 from .losses import AbstractLoss, Beta, Frobenius
 from .model import Bilinear, contribution
 from .penalties import AbstractPenalty, Penalty
 from .problem import Problem
-from .solution import Solution, Status
+from .solution import Restarts, Solution, Status
 from .updates import HALS, AbstractUpdate, Multiplicative
-
-# Restarts run side by side up to this much working memory, beyond it one batch after the other.
-BATCH_BYTES = 2**31
 
 
 def fit(
@@ -51,7 +48,7 @@ def fit(
         problem: what to minimise.
         rank: the number of components K.
         update: how; None takes `HALS` for Frobenius without weights, else `Multiplicative`.
-        init: from where; None takes `initial.Random`.
+        init: from where; None takes `initial.Random`, under `Orthogonal` `initial.Clusters`.
         restarts: how many starts, side by side where memory allows.
         key: randomness of the starts; a start without any needs none.
         max_steps: steps at most.
@@ -75,26 +72,31 @@ def fit(
     A lower objective is not by itself a better answer: restarts that fit equally well can differ in their spectra.
     Look at `solution.restarts` before trusting the best one.
     """
-    plain = isinstance(problem.loss, Frobenius) and problem.weights is None
-    update = update or (HALS() if plain else Multiplicative())
-    init = init or initial.Random()
-    _check(problem, rank, update, init, restarts, key, (max_steps, rtol, check_every))
+    update, init = defaults(problem, update, init)
+    check(problem, rank, update, init, restarts, key, (max_steps, rtol, check_every))
     keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
     limits = (max_steps, rtol, check_every)
     mark = "" if checkpoint is None else fingerprint(problem, update, init, keys, (rank, *limits))
     ledger = Ledger.resume(checkpoint, mark)
     interrupted = False
     try:
-        for batch in _batches(restarts, problem.restart_bytes(rank)):
-            if batch.start >= ledger.finished:
-                run = _advance(problem, update, _start(problem, update, init, rank, keys[batch]), *_traced(0, rtol))
+        for part in batches(restarts, problem.restart_bytes(rank)):
+            if part.start >= ledger.finished:
+                run = first_look(problem, update, start(problem, update, init, rank, keys[part]), rtol)
                 _run_batch(problem, update, ledger.begin(run), limits, progress)
     except KeyboardInterrupt:
         interrupted = True
         ledger.keep()
         if not ledger.close_batch(Status.INTERRUPTED):
             raise
-    solution = _finish(problem, update, init, ledger, check_every, interrupted)
+    factors, objective, extra = ledger.kept, ledger.best_objective, 0
+    if isinstance(problem.matrix, Compressed):
+        extra = 0 if interrupted else problem.matrix.polish
+        polished, reached = polish(problem, update, jax.tree.map(lambda leaf: leaf[None], factors), extra)
+        factors, objective = jax.tree.map(lambda leaf: leaf[0], polished), float(reached[0])
+    solution = solution_of(
+        problem, update, init, factors, objective, ledger.outcomes(), check_every, extra, interrupted
+    )
     if throw and solution.status is Status.NON_FINITE:
         raise FloatingPointError(
             f"No restart stayed finite ({solution.steps} steps); rescale the data towards 1, lower the weights of the "
@@ -103,6 +105,15 @@ def fit(
     if not interrupted:
         ledger.remove()
     return solution
+
+
+def defaults(
+    problem: Problem, update: AbstractUpdate | None, init: AbstractInitial | None
+) -> tuple[AbstractUpdate, AbstractInitial]:
+    """The update and the start that suit the problem, where none are given."""
+    plain = isinstance(problem.loss, Frobenius) and problem.weights is None
+    update = update or (HALS() if plain else Multiplicative())
+    return update, init or (initial.Random() if problem.orthogonal is None else initial.Clusters())
 
 
 def project(
@@ -153,103 +164,33 @@ def _own_maps(
 def _run_batch(
     problem: Problem, update: AbstractUpdate, ledger: Ledger, limits: tuple[int, float | int, int], progress: bool
 ) -> None:
-    """Advance the batch in flight, `check_every` steps at a time, until no restart is running."""
-    max_steps, rtol, check_every = limits
-    with tqdm(total=max_steps, unit="step", disable=not progress, leave=False) as bar:
-        while ledger.running.any() and ledger.done < max_steps:
-            run = _advance(problem, update, ledger.in_flight, *_traced(min(check_every, max_steps - ledger.done), rtol))
+    """Advance the batch in flight until no restart is running, on the ledger's record."""
+    with tqdm(total=limits[0], unit="step", disable=not progress, leave=False) as bar:
+        for run in looks(problem, update, ledger.in_flight, limits):
             ledger.record(run)
             bar.update(ledger.done - bar.n)
             bar.set_postfix(objective=f"{np.min(run.objective):.6g}", running=int(ledger.running.sum()))
     ledger.close_batch(Status.MAX_STEPS)
 
 
-def _traced(steps: int, rtol: float | int) -> tuple[Array, Array]:
-    """As arrays: a Python number would be part of the program and compile it anew for each value."""
-    return jnp.asarray(steps), jnp.asarray(rtol, float)
-
-
-@eqx.filter_jit
-def _start(
-    problem: Problem, update: AbstractUpdate, init: AbstractInitial, rank: int, keys: Key[Array, " restarts"]
-) -> Run:
-    def one(key):
-        factors = problem.normalise(init(problem, rank, key))
-        return factors, update.init(problem, factors)
-
-    factors, state = _over_restarts(problem, one, keys)
-    infinite = jnp.full(len(keys), jnp.inf, problem.matrix.dtype)
-    zeros = jnp.zeros(len(keys), int)
-    return Run(factors, state, factors, infinite, infinite, zeros, zeros)
-
-
-@eqx.filter_jit
-def _advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Int[Array, ""], rtol: Float[Array, ""]) -> Run:
-    """`steps` steps of every running restart, then one look at the objective."""
-
-    def one(carry):
-        factors, state = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry)
-        factors = problem.normalise(factors)
-        return factors, state, problem.objective(factors)
-
-    factors, state, objective = _over_restarts(problem, one, (run.factors, run.state))
-    finite = jnp.isfinite(objective)
-    running = run.code == RUNNING
-    moved = running & finite
-    improved = moved & (objective < run.objective)
-    # No smaller change can be seen: the rounding errors of the pixels' terms average out.
-    scale = problem.reference.maps_weight * jnp.sqrt(problem.matrix.shape[0])
-    tolerance = rtol * steps * jnp.abs(objective) + jnp.finfo(objective.dtype).eps * scale
-    settled = (jnp.abs(run.last - objective) <= tolerance) & (rtol > 0) & (steps > 0)
-    code = jnp.where(~finite, NON_FINITE, jnp.where(settled, CONVERGED, RUNNING))
-    return Run(
-        factors=_where(moved, factors, run.factors),
-        state=_where(moved, state, run.state),
-        best=_where(improved, factors, run.best),
-        objective=jnp.where(improved, objective, run.objective),
-        last=jnp.where(running, objective, run.last),
-        steps=run.steps + jnp.where(running, steps, 0),
-        code=jnp.where(running, code, run.code),
-    )
-
-
-def _over_restarts(problem: Problem, function: Callable, arguments: Any) -> Any:
-    """Frobenius restarts share the products with the data; the others' passes are bound by their own arithmetic."""
-    plain = isinstance(problem.loss, Frobenius) and problem.weights is None
-    alone = jax.tree.leaves(arguments)[0].shape[0] == 1
-    return jax.vmap(function)(arguments) if plain and not alone else lax.map(function, arguments)
-
-
-def _where(mask: Array, new: Any, old: Any) -> Any:
-    def pick(a, b):
-        return jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(pick, new, old)
-
-
-def _batches(restarts: int, restart_bytes: int) -> list[slice]:
-    """Equal batches, so that one compiled program serves all."""
-    most = max(1, min(restarts, BATCH_BYTES // restart_bytes))
-    size = max(d for d in range(1, most + 1) if restarts % d == 0)
-    return [slice(first, first + size) for first in range(0, restarts, size)]
-
-
-def _finish(
-    problem: Problem, update: AbstractUpdate, init: AbstractInitial, ledger: Ledger, check_every: int, interrupted: bool
+def solution_of(
+    problem: Problem,
+    update: AbstractUpdate,
+    init: AbstractInitial,
+    factors: Bilinear,
+    objective: float,
+    restarts: Restarts,
+    check_every: int,
+    extra: int = 0,
+    interrupted: bool = False,
 ) -> Solution:
-    restarts = ledger.outcomes()
+    """The best restart as users get it; `objective` after `extra` steps of polish on the full data."""
     trace = restarts.trace[restarts.best]
     trace = trace[: np.flatnonzero(np.isfinite(trace))[-1] + 1] if np.isfinite(trace).any() else trace[:1]
     steps = int(restarts.steps[restarts.best])
     trace_steps = np.minimum(np.arange(len(trace)) * check_every, steps)
-    factors, objective = ledger.kept, ledger.best_objective
     if isinstance(problem.matrix, Compressed):
-        extra = 0 if interrupted else problem.matrix.polish
-        problem = eqx.tree_at(lambda p: p.matrix, problem, problem.matrix.full)
-        factors, reached = _polish(problem, update, factors, jnp.asarray(extra))
-        objective = float(reached)
-        steps += extra
-        trace, trace_steps = np.append(trace, objective), np.append(trace_steps, steps)
+        trace, trace_steps = np.append(trace, objective), np.append(trace_steps, steps + extra)
     factors = problem.complete(factors)
     if not isinstance(init, Given) and not any(isinstance(c, Fixed) for c in problem.constraints):
         order = jnp.argsort(-contribution(factors))
@@ -261,22 +202,11 @@ def _finish(
         objective=objective,
         trace=trace,
         trace_steps=trace_steps,
-        steps=steps,
+        steps=steps + extra,
         status=Status.INTERRUPTED if interrupted else restarts.status[restarts.best],
         restarts=restarts,
         info=_describe(problem, update, init, factors.rank),
     )
-
-
-@eqx.filter_jit
-def _polish(
-    problem: Problem, update: AbstractUpdate, factors: Bilinear, steps: Int[Array, ""]
-) -> tuple[Bilinear, Float[Array, ""]]:
-    """A few steps on the full data, and the objective there."""
-    carry = factors, update.init(problem, factors)
-    factors, _ = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry)
-    factors = problem.normalise(factors)
-    return factors, problem.objective(factors)
 
 
 def _describe(problem: Problem, update: AbstractUpdate, init: AbstractInitial, rank: int) -> dict[str, Any]:
@@ -298,7 +228,7 @@ def _describe(problem: Problem, update: AbstractUpdate, init: AbstractInitial, r
     }
 
 
-def _check(
+def check(
     problem: Problem,
     rank: int,
     update: AbstractUpdate,
@@ -307,6 +237,7 @@ def _check(
     key: Any,
     limits: tuple[int, float | int, int],
 ) -> None:
+    """Refuse what cannot be fitted, before anything is computed; what is raised `fit` says."""
     pixels, channels = problem.matrix.shape
     if not isinstance(rank, int | np.integer) or isinstance(rank, bool):
         raise ValueError(f"rank must be a whole number, got {rank!r}.")

@@ -7,12 +7,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
-from ..data.compressed import leading_svd
-from ..data.matrix import TINY, AbstractMatrix, accurate_sum, matmul
+from ..data.compressed import Compressed, leading_svd
+from ..data.matrix import TINY, AbstractMatrix, Dense, accurate_sum, matmul
+from . import clusters
+from .hals import HALS
+from .losses import Frobenius
 from .model import Bilinear
 from .problem import Problem
+from .step import AbstractUpdate
 
 # The subspace that a start looks into is the same for all restarts, whatever their keys.
 SUBSPACE_SEED = 0
@@ -95,9 +99,113 @@ class VCA(AbstractInitial):
         profiles = _profiles(problem, spectra)
         spectra = problem.spectra(Bilinear(jnp.zeros((rank, 1)), profiles))
         maps = _least_squares(matmul(spectra, spectra.T), problem.matrix.onto_spectra(spectra))
-        if problem.is_nonnegative("maps"):
-            maps = jnp.maximum(maps, 1e-3 * jnp.mean(jnp.abs(maps)))
-        return Bilinear(maps, profiles)
+        return Bilinear(_floored(maps, problem.is_nonnegative("maps")), profiles)
+
+
+class Clusters(AbstractInitial):
+    """Directions of clusters of pixels: many small clusters, joined until K are left. The start of orthogonal NMF.
+
+    On some of the pixels, seen in 2K leading directions: `oversample` K seeds, drawn as k-means++ does with the
+    part of each pixel that no seed explains, |x|^2 - max(0, x.u)^2 (Arthur and Vassilvitskii, SODA 2007; here for
+    directions, which is the objective of orthogonal NMF itself); a few rounds of assignment and mean; then the two
+    clusters are joined whose union costs least, for energies a, b at the angle t the amount
+    (a + b)/2 - sqrt((a - b)^2/4 + a b cos^2 t), until K are left (Ward, J. Am. Stat. Assoc. 58 (1963) 236). Single
+    seeds often miss a small domain and split a large one, from which no local step comes back; joining mends that.
+
+    Args:
+        oversample: seeds for each component.
+        pixels: how many pixels are looked at, at most.
+    """
+
+    oversample: int = eqx.field(default=4, static=True)
+    pixels: int = eqx.field(default=4096, static=True)
+
+    def __check_init__(self):
+        if self.oversample < 1 or self.pixels < 1:
+            raise ValueError(f"Clusters: oversample={self.oversample} and pixels={self.pixels} must be 1 or more.")
+
+    def is_random(self, rank: int) -> bool:
+        return True
+
+    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+        matrix = problem.matrix
+        u, s, v = leading_svd(matrix, min(2 * rank, *matrix.shape), jax.random.key(SUBSPACE_SEED))
+        pick, seed = jax.random.split(key)
+        chosen = _some(pick, matrix.shape[0], max(rank, self.pixels))
+        points = (u * s[:, None])[:, chosen]
+        seeds = min(self.oversample * rank, points.shape[1])
+        spectra = matmul(clusters.directions(points, rank, seeds, seed), v)
+        if problem.is_nonnegative(problem.second):
+            spectra = jnp.maximum(spectra, 0)
+        profiles = _profiles(problem, spectra)
+        spectra = problem.spectra(Bilinear(jnp.zeros((rank, 1)), profiles))
+        maps = _least_squares(matmul(spectra, spectra.T), matrix.onto_spectra(spectra))
+        return Bilinear(_floored(maps, problem.is_nonnegative("maps")), profiles)
+
+
+class Coarse(AbstractInitial):
+    """A fit of some of the pixels and channels, then maps and spectra of all by least squares: for large data.
+
+    A few thousand pixels know the spectra nearly as well as all of them, at a small part of the work; the fit of
+    all data then starts close to its end.
+
+    Args:
+        rest: the start on the part.
+        update: how the part is fitted; None takes `HALS`.
+        steps: of that fit.
+        pixels: how many pixels are looked at, at most.
+        channels: how many channels.
+    """
+
+    rest: AbstractInitial
+    update: AbstractUpdate
+    steps: int = eqx.field(static=True)
+    pixels: int = eqx.field(static=True)
+    channels: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rest: AbstractInitial | None = None,
+        update: AbstractUpdate | None = None,
+        steps: int = 100,
+        pixels: int = 4096,
+        channels: int = 4096,
+    ):
+        if min(steps, pixels, channels) < 1:
+            raise ValueError(f"Coarse: steps={steps}, pixels={pixels}, channels={channels} must be 1 or more.")
+        self.rest = Random() if rest is None else rest
+        self.update = HALS() if update is None else update
+        self.steps, self.pixels, self.channels = steps, pixels, channels
+
+    def is_random(self, rank: int) -> bool:
+        return True
+
+    def suits(self, problem: Problem) -> bool:
+        """Whether a part of the data poses the same problem: least squares, no basis, no weights, no penalties."""
+        stored = isinstance(problem.matrix, Dense | Compressed)
+        plain = isinstance(problem.loss, Frobenius) and problem.weights is None and problem.basis is None
+        return stored and plain and not problem.penalties
+
+    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+        if not self.suits(problem):
+            raise ValueError(
+                "Coarse starts plain least squares on Dense or Compressed data, without basis, weights or penalties; "
+                "use initial.Random()."
+            )
+        pick, pick_channels, begin = jax.random.split(key, 3)
+        matrix = problem.matrix
+        chosen = _some(pick, matrix.shape[0], max(rank, self.pixels))
+        channels = _some(pick_channels, matrix.shape[1], max(rank, self.channels))
+        part = eqx.tree_at(lambda p: p.matrix, problem, matrix.take(chosen, channels))
+        factors = self.rest(part, rank, begin)
+        carry = factors, self.update.init(part, factors)
+        factors, _ = jax.lax.fori_loop(0, self.steps, lambda _, c: self.update.step(part, *c), carry)
+        # From the maps of some pixels the spectra of all channels, and from these the maps of all pixels.
+        across = matrix.take(chosen, jnp.arange(matrix.shape[1]))
+        spectra = _least_squares(matmul(factors.maps_t, factors.maps_t.T), across.onto_maps(factors.maps_t))
+        spectra = _floored(spectra, problem.is_nonnegative(problem.second))
+        maps = _least_squares(matmul(spectra, spectra.T), matrix.onto_spectra(spectra))
+        return Bilinear(_floored(maps, problem.is_nonnegative("maps")), spectra)
 
 
 class Given(AbstractInitial):
@@ -231,10 +339,23 @@ def _vertices(points: Float[Array, "components pixels"], key: Key[Array, ""]) ->
     return jax.lax.fori_loop(0, rank, pick, (start, jnp.zeros(rank, int)))[1]
 
 
+def _some(key: Key[Array, ""], pixels: int, count: int) -> Int[Array, " some"]:
+    """`count` pixels at random, one from each of as many runs of neighbours; all where there are no more."""
+    if pixels <= count:
+        return jnp.arange(pixels)
+    edges = np.linspace(0, pixels, count + 1).astype(int)
+    return jnp.asarray(edges[:-1]) + jax.random.randint(key, (count,), 0, jnp.asarray(np.diff(edges)))
+
+
 def _draw(key: Key[Array, ""], shape: tuple[int, int], nonnegative: bool, dtype: Any) -> Float[Array, "rows columns"]:
     if nonnegative:
         return jax.random.uniform(key, shape, dtype, minval=1e-3)
     return jax.random.normal(key, shape, dtype)
+
+
+def _floored(rows: Float[Array, "components length"], nonnegative: bool) -> Float[Array, "components length"]:
+    """Clipped just above zero where a block may not be negative: no entry is left for good by multiplication."""
+    return jnp.maximum(rows, 1e-3 * jnp.mean(jnp.abs(rows))) if nonnegative else rows
 
 
 def _profiles(problem: Problem, spectra: Float[Array, "components channels"]) -> Float[Array, "components features"]:

@@ -15,7 +15,7 @@ SCRIPT = textwrap.dedent(
     import numpy as np
     from jax.sharding import NamedSharding, PartitionSpec
     import jaxunmix as jxu
-    from jaxunmix.factor.fit import _advance, _start, _traced
+    from jaxunmix.factor.engine import _advance, _traced, start
     import equinox as eqx
 
     assert jax.device_count() == 4
@@ -29,7 +29,7 @@ SCRIPT = textwrap.dedent(
     options = dict(key=jax.random.key(0), max_steps=50, rtol=0)
 
     def gathered(problem, init, update):
-        run = _start(problem, update, init, rank, jax.random.split(jax.random.key(0), 1))
+        run = start(problem, update, init, rank, jax.random.split(jax.random.key(0), 1))
         text = _advance.lower(problem, update, run, *_traced(1, 0.0)).compile().compiled.as_text()
         found = re.findall(r"= (.*?) (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?[(]", text)
         assert found, "the compiled step has no collective: the pixels were not spread"

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import jaxunmix as jxu
-from jaxunmix.factor import fit as fitting
+from jaxunmix.factor import engine
 from jaxunmix.factor.ledger import Ledger
 from jaxunmix.factor.updates import HALS, AbstractUpdate
 
@@ -70,7 +70,7 @@ def test_best_restart_is_kept_and_all_are_told(problem):
 def test_restarts_in_one_batch_and_apart_agree(loss, monkeypatch):
     problem = jxu.Problem(_data(), loss)
     together = jxu.fit(problem, 3, restarts=4, key=KEY, max_steps=20, rtol=0)
-    monkeypatch.setattr(fitting, "BATCH_BYTES", 1)
+    monkeypatch.setattr(engine, "BATCH_BYTES", 1)
     apart = jxu.fit(problem, 3, restarts=4, key=KEY, max_steps=20, rtol=0)
     np.testing.assert_allclose(apart.restarts.objective, together.restarts.objective, rtol=1e-3)
 
@@ -192,7 +192,7 @@ def test_gradient_that_is_no_number_is_told():
 
 @pytest.mark.parametrize("batch", [2**31, 1])
 def test_checkpoint_resumes_to_the_same_numbers(problem, monkeypatch, tmp_path, batch):
-    monkeypatch.setattr(fitting, "BATCH_BYTES", batch)
+    monkeypatch.setattr(engine, "BATCH_BYTES", batch)
     monkeypatch.setattr("jaxunmix.factor.ledger.CHECKPOINT_SECONDS", -1.0)
     options = {"restarts": 3, "key": KEY, "max_steps": 60, "rtol": 0}
     whole = jxu.fit(problem, 3, **options)

@@ -1,0 +1,73 @@
+"""Directions of clusters of pixels: many small clusters, joined until as many are left as wanted."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ..data.matrix import TINY, matmul
+
+
+def directions(
+    points: Float[Array, "directions pixels"], rank: int, seeds: int, key: Key[Array, ""]
+) -> Float[Array, "components directions"]:
+    """Unit vectors of `rank` clusters of the points, out of `seeds` small ones; see `initial.Clusters`."""
+    return _joined(*_clusters(points, _seeds(points, seeds, key)), rank)
+
+
+def _seeds(
+    points: Float[Array, "directions pixels"], count: int, key: Key[Array, ""]
+) -> Float[Array, "clusters directions"]:
+    """Unit vectors of pixels drawn by the part of them that no earlier seed explains."""
+    squares = jnp.sum(points**2, axis=0)
+
+    def draw(i, carry):
+        seeds, left = carry
+        pixel = jax.random.categorical(jax.random.fold_in(key, i), jnp.log(jnp.maximum(left, TINY)))
+        seed = points[:, pixel] / jnp.sqrt(jnp.maximum(squares[pixel], TINY))
+        return seeds.at[i].set(seed), jnp.minimum(left, squares - jnp.maximum(matmul(seed, points), 0) ** 2)
+
+    start = jnp.zeros((count, points.shape[0]), points.dtype), squares
+    return jax.lax.fori_loop(0, count, draw, start)[0]
+
+
+def _clusters(
+    points: Float[Array, "directions pixels"], seeds: Float[Array, "clusters directions"], rounds: int = 8
+) -> tuple[Float[Array, "clusters directions"], Float[Array, " clusters"]]:
+    """Directions and energies of spherical k-means, each pixel weighted by its length along its direction."""
+
+    def assigned(directions):
+        along = jnp.maximum(matmul(directions, points), 0)
+        own = jnp.arange(len(directions))[:, None] == jnp.argmax(along, axis=0)[None]
+        return jnp.where(own, along, 0)
+
+    def turn(_, directions):
+        mean = matmul(assigned(directions), points.T)
+        length = jnp.linalg.norm(mean, axis=1, keepdims=True)
+        return jnp.where(length > 0, mean / jnp.maximum(length, TINY), directions)
+
+    directions = jax.lax.fori_loop(0, rounds, turn, seeds)
+    return directions, jnp.sum(assigned(directions) ** 2, axis=1)
+
+
+def _joined(
+    directions: Float[Array, "clusters directions"], energy: Float[Array, " clusters"], rank: int
+) -> Float[Array, "components directions"]:
+    """The clusters joined in pairs, the cheapest first, until `rank` are left."""
+
+    def join(_, carry):
+        directions, energy, alive = carry
+        cosine = jnp.clip(matmul(directions, directions.T), 0, 1)
+        a, b = energy[:, None], energy[None]
+        top = (a + b) / 2 + jnp.sqrt((a - b) ** 2 / 4 + a * b * cosine**2)
+        pairs = jnp.triu(alive[:, None] & alive[None], 1)
+        i, j = jnp.unravel_index(jnp.argmin(jnp.where(pairs, a + b - top, jnp.inf)), pairs.shape)
+        # The leading direction of a u u' + b v v' lies along (top - b) u + b cos v up to scale.
+        mean = (top[i, j] - energy[j]) * directions[i] + energy[j] * cosine[i, j] * directions[j]
+        mean = jnp.where(cosine[i, j] > 0, mean, jnp.where(energy[i] >= energy[j], directions[i], directions[j]))
+        mean = mean / jnp.maximum(jnp.linalg.norm(mean), TINY)
+        return directions.at[i].set(mean), energy.at[i].set(top[i, j]).at[j].set(0), alive.at[j].set(False)
+
+    alive = jnp.ones(len(energy), bool)
+    joins = len(energy) - rank
+    directions, energy, alive = jax.lax.fori_loop(0, joins, join, (directions, energy, alive))
+    return directions[jnp.argsort(~alive, stable=True)[:rank]]

@@ -1,0 +1,139 @@
+"""The loop itself: restarts side by side from their start, look by look, to the polish on the full data."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, Key
+
+from ..data.compressed import Compressed
+from .initial import AbstractInitial
+from .ledger import CONVERGED, NON_FINITE, RUNNING, Run
+from .losses import Frobenius
+from .model import Bilinear
+from .problem import Problem
+from .step import AbstractUpdate
+
+# Restarts run side by side up to this much working memory, beyond it one batch after the other.
+BATCH_BYTES = 2**31
+
+
+@eqx.filter_jit
+def start(
+    problem: Problem,
+    update: AbstractUpdate,
+    init: AbstractInitial,
+    rank: int,
+    keys: Key[Array, " restarts"],
+    padded: int | None = None,
+) -> Run:
+    """Every restart at its start; with `padded`, components of zeros (which no update moves) fill up to that rank."""
+
+    def one(key):
+        factors = init(problem, rank, key)
+        extra = ((0, (rank if padded is None else padded) - rank), (0, 0))
+        factors = Bilinear(jnp.pad(factors.maps_t, extra), jnp.pad(factors.profiles, extra))
+        factors = problem.normalise(factors)
+        return factors, update.init(problem, factors)
+
+    factors, state = over_restarts(problem, one, keys)
+    infinite = jnp.full(len(keys), jnp.inf, problem.matrix.dtype)
+    zeros = jnp.zeros(len(keys), int)
+    return Run(factors, state, factors, infinite, infinite, zeros, zeros)
+
+
+@eqx.filter_jit
+def _advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Int[Array, ""], rtol: Float[Array, ""]) -> Run:
+    """`steps` steps of every running restart, then one look at the objective."""
+
+    def one(carry):
+        factors, state = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry)
+        factors = problem.normalise(factors)
+        return factors, state, problem.objective(factors)
+
+    factors, state, objective = over_restarts(problem, one, (run.factors, run.state))
+    finite = jnp.isfinite(objective)
+    running = run.code == RUNNING
+    moved = running & finite
+    improved = moved & (objective < run.objective)
+    # No smaller change can be seen: the rounding errors of the pixels' terms average out.
+    scale = problem.reference.maps_weight * jnp.sqrt(problem.matrix.shape[0])
+    tolerance = rtol * steps * jnp.abs(objective) + jnp.finfo(objective.dtype).eps * scale
+    settled = (jnp.abs(run.last - objective) <= tolerance) & (rtol > 0) & (steps > 0)
+    code = jnp.where(~finite, NON_FINITE, jnp.where(settled, CONVERGED, RUNNING))
+    return Run(
+        factors=_where(moved, factors, run.factors),
+        state=_where(moved, state, run.state),
+        best=_where(improved, factors, run.best),
+        objective=jnp.where(improved, objective, run.objective),
+        last=jnp.where(running, objective, run.last),
+        steps=run.steps + jnp.where(running, steps, 0),
+        code=jnp.where(running, code, run.code),
+    )
+
+
+def over_restarts(problem: Problem, function: Callable, arguments: Any) -> Any:
+    """Frobenius restarts share the products with the data; the others' passes are bound by their own arithmetic."""
+    plain = isinstance(problem.loss, Frobenius) and problem.weights is None
+    alone = jax.tree.leaves(arguments)[0].shape[0] == 1
+    return jax.vmap(function)(arguments) if plain and not alone else lax.map(function, arguments)
+
+
+def _where(mask: Array, new: Any, old: Any) -> Any:
+    def pick(a, b):
+        return jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, new, old)
+
+
+def batches(restarts: int, restart_bytes: int) -> list[slice]:
+    """Equal batches, so that one compiled program serves all."""
+    most = max(1, min(restarts, BATCH_BYTES // restart_bytes))
+    size = max(d for d in range(1, most + 1) if restarts % d == 0)
+    return [slice(first, first + size) for first in range(0, restarts, size)]
+
+
+def looks(problem: Problem, update: AbstractUpdate, run: Run, limits: tuple[int, float | int, int]) -> Iterator[Run]:
+    """The run after every `check_every` steps, until no restart is running or `max_steps` are done."""
+    max_steps, rtol, check_every = limits
+    done = int(np.max(np.asarray(run.steps)))
+    while done < max_steps and np.any(np.asarray(run.code) == RUNNING):
+        steps = min(check_every, max_steps - done)
+        run = _advance(problem, update, run, *_traced(steps, rtol))
+        done += steps
+        yield run
+
+
+def first_look(problem: Problem, update: AbstractUpdate, run: Run, rtol: float | int) -> Run:
+    """The objective of the starts, before any step."""
+    return _advance(problem, update, run, *_traced(0, rtol))
+
+
+def _traced(steps: int, rtol: float | int) -> tuple[Array, Array]:
+    """As arrays: a Python number would be part of the program and compile it anew for each value."""
+    return jnp.asarray(steps), jnp.asarray(rtol, float)
+
+
+def polish(problem: Problem, update: AbstractUpdate, factors: Bilinear, steps: int) -> tuple[Bilinear, np.ndarray]:
+    """A few steps of a batch of factors on the full data behind a compressed matrix, and the objectives there."""
+    assert isinstance(problem.matrix, Compressed)
+    full = eqx.tree_at(lambda p: p.matrix, problem, problem.matrix.full)
+    polished, reached = _polish(full, update, factors, jnp.asarray(steps))
+    return polished, np.asarray(reached, float)
+
+
+@eqx.filter_jit
+def _polish(
+    problem: Problem, update: AbstractUpdate, factors: Bilinear, steps: Int[Array, ""]
+) -> tuple[Bilinear, Float[Array, " restarts"]]:
+    def one(factors):
+        carry = factors, update.init(problem, factors)
+        factors, _ = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry)
+        factors = problem.normalise(factors)
+        return factors, problem.objective(factors)
+
+    return over_restarts(problem, one, factors)

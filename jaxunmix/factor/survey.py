@@ -1,0 +1,218 @@
+"""Fits at many ranks side by side: K is padded with components of zeros, which no update moves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from tqdm import tqdm
+
+from ..data.compressed import Compressed
+from . import engine
+from .fit import solution_of
+from .initial import AbstractInitial
+from .ledger import CONVERGED, NON_FINITE, RUNNING, Run
+from .model import Bilinear
+from .problem import Problem
+from .solution import Restarts, Solution, Status
+from .step import AbstractUpdate
+
+# Pixels at which every restart notes its largest component, for the agreement between restarts.
+NOTED_PIXELS = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each fit of a survey is done; see `fit`."""
+
+    update: AbstractUpdate
+    init: AbstractInitial
+    restarts: int
+    max_steps: int
+    rtol: float | int
+    check_every: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All fits of a problem.
+
+    Attributes:
+        ranks: the numbers of components K, increasing.
+        restarts: for each rank every restart's outcome.
+        loss: (ranks, restarts) the data term alone, on the data that were fitted.
+        labels: (ranks, restarts, some pixels) the largest component of a pixel.
+        best: for each rank the factors of the best restart, polished on the full data.
+        objective: (ranks,) theirs, on the full data.
+    """
+
+    ranks: tuple[int, ...]
+    restarts: tuple[Restarts, ...]
+    loss: np.ndarray
+    labels: np.ndarray
+    best: tuple[Bilinear, ...]
+    objective: np.ndarray
+
+    def solutions(self, problem: Problem, settings: Settings) -> dict[int, Solution]:
+        """The best restart at each rank, as `fit` would give it."""
+        extra = problem.matrix.polish if isinstance(problem.matrix, Compressed) else 0
+        made = partial(
+            solution_of, problem, settings.update, settings.init, check_every=settings.check_every, extra=extra
+        )
+        parts = zip(self.ranks, self.best, self.objective, self.restarts, strict=True)
+        return {rank: made(factors, float(value), outcomes) for rank, factors, value, outcomes in parts}
+
+
+def survey(
+    problem: Problem, ranks: Sequence[int], settings: Settings, key: Key[Array, ""], progress: bool = False
+) -> Survey:
+    """Fit every rank from every start, in as few compiled programs as ranks and memory allow.
+
+    Raises:
+        FloatingPointError: at some rank no restart stayed finite.
+    """
+    parts: list[Survey] = []
+    groups = _groups(ranks, problem, settings.restarts)
+    with tqdm(total=len(groups) * settings.max_steps, unit="step", disable=not progress, leave=False) as bar:
+        for i, (group, padded) in enumerate(groups):
+            bar.set_description(f"K = {group[0]}..{group[-1]}")
+            parts.append(_surveyed(problem, group, padded, settings, key, bar))
+            bar.update((i + 1) * settings.max_steps - bar.n)
+    return Survey(
+        ranks=tuple(rank for part in parts for rank in part.ranks),
+        restarts=tuple(outcomes for part in parts for outcomes in part.restarts),
+        loss=np.concatenate([part.loss for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        best=tuple(factors for part in parts for factors in part.best),
+        objective=np.concatenate([part.objective for part in parts]),
+    )
+
+
+def _groups(ranks: Sequence[int], problem: Problem, restarts: int) -> list[tuple[list[int], int]]:
+    """Ranks that share a program, and what they are padded to: no more than about twice their own number."""
+    left, groups = sorted(ranks), []
+    while left:
+        padded = left[-1]
+        together = [rank for rank in left if 2 * rank > padded]
+        left = left[: -len(together)]
+        # Equal numbers of ranks in each batch, so that all batches of a group run the same program.
+        each = max(1, engine.BATCH_BYTES // max(1, problem.restart_bytes(padded) * restarts))
+        count = -(-len(together) // each)
+        size = -(-len(together) // count)
+        groups += [(together[first : first + size], padded) for first in range(0, len(together), size)]
+    return groups
+
+
+def _surveyed(
+    problem: Problem, ranks: list[int], padded: int, settings: Settings, key: Key[Array, ""], bar: Any
+) -> Survey:
+    """One group of ranks; where a single rank's restarts do not fit into memory, batch after batch of them."""
+    update, init, restarts = settings.update, settings.init, settings.restarts
+    limits = (settings.max_steps, settings.rtol, settings.check_every)
+    keys = [jax.random.split(jax.random.fold_in(key, rank), restarts) for rank in ranks]
+    slices = [slice(0, restarts)] if len(ranks) > 1 else engine.batches(restarts, problem.restart_bytes(padded))
+    outcomes: list[_Outcome] = []
+    for part in slices:
+        runs = [engine.start(problem, update, init, rank, k[part], padded) for rank, k in zip(ranks, keys, strict=True)]
+        begun = engine.first_look(problem, update, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *runs), 0)
+        trace, run = [np.asarray(begun.last, float)], begun
+        for later in engine.looks(problem, update, begun, limits):
+            trace.append(np.where(np.asarray(run.code) == RUNNING, np.asarray(later.last, float), np.nan))
+            run = later
+            bar.update(settings.check_every)
+        outcomes.append(_Outcome.of(problem, run, np.array(trace).T, len(ranks)))
+    outcome = outcomes[0] if len(outcomes) == 1 else _Outcome.joined(outcomes)
+    if not np.isfinite(outcome.score.min(axis=1)).all():
+        raise FloatingPointError(
+            f"No restart stayed finite at K = {ranks[int(np.argmax(~np.isfinite(outcome.score.min(axis=1))))]}; "
+            "rescale the data towards 1, or lower the weights of the penalties."
+        )
+    return outcome.closed(problem, settings, ranks)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What is left of a batch: numbers for every restart, factors only for the best of each rank."""
+
+    objective: np.ndarray
+    code: np.ndarray
+    steps: np.ndarray
+    trace: np.ndarray
+    loss: np.ndarray
+    labels: np.ndarray
+    best: Bilinear
+
+    @property
+    def score(self) -> np.ndarray:
+        """(ranks, restarts) the objective, infinite where a restart broke."""
+        return np.where(self.code == NON_FINITE, np.inf, self.objective)
+
+    @classmethod
+    def of(cls, problem: Problem, run: Run, trace: np.ndarray, ranks: int) -> "_Outcome":
+        objective, code, steps = (
+            np.asarray(a).reshape(ranks, -1) for a in (np.asarray(run.objective, float), run.code, run.steps)
+        )
+        loss, labels = _noted(problem, run.best)
+        score = np.where(code == NON_FINITE, np.inf, objective)
+        kept = np.argmin(score, axis=1) + np.arange(ranks) * score.shape[1]
+        return cls(
+            objective,
+            code,
+            steps,
+            trace.reshape(ranks, score.shape[1], -1),
+            np.asarray(loss, float).reshape(ranks, -1),
+            np.asarray(labels).reshape(ranks, score.shape[1], -1),
+            jax.tree.map(lambda leaf: leaf[kept], run.best),
+        )
+
+    @classmethod
+    def joined(cls, parts: list["_Outcome"]) -> "_Outcome":
+        """Batches of restarts of one rank."""
+        longest = max(part.trace.shape[2] for part in parts)
+        padded = [
+            np.pad(p.trace, ((0, 0), (0, 0), (0, longest - p.trace.shape[2])), constant_values=np.nan) for p in parts
+        ]
+        first = parts[int(np.argmin([part.score.min() for part in parts]))]
+        along = {
+            name: np.concatenate([getattr(part, name) for part in parts], axis=1)
+            for name in ("objective", "code", "steps", "loss", "labels")
+        }
+        return cls(trace=np.concatenate(padded, axis=1), best=first.best, **along)
+
+    def closed(self, problem: Problem, settings: Settings, ranks: list[int]) -> Survey:
+        """The survey of these ranks, the best factors polished where the data were compressed."""
+        best, score = self.best, self.score
+        objective = score.min(axis=1)
+        if isinstance(problem.matrix, Compressed):
+            best, objective = engine.polish(problem, settings.update, best, problem.matrix.polish)
+        ends = {CONVERGED: Status.CONVERGED, NON_FINITE: Status.NON_FINITE}
+        outcomes = tuple(
+            Restarts(
+                objective=self.objective[i],
+                steps=self.steps[i],
+                status=tuple(ends.get(int(code), Status.MAX_STEPS) for code in self.code[i]),
+                trace=self.trace[i],
+                best=int(np.argmin(score[i])),
+            )
+            for i in range(len(ranks))
+        )
+        factors = tuple(Bilinear(best.maps_t[i, :rank], best.profiles[i, :rank]) for i, rank in enumerate(ranks))
+        return Survey(tuple(ranks), outcomes, self.loss, self.labels, factors, objective)
+
+
+@eqx.filter_jit
+def _noted(problem: Problem, factors: Bilinear) -> tuple[Float[Array, " restarts"], Int[Array, "restarts some"]]:
+    """The data term of each restart, and the largest component at some pixels."""
+    pixels = problem.matrix.shape[0]
+    noted = np.linspace(0, pixels - 1, min(pixels, NOTED_PIXELS)).astype(int)
+
+    def one(factors):
+        share = factors.maps_t[:, noted] * jnp.linalg.norm(problem.spectra(factors), axis=1)[:, None]
+        return problem.data_term(factors), jnp.argmax(share, axis=0)
+
+    return engine.over_restarts(problem, one, factors)
