@@ -2,8 +2,9 @@
 
 Every generator takes an explicit random key and returns `(SpectrumImage, Truth)`. The expected image is
 `truth.maps @ truth.spectra` in the unit of the data. Where the data are counts, each true spectrum sums to
-one and the maps are expected counts; otherwise the maps are fractions and the spectra carry the unit. An
-argument out of its range is a ValueError that names it.
+one and the maps are expected counts; otherwise the maps are fractions and the spectra carry the unit. (The
+truth of `battery_xas(raw=True)` is that of the normalised image.) An argument out of its range is a ValueError
+that names it.
 """
 
 from typing import Literal
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from . import scenes
+from .domains import battery_xas
 from .image import SpectrumImage
 from .truth import (
     Truth,
@@ -27,7 +29,7 @@ from .truth import (
     poisson,
 )
 
-__all__ = ["Truth", "edx_phases", "eels_oxides", "line_scan", "mixture", "patterns", "xas_domains"]
+__all__ = ["Truth", "battery_xas", "edx_phases", "eels_oxides", "line_scan", "mixture", "patterns", "xas_domains"]
 
 
 def mixture(

@@ -4,8 +4,10 @@ import functools
 import jax
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from jaxunmix.data import simulate
+from jaxunmix.data import preprocess, simulate
+from jaxunmix.data.domains import domain_labels
 
 KEY = jax.random.key(7)
 
@@ -18,8 +20,10 @@ SMALL = [
     (simulate.edx_phases, {"shape": (12, 10), "channels": 80}),
     (simulate.xas_domains, {"shape": (8, 9), "channels": 40}),
     (simulate.patterns, {"shape": (4, 5), "detector": (16, 20)}),
+    (simulate.battery_xas, {"shape": (20, 24), "channels": 40, "domains": 4}),
+    (simulate.battery_xas, {"shape": (20, 24), "channels": 40, "domains": 4, "raw": True}),
 ]
-COUNTS = [*SMALL[1:2], *SMALL[3:6], *SMALL[7:]]
+COUNTS = [*SMALL[1:2], *SMALL[3:6], *SMALL[7:8]]
 
 
 @functools.cache
@@ -198,6 +202,87 @@ def test_xas_is_normalised_absorbance():
     assert np.allclose(truth.spectra[:, -1], 1, atol=0.2)
 
 
+@functools.cache
+def battery(seed=0, domains=8, **options):
+    return simulate.battery_xas(jax.random.key(seed), shape=(60, 60), domains=domains, **options)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_battery_spectra_are_normalised_at_two_points(seed):
+    truth = battery(seed)[1]
+    for spectra in (truth.spectra, truth.reference):
+        assert np.all(spectra[..., 0] == 0)
+        assert np.all(spectra[..., -1] == 1)
+        assert np.all(spectra.max(axis=-1) > 1.1)  # a white line
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_battery_reference_is_outside_the_affine_hull(seed):
+    truth = battery(seed)[1]
+    plane = np.linalg.qr((truth.spectra[1:] - truth.spectra[0]).T.astype(float))[0]
+    away = (truth.reference - truth.spectra[0]).astype(float)
+    away -= plane @ (plane.T @ away)
+    size = np.sqrt(np.mean(np.square(truth.spectra - truth.reference)))
+    assert np.sqrt(np.mean(away**2)) > 0.09 * size
+
+
+@pytest.mark.parametrize("domains", [4, 6, 8, 9, 10])
+def test_battery_domains_stand_above_the_noise(domains):
+    image, truth = battery(domains=domains)
+    edge = truth.noise_sd * (np.sqrt(3600) + np.sqrt(100))
+    rms = np.sqrt(np.mean((truth.expected - truth.reference) ** 2))
+    assert truth.signal_to_noise() > 0.0899 * rms * np.sqrt(3600 * 100) / edge > 1.4
+    oracle = truth.oracle(image.data.values.reshape(3600, 100))
+    found = [np.corrcoef(oracle[:, k], truth.maps[:, k])[0, 1] for k in range(domains)]
+    assert min(found) > 0.95
+
+
+@pytest.mark.parametrize("snr_db", [0, 5.62, 30.0])
+def test_battery_noise_is_measured_against_the_differences(snr_db):
+    image, truth = battery(domains=5, snr_db=snr_db)
+    noise = image.data.values.reshape(3600, 100) - truth.expected.astype(float)
+    assert np.isclose(noise.std(), truth.noise_sd, rtol=0.01)
+    signal = truth.expected - truth.reference.astype(float)
+    assert np.isclose(10 * np.log10(np.mean(signal**2) / np.mean(noise**2)), snr_db, atol=0.05)
+
+
+@pytest.mark.parametrize("domains", range(2, 13))
+def test_battery_domains_are_in_one_piece_and_of_their_areas(domains):
+    truth = battery(3, domains)[1]
+    assert np.array_equal(truth.maps.sum(axis=1), np.ones(3600))
+    for single in truth.maps.T:
+        assert ndimage.label(single.reshape(60, 60))[1] == 1
+    shares = truth.maps.mean(axis=0)
+    assert shares.min() > 0.025
+    assert shares.max() < (0.33 if domains > 5 else 0.8)
+    assert shares.max() > 1.2 * shares.min()
+
+
+@pytest.mark.parametrize(("shape", "domains"), [((2, 2), 4), ((1, 12), 3), ((5, 40), 12)])
+def test_battery_domains_are_never_empty(shape, domains):
+    _, truth = simulate.battery_xas(KEY, shape=shape, domains=domains, channels=20)
+    assert truth.maps.sum(axis=0).min() >= 1
+
+
+def test_battery_scene_is_the_same_at_any_resolution():
+    coarse, fine = (domain_labels(KEY, shape, 6) for shape in ((50, 60), (150, 180)))
+    assert np.mean(coarse == fine[1::3, 1::3]) > 0.9
+
+
+def test_raw_battery_comes_back_by_normalise_edge():
+    image, truth = battery(raw=True, snr_db=60)
+    before = image.data.values
+    step = before[..., -1] - before[..., 0]
+    assert 0.55 < step.min() < 0.8
+    assert 1.4 < step.max() < 1.65
+    assert 0.15 < before[..., 0].min() < before[..., 0].max() < 0.65
+    normalised = preprocess.normalise_edge(image).data.values
+    error = normalised.reshape(3600, 100) - truth.expected
+    assert 1.2 < error.std() / truth.noise_sd < 1.8
+    plain = preprocess.normalise_edge(battery(snr_db=60)[0]).data.values
+    assert np.allclose(normalised, plain, atol=1e-5)
+
+
 def test_patterns_are_symmetric_and_differ():
     image, truth = simulate.patterns(KEY, shape=(5, 6), detector=(33, 33))
     assert image.signal_dims == ("ky", "kx")
@@ -222,6 +307,12 @@ def test_patterns_are_symmetric_and_differ():
         (simulate.edx_phases, {"pixel_nm": np.nan}, "pixel_nm"),
         (simulate.xas_domains, {"shape": (2, 2), "domains": 5}, "fewer domains"),
         (simulate.patterns, {"detector": (4, 48)}, "detector"),
+        (simulate.battery_xas, {"domains": 1}, "domains=1: give 2"),
+        (simulate.battery_xas, {"shape": (2, 2), "domains": 5}, "fewer domains"),
+        (simulate.battery_xas, {"channels": 9}, "channels=9 .* 10 channels"),
+        (simulate.battery_xas, {"shape": (0, 4)}, "shape"),
+        (simulate.battery_xas, {"shape": (9, 9), "snr_db": np.nan}, "snr_db"),
+        (simulate.battery_xas, {"pixel_um": 0}, "pixel_um"),
     ],
 )
 def test_bad_arguments_are_named(make, bad, message):
