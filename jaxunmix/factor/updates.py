@@ -1,7 +1,8 @@
 """How the factors move: one step each, pure and jittable. `fit` has the only loop.
 
-Each update treats the maps first, then the spectra (or coefficients). Penalties enter through the separable
-quadratic that bounds them at the current factors, so every step that has a bound lowers the whole objective.
+Each update treats the maps first, then the spectra (or coefficients); `ALS` and `MALS` take either first. Penalties
+enter through the separable quadratic that bounds them at the current factors, so every step that has a bound lowers
+the whole objective. `ALS` and `MALS` have none: they take no penalties, and their clipping may raise the objective.
 """
 
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float
 from ..data.compressed import Compressed
 from ..data.matrix import TINY, matmul
 from .als import ALS as ALS
+from .als import MALS as MALS
 from .hals import HALS as HALS
 from .losses import Frobenius, Poisson
 from .model import Bilinear

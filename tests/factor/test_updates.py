@@ -110,42 +110,6 @@ def test_counts_and_dense_take_the_same_path(storage, loss):
         np.testing.assert_allclose(_trace(jxu.Problem(storage(x), LOSSES[loss]), update), reference, rtol=1e-9)
 
 
-def test_als_is_least_squares_then_clipping():
-    """One step from given spectra, against numpy; no descent is claimed."""
-    with jax.enable_x64():
-        x, s = _data(), np.random.default_rng(1).random((3, 15))
-        fit = jxu.fit(
-            jxu.Problem(x),
-            3,
-            jxu.updates.ALS(),
-            jxu.initial.Given(spectra=s),
-            key=jax.random.key(0),
-            max_steps=1,
-            rtol=0,
-        )
-        w = np.maximum(x @ s.T @ np.linalg.inv(s @ s.T), 0)
-        np.testing.assert_allclose(fit.maps, w, rtol=1e-6, atol=1e-9)
-        expected = np.maximum(np.linalg.inv(w.T @ w) @ w.T @ x, 0)
-        np.testing.assert_allclose(fit.spectra, expected, rtol=1e-6, atol=1e-9)
-
-
-def test_als_with_a_basis_solves_the_coefficients():
-    with jax.enable_x64():
-        rng, b = np.random.default_rng(1), _basis()
-        w, a = rng.random((42, 3)) + 0.1, rng.random((3, 5)) + 0.1
-        fit = jxu.fit(
-            jxu.Problem(w @ a @ b, basis=b),
-            3,
-            jxu.updates.ALS(),
-            jxu.initial.Given(coefficients=a),
-            key=jax.random.key(0),
-            max_steps=1,
-            rtol=0,
-        )
-        np.testing.assert_allclose(fit.maps, w, rtol=1e-5)
-        np.testing.assert_allclose(fit.coefficients, a, rtol=1e-5)
-
-
 def test_hals_on_known_spectra_is_non_negative_least_squares():
     x, s = _data(), np.random.default_rng(1).random((3, 15))
     with jax.enable_x64():
