@@ -12,15 +12,17 @@ import numpy as np
 
 from . import steps
 from .image import SpectrumImage
+from .peaks import fit_peak as fit_peak
+from .peaks import peak_top_energy as peak_top_energy
 from .regions import Limit, floating, over_channels, over_pixels
 from .regions import bin as bin
 from .regions import crop as crop
 from .regions import interpolate as interpolate
 from .regions import mask as mask
 from .regions import mask_empty as mask_empty
+from .xas import edge_energy as edge_energy
 from .xas import normalise_edge as normalise_edge
 from .xas import optical_density as optical_density
-from .xas import peak_top_energy as peak_top_energy
 
 
 def undo(img: SpectrumImage) -> SpectrumImage:

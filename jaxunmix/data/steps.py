@@ -20,7 +20,8 @@ from . import labels
 from .image import SpectrumImage
 from .regions import Limit
 
-Window = tuple[Limit, Limit] | None
+Limits = tuple[Limit, Limit]
+Window = Limits | None
 
 
 def taken(
@@ -161,7 +162,7 @@ def live_energies(img: SpectrumImage, what: str) -> np.ndarray:
     return values if img.keep_channels is None else values[img.keep_channels.values]
 
 
-def inside(energy: np.ndarray, window: tuple[Limit, Limit], what: str) -> np.ndarray:
+def inside(energy: np.ndarray, window: Limits, what: str) -> np.ndarray:
     """Which energies lie in a window, both limits included; `what` names the window in the message.
 
     Raises:
