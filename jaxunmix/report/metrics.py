@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from scipy.special import kl_div
 
+from .thresholds import Window as Window
+from .thresholds import best_window as best_window
+
 _CHUNK_VALUES = 2**22  # values of the model formed at a time, about 32 MB
 
 
