@@ -160,3 +160,53 @@ def test_stxm_maps_of_known_spectra(shared_data):
     found = jxu.project(flat.matrix(), references)
     assert found.maps.shape == (125 * 125, 2)
     assert jxu.metrics.explained_variance(flat.live(), found.maps, found.spectra) > 0.5
+
+
+def normalised_gold(stored, name, degree):
+    """A normalised spectrum of the gold series: pre-edge -150..-30 eV, post-edge +50..+950 eV about 11919 eV."""
+    i = stored["labels"].tolist().index(name)
+    energy = stored[f"energy_{i:02d}"] + stored["eshift"][i]
+    img = jxu.SpectrumImage.from_array(stored[f"mu_{i:02d}"], coords={"energy": energy}, units={"energy": "eV"})
+    windows = {"pre": (11919 - 150, 11919 - 30), "post": (11919 + 50, 11919 + 950)}
+    return jxu.preprocess.normalise_edge(img, **windows, degree=degree, e0=11919)
+
+
+def test_gold_reduced_by_cyanobacteria(shared_data):
+    """The published fractions, by least squares with the sum held at one.
+
+    Athena's manual gives 51 % metal with two standards, and 34 % metal and 18 % sulphide with three.
+    """
+    names = ["Au foil", "Au3 Cl aq", "Au sulphide"]
+    with np.load(shared_data / "xas_au_cyano" / "au_cyano.npz") as stored:
+        spectra = {n: [normalised_gold(stored, n, degree) for degree in (2, 1)] for n in ["7.03", *names]}
+
+    def fractions(degree, standards):
+        sample = jxu.preprocess.crop(spectra["7.03"][2 - degree], energy=(11919 - 20, 11919 + 30))
+        grid = sample.data.energy.values
+        parts = np.stack([jxu.preprocess.interpolate(spectra[n][2 - degree], grid).data.values for n in standards])
+        y = sample.data.values
+        found = np.linalg.lstsq((parts[:-1] - parts[-1]).T, y - parts[-1], rcond=None)[0]
+        found = np.append(found, 1 - found.sum())
+        return found, np.sum((y - found @ parts) ** 2) / np.sum(y**2)
+
+    two, misfit = fractions(2, names[:2])
+    np.testing.assert_allclose(two, [0.517, 0.483], atol=1e-3)
+    assert misfit == pytest.approx(1.27e-4, rel=5e-3)
+    three, misfit = fractions(2, names)
+    np.testing.assert_allclose(three, [0.340, 0.486, 0.173], atol=1e-3)
+    assert misfit == pytest.approx(6.4e-5, rel=5e-3)
+    # The third fraction hangs on the normalisation.
+    assert fractions(1, names)[0][2] > three[2] + 0.08
+
+
+def test_manganese_oxides_in_the_order_of_their_valence(shared_data):
+    half, steepest = {}, {}
+    for name in ("MnO", "Mn3O4", "Mn2O3", "MnO2"):
+        files = [jxu.load(shared_data / "xas_library" / "Mn" / f"{name}_rt_0{i}.xdi") for i in (1, 2, 3)]
+        done = [jxu.preprocess.normalise_edge(f, (None, 6535), (6580, None), degree=1) for f in files]
+        half[name] = np.array([float(jxu.preprocess.edge_energy(d, level=0.5)) for d in done])
+        steepest[name] = np.array([float(jxu.preprocess.edge_energy(f)) for f in files])
+        assert np.ptp(half[name]) < 0.1  # three scans of each
+    assert (np.diff(list(half.values()), axis=0) > 1).all()
+    # Without Mn2O3, which has two equally steep parts 4 eV apart.
+    assert (np.diff([steepest[n] for n in ("MnO", "Mn3O4", "MnO2")], axis=0) > 2).all()
