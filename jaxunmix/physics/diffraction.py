@@ -231,16 +231,20 @@ def spots(
         raise ValueError(f"indices of shape {indices.shape}; {crystal.name} needs {dimension} of each reflection")
     if dimension == 3 and isinstance(thickness_nm, float | int) and thickness_nm == 0:
         raise ValueError(f"thickness_nm=0: {crystal.name} is a film (3-D lattice), give its thickness")
+    numbers = jnp.asarray(rotation, float), jnp.asarray(thickness_nm, float)
+    return _spots(crystal, indices, *numbers, jnp.asarray(wavelength(energy_keV)))
+
+
+@eqx.filter_jit
+def _spots(crystal: Crystal, indices: Array, rotation: Array, thickness: Array, wave: Array) -> Spots:
     g = indices @ reciprocal(crystal.lattice)
-    error = -wavelength(energy_keV) * jnp.sum(jnp.square(g), axis=1) / 2
-    if dimension == 3:
+    error = -wave * jnp.sum(jnp.square(g), axis=1) / 2
+    if g.shape[1] == 3:
         error -= g[:, 2]
-    shape = jnp.square(jnp.sinc(jnp.asarray(thickness_nm) * error))
     # Not the square of |F|, which has no derivative where a reflection is extinct.
     amplitude = structure_factor(crystal, indices)
-    intensities = (jnp.square(amplitude.real) + jnp.square(amplitude.imag)) * shape
-    angle = jnp.deg2rad(jnp.asarray(rotation, float))
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    intensities = (jnp.square(amplitude.real) + jnp.square(amplitude.imag)) * jnp.square(jnp.sinc(thickness * error))
+    cos, sin = jnp.cos(jnp.deg2rad(rotation)), jnp.sin(jnp.deg2rad(rotation))
     return Spots(ky=sin * g[:, 0] + cos * g[:, 1], kx=cos * g[:, 0] - sin * g[:, 1], intensities=intensities)
 
 
@@ -264,17 +268,22 @@ def paint(
         profile: "gaussian" or "disk".
 
     Raises:
-        ValueError: another profile.
+        ValueError: another profile, or disks on one column, which has no width.
     """
     if profile not in ("gaussian", "disk"):
         raise ValueError(f"profile={profile!r}: use 'gaussian' or 'disk'")
-    y, x = (jnp.asarray(axis, float)[None] - place[:, None] for axis, place in ((ky, spots.ky), (kx, spots.kx)))
+    if profile == "disk" and jnp.shape(kx)[0] < 2:
+        raise ValueError("kx has 1 entry: disks need 2 or more, the edge is as wide as a detector pixel")
+    return _paint(spots, jnp.asarray(ky, float), jnp.asarray(kx, float), jnp.asarray(width, float), profile)
+
+
+@eqx.filter_jit
+def _paint(spots: Spots, ky: Array, kx: Array, width: Array, profile: str) -> Array:
+    y, x = ky[None] - spots.ky[:, None], kx[None] - spots.kx[:, None]
     if profile == "gaussian":
         columns = jnp.exp(-jnp.square(x / width) / 2) * spots.intensities[:, None]
         return jnp.exp(-jnp.square(y / width) / 2).T @ columns / (2 * jnp.pi * width**2)
-    edge = jnp.mean(jnp.abs(jnp.diff(jnp.asarray(kx, float))))
-    squared = jnp.square(y)[:, :, None] + jnp.square(x)[:, None, :]
     # The root has no derivative at 0, where the disk is flat anyway.
-    distance = jnp.sqrt(jnp.maximum(squared, 1e-12))
-    inside = jnp.clip(0.5 + (width - distance) / edge, 0.0, 1.0)
+    distance = jnp.sqrt(jnp.maximum(jnp.square(y)[:, :, None] + jnp.square(x)[:, None, :], 1e-12))
+    inside = jnp.clip(0.5 + (width - distance) / jnp.mean(jnp.abs(jnp.diff(kx))), 0.0, 1.0)
     return jnp.einsum("syx,s->yx", inside, spots.intensities) / (jnp.pi * width**2)

@@ -181,11 +181,14 @@ def test_painted_intensity_is_that_of_the_spots(profile, width):
     assert np.allclose(image.sum(axis=0) @ kx, 0, atol=1e-2 * image.sum())
 
 
+def one_spot():
+    return diffraction.Spots(ky=jnp.array([2.0]), kx=jnp.array([-1.0]), intensities=jnp.array([3.0]))
+
+
 @pytest.mark.parametrize(("profile", "width"), [("gaussian", 0.3), ("disk", 0.8)])
 def test_painted_spots_are_at_their_places(profile, width):
-    one = diffraction.Spots(ky=jnp.array([2.0]), kx=jnp.array([-1.0]), intensities=jnp.array([3.0]))
     ky, kx = np.linspace(-4, 4, 81), np.linspace(-4, 4, 81)
-    image = np.asarray(diffraction.paint(one, ky, kx, width, profile))
+    image = np.asarray(diffraction.paint(one_spot(), ky, kx, width, profile))
     assert np.isclose(image.sum(axis=1) @ ky / image.sum(), 2.0, atol=1e-3)
     assert np.isclose(image.sum(axis=0) @ kx / image.sum(), -1.0, atol=1e-3)
     height = 3.0 / (np.pi * width**2) / (2 if profile == "gaussian" else 1)
@@ -258,6 +261,7 @@ def crystal_of(elements=("Ti",), dimension=2):
         (lambda: diffraction.spots(TIO2_NANOSHEET, np.array([[1, 0, 0]])), "needs 2"),
         (lambda: diffraction.spots(rock_salt(), np.array([[2, 0, 0]])), "give its thickness"),
         (lambda: diffraction.wavelength(-1.0), "energy_keV"),
+        (lambda: diffraction.paint(one_spot(), np.arange(3.0), np.zeros(1), 1.0, "disk"), "kx has 1 entry"),
     ],
 )
 def test_bad_input_is_named(make, message):
