@@ -17,6 +17,7 @@ from jaxtyping import PRNGKeyArray
 from . import scenes
 from .domains import battery_xas
 from .image import SpectrumImage
+from .nanosheets import nanosheets
 from .truth import (
     Truth,
     check_counts,
@@ -29,7 +30,17 @@ from .truth import (
     poisson,
 )
 
-__all__ = ["Truth", "battery_xas", "edx_phases", "eels_oxides", "line_scan", "mixture", "patterns", "xas_domains"]
+__all__ = [
+    "Truth",
+    "battery_xas",
+    "edx_phases",
+    "eels_oxides",
+    "line_scan",
+    "mixture",
+    "nanosheets",
+    "patterns",
+    "xas_domains",
+]
 
 
 def mixture(
