@@ -15,7 +15,7 @@ from .data.compressed import Compressed
 from .data.image import Grid, SpectrumImage
 from .data.io import load, save
 from .data.matrix import Counts, Dense
-from .factor import constraints, initial, losses, penalties, updates
+from .factor import constraints, initial, losses, penalties, rank, updates
 from .factor.fit import fit, project
 from .factor.model import Bilinear
 from .factor.problem import Problem
@@ -45,6 +45,7 @@ __all__ = [
     "plots",
     "preprocess",
     "project",
+    "rank",
     "save",
     "simulate",
     "updates",

@@ -2,16 +2,21 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..data.matrix import TINY, matmul
 
 
 def directions(
-    points: Float[Array, "directions pixels"], rank: int, seeds: int, key: Key[Array, ""]
+    points: Float[Array, "directions pixels"], rank: int, live: int | Int[Array, ""], seeds: int, key: Key[Array, ""]
 ) -> Float[Array, "components directions"]:
-    """Unit vectors of `rank` clusters of the points, out of `seeds` small ones; see `initial.Clusters`."""
-    return _joined(*_clusters(points, _seeds(points, seeds, key)), rank)
+    """Unit vectors of `live` clusters of the points, out of `seeds` small ones, then zeros up to `rank` rows.
+
+    See `initial.Clusters` for the steps.
+    """
+    joined, alive = _joined(*_clusters(points, _seeds(points, seeds, key)), live)
+    order = jnp.argsort(~alive, stable=True)[:rank]
+    return jnp.where(alive[order][:, None], joined[order], 0)
 
 
 def _seeds(
@@ -50,9 +55,9 @@ def _clusters(
 
 
 def _joined(
-    directions: Float[Array, "clusters directions"], energy: Float[Array, " clusters"], rank: int
-) -> Float[Array, "components directions"]:
-    """The clusters joined in pairs, the cheapest first, until `rank` are left."""
+    directions: Float[Array, "clusters directions"], energy: Float[Array, " clusters"], live: int | Int[Array, ""]
+) -> tuple[Float[Array, "clusters directions"], Bool[Array, " clusters"]]:
+    """The clusters joined in pairs, the cheapest first, until `live` are left; and which these are."""
 
     def join(_, carry):
         directions, energy, alive = carry
@@ -68,6 +73,5 @@ def _joined(
         return directions.at[i].set(mean), energy.at[i].set(top[i, j]).at[j].set(0), alive.at[j].set(False)
 
     alive = jnp.ones(len(energy), bool)
-    joins = len(energy) - rank
-    directions, energy, alive = jax.lax.fori_loop(0, joins, join, (directions, energy, alive))
-    return directions[jnp.argsort(~alive, stable=True)[:rank]]
+    directions, _, alive = jax.lax.fori_loop(0, len(energy) - live, join, (directions, energy, alive))
+    return directions, alive

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from ..data.compressed import Compressed
-from .initial import AbstractInitial
+from .initial import AbstractInitial, AbstractPadded
 from .ledger import CONVERGED, NON_FINITE, RUNNING, Run
 from .losses import Frobenius
 from .model import Bilinear
@@ -29,20 +29,35 @@ def start(
     init: AbstractInitial,
     rank: int,
     keys: Key[Array, " restarts"],
-    padded: int | None = None,
+    live: Int[Array, " restarts"] | None = None,
 ) -> Run:
-    """Every restart at its start; with `padded`, components of zeros (which no update moves) fill up to that rank."""
+    """Every restart at its start; with `live` its last components are zeros, which no update moves."""
 
-    def one(key):
-        factors = init(problem, rank, key)
-        extra = ((0, (rank if padded is None else padded) - rank), (0, 0))
-        factors = Bilinear(jnp.pad(factors.maps_t, extra), jnp.pad(factors.profiles, extra))
+    def one(arguments):
+        key, live = arguments
+        if live is None:
+            factors = init(problem, rank, key)
+        else:
+            assert isinstance(init, AbstractPadded), "only such starts leave components out"
+            factors = init.padded(problem, rank, key, live)
         factors = problem.normalise(factors)
         return factors, update.init(problem, factors)
 
-    factors, state = over_restarts(problem, one, keys)
-    infinite = jnp.full(len(keys), jnp.inf, problem.matrix.dtype)
-    zeros = jnp.zeros(len(keys), int)
+    return _unmoved(problem, *over_restarts(problem, one, (keys, live)))
+
+
+@eqx.filter_jit
+def padded(problem: Problem, update: AbstractUpdate, factors: Bilinear, rank: int) -> Run:
+    """Restarts at their start with zeros for further components, up to `rank`."""
+    extra = ((0, 0), (0, rank - factors.maps_t.shape[1]), (0, 0))
+    factors = Bilinear(jnp.pad(factors.maps_t, extra), jnp.pad(factors.profiles, extra))
+    return _unmoved(problem, factors, over_restarts(problem, lambda f: update.init(problem, f), factors))
+
+
+def _unmoved(problem: Problem, factors: Bilinear, state: Any) -> Run:
+    restarts = len(factors.maps_t)
+    infinite = jnp.full(restarts, jnp.inf, problem.matrix.dtype)
+    zeros = jnp.zeros(restarts, int)
     return Run(factors, state, factors, infinite, infinite, zeros, zeros)
 
 
@@ -77,10 +92,14 @@ def _advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Int[Arra
 
 
 def over_restarts(problem: Problem, function: Callable, arguments: Any) -> Any:
-    """Frobenius restarts share the products with the data; the others' passes are bound by their own arithmetic."""
+    """Frobenius restarts share the products with the data; the others' passes are bound by their own arithmetic.
+
+    So are those of compressed data on a CPU, where one restart after the other stays in the cache.
+    """
     plain = isinstance(problem.loss, Frobenius) and problem.weights is None
+    cached = isinstance(problem.matrix, Compressed) and jax.default_backend() == "cpu"
     alone = jax.tree.leaves(arguments)[0].shape[0] == 1
-    return jax.vmap(function)(arguments) if plain and not alone else lax.map(function, arguments)
+    return jax.vmap(function)(arguments) if plain and not (alone or cached) else lax.map(function, arguments)
 
 
 def _where(mask: Array, new: Any, old: Any) -> Any:

@@ -18,6 +18,8 @@ from .model import Bilinear
 from .problem import Problem
 from .step import AbstractUpdate
 
+Live = int | Int[Array, ""]
+
 # The subspace that a start looks into is the same for all restarts, whatever their keys.
 SUBSPACE_SEED = 0
 
@@ -34,21 +36,32 @@ class AbstractInitial(eqx.Module):
         """The factors to start from."""
 
 
-class Random(AbstractInitial):
+class AbstractPadded(AbstractInitial):
+    """A start that can leave its last components at zero, so that one program serves many ranks."""
+
+    @abc.abstractmethod
+    def padded(self, problem: Problem, rank: int, key: Key[Array, ""], live: Live) -> Bilinear:
+        """The start at `live` components, filled up to `rank` with zeros."""
+
+    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+        return self.padded(problem, rank, key, rank)
+
+
+class Random(AbstractPadded):
     """Uniform entries (normal where a block may be negative), scaled so that the model has the data's norm."""
 
     def is_random(self, rank: int) -> bool:
         return True
 
-    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+    def padded(self, problem: Problem, rank: int, key: Key[Array, ""], live: Live) -> Bilinear:
         maps_key, profiles_key = jax.random.split(key)
         matrix = problem.matrix
         maps = _draw(maps_key, (rank, matrix.shape[0]), problem.is_nonnegative("maps"), matrix.dtype)
         profiles = _draw(profiles_key, (rank, problem.features), problem.is_nonnegative(problem.second), matrix.dtype)
         if problem.basis is not None:
             profiles = profiles / jnp.linalg.norm(problem.basis, axis=1)
-        factors = Bilinear(maps, profiles)
-        spectra = problem.spectra(factors)
+        maps, profiles = _first(maps, live), _first(profiles, live)
+        spectra = problem.spectra(Bilinear(maps, profiles))
         norm = jnp.sum(matmul(maps, maps.T) * matmul(spectra, spectra.T))
         scale = (accurate_sum(matrix.squares) / jnp.maximum(norm, TINY)) ** 0.25
         return Bilinear(maps * scale, profiles * scale)
@@ -102,7 +115,7 @@ class VCA(AbstractInitial):
         return Bilinear(_floored(maps, problem.is_nonnegative("maps")), profiles)
 
 
-class Clusters(AbstractInitial):
+class Clusters(AbstractPadded):
     """Directions of clusters of pixels: many small clusters, joined until K are left. The start of orthogonal NMF.
 
     On some of the pixels, seen in 2K leading directions: `oversample` K seeds, drawn as k-means++ does with the
@@ -127,23 +140,24 @@ class Clusters(AbstractInitial):
     def is_random(self, rank: int) -> bool:
         return True
 
-    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+    def padded(self, problem: Problem, rank: int, key: Key[Array, ""], live: Live) -> Bilinear:
         matrix = problem.matrix
         u, s, v = leading_svd(matrix, min(2 * rank, *matrix.shape), jax.random.key(SUBSPACE_SEED))
         pick, seed = jax.random.split(key)
         chosen = _some(pick, matrix.shape[0], max(rank, self.pixels))
         points = (u * s[:, None])[:, chosen]
         seeds = min(self.oversample * rank, points.shape[1])
-        spectra = matmul(clusters.directions(points, rank, seeds, seed), v)
+        spectra = matmul(clusters.directions(points, rank, live, seeds, seed), v)
         if problem.is_nonnegative(problem.second):
             spectra = jnp.maximum(spectra, 0)
         profiles = _profiles(problem, spectra)
         spectra = problem.spectra(Bilinear(jnp.zeros((rank, 1)), profiles))
         maps = _least_squares(matmul(spectra, spectra.T), matrix.onto_spectra(spectra))
-        return Bilinear(_floored(maps, problem.is_nonnegative("maps")), profiles)
+        maps = _floored(maps, problem.is_nonnegative("maps"))
+        return Bilinear(_first(maps, live), _first(profiles, live))
 
 
-class Coarse(AbstractInitial):
+class Coarse(AbstractPadded):
     """A fit of some of the pixels and channels, then maps and spectra of all by least squares: for large data.
 
     A few thousand pixels know the spectra nearly as well as all of them, at a small part of the work; the fit of
@@ -157,7 +171,7 @@ class Coarse(AbstractInitial):
         channels: how many channels.
     """
 
-    rest: AbstractInitial
+    rest: AbstractPadded
     update: AbstractUpdate
     steps: int = eqx.field(static=True)
     pixels: int = eqx.field(static=True)
@@ -165,7 +179,7 @@ class Coarse(AbstractInitial):
 
     def __init__(
         self,
-        rest: AbstractInitial | None = None,
+        rest: AbstractPadded | None = None,
         update: AbstractUpdate | None = None,
         steps: int = 100,
         pixels: int = 4096,
@@ -186,7 +200,7 @@ class Coarse(AbstractInitial):
         plain = isinstance(problem.loss, Frobenius) and problem.weights is None and problem.basis is None
         return stored and plain and not problem.penalties
 
-    def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
+    def padded(self, problem: Problem, rank: int, key: Key[Array, ""], live: Live) -> Bilinear:
         if not self.suits(problem):
             raise ValueError(
                 "Coarse starts plain least squares on Dense or Compressed data, without basis, weights or penalties; "
@@ -197,15 +211,15 @@ class Coarse(AbstractInitial):
         chosen = _some(pick, matrix.shape[0], max(rank, self.pixels))
         channels = _some(pick_channels, matrix.shape[1], max(rank, self.channels))
         part = eqx.tree_at(lambda p: p.matrix, problem, matrix.take(chosen, channels))
-        factors = self.rest(part, rank, begin)
+        factors = self.rest.padded(part, rank, begin, live)
         carry = factors, self.update.init(part, factors)
         factors, _ = jax.lax.fori_loop(0, self.steps, lambda _, c: self.update.step(part, *c), carry)
         # From the maps of some pixels the spectra of all channels, and from these the maps of all pixels.
         across = matrix.take(chosen, jnp.arange(matrix.shape[1]))
         spectra = _least_squares(matmul(factors.maps_t, factors.maps_t.T), across.onto_maps(factors.maps_t))
-        spectra = _floored(spectra, problem.is_nonnegative(problem.second))
+        spectra = _first(_floored(spectra, problem.is_nonnegative(problem.second)), live)
         maps = _least_squares(matmul(spectra, spectra.T), matrix.onto_spectra(spectra))
-        return Bilinear(_floored(maps, problem.is_nonnegative("maps")), spectra)
+        return Bilinear(_first(_floored(maps, problem.is_nonnegative("maps")), live), spectra)
 
 
 class Given(AbstractInitial):
@@ -351,6 +365,15 @@ def _draw(key: Key[Array, ""], shape: tuple[int, int], nonnegative: bool, dtype:
     if nonnegative:
         return jax.random.uniform(key, shape, dtype, minval=1e-3)
     return jax.random.normal(key, shape, dtype)
+
+
+def _first(rows: Float[Array, "components length"], live: Live) -> Float[Array, "components length"]:
+    """The rows with all but the first `live` at zero."""
+    return (
+        rows
+        if isinstance(live, int) and live == len(rows)
+        else jnp.where(jnp.arange(len(rows))[:, None] < live, rows, 0)
+    )
 
 
 def _floored(rows: Float[Array, "components length"], nonnegative: bool) -> Float[Array, "components length"]:

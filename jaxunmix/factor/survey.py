@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..data.compressed import Compressed
 from . import engine
 from .fit import solution_of
-from .initial import AbstractInitial
+from .initial import AbstractInitial, AbstractPadded
 from .ledger import CONVERGED, NON_FINITE, RUNNING, Run
 from .model import Bilinear
 from .problem import Problem
@@ -83,6 +83,7 @@ def survey(
             bar.set_description(f"K = {group[0]}..{group[-1]}")
             parts.append(_surveyed(problem, group, padded, settings, key, bar))
             bar.update((i + 1) * settings.max_steps - bar.n)
+    parts.sort(key=lambda part: part.ranks)
     return Survey(
         ranks=tuple(rank for part in parts for rank in part.ranks),
         restarts=tuple(outcomes for part in parts for outcomes in part.restarts),
@@ -94,11 +95,11 @@ def survey(
 
 
 def _groups(ranks: Sequence[int], problem: Problem, restarts: int) -> list[tuple[list[int], int]]:
-    """Ranks that share a program, and what they are padded to: no more than about twice their own number."""
+    """Ranks that share a program, and what they are padded to: less than three times their own number."""
     left, groups = sorted(ranks), []
     while left:
         padded = left[-1]
-        together = [rank for rank in left if 2 * rank > padded]
+        together = [rank for rank in left if 3 * rank > padded]
         left = left[: -len(together)]
         # Equal numbers of ranks in each batch, so that all batches of a group run the same program.
         each = max(1, engine.BATCH_BYTES // max(1, problem.restart_bytes(padded) * restarts))
@@ -112,14 +113,14 @@ def _surveyed(
     problem: Problem, ranks: list[int], padded: int, settings: Settings, key: Key[Array, ""], bar: Any
 ) -> Survey:
     """One group of ranks; where a single rank's restarts do not fit into memory, batch after batch of them."""
-    update, init, restarts = settings.update, settings.init, settings.restarts
+    update, restarts = settings.update, settings.restarts
     limits = (settings.max_steps, settings.rtol, settings.check_every)
     keys = [jax.random.split(jax.random.fold_in(key, rank), restarts) for rank in ranks]
     slices = [slice(0, restarts)] if len(ranks) > 1 else engine.batches(restarts, problem.restart_bytes(padded))
     outcomes: list[_Outcome] = []
     for part in slices:
-        runs = [engine.start(problem, update, init, rank, k[part], padded) for rank, k in zip(ranks, keys, strict=True)]
-        begun = engine.first_look(problem, update, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *runs), 0)
+        begun = _begun(problem, settings, ranks, padded, [k[part] for k in keys])
+        begun = engine.first_look(problem, update, begun, 0)
         trace, run = [np.asarray(begun.last, float)], begun
         for later in engine.looks(problem, update, begun, limits):
             trace.append(np.where(np.asarray(run.code) == RUNNING, np.asarray(later.last, float), np.nan))
@@ -133,6 +134,17 @@ def _surveyed(
             "rescale the data towards 1, or lower the weights of the penalties."
         )
     return outcome.closed(problem, settings, ranks)
+
+
+def _begun(problem: Problem, settings: Settings, ranks: list[int], padded: int, keys: list[Any]) -> Run:
+    """All restarts of all ranks at their starts, from one program where the start knows how to pad."""
+    update, init = settings.update, settings.init
+    if isinstance(init, AbstractPadded):
+        live = jnp.repeat(jnp.asarray(ranks), len(keys[0]))
+        return engine.start(problem, update, init, padded, jnp.concatenate(keys), live)
+    runs = [engine.start(problem, update, init, rank, k) for rank, k in zip(ranks, keys, strict=True)]
+    runs = [engine.padded(problem, update, run.factors, padded) for run in runs]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *runs)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ SCRIPT = textwrap.dedent(
     pixels, channels, rank = 2000, 64, 3
     x = rng.poisson(rng.dirichlet(np.ones(rank), pixels) @ (rng.random((rank, channels)) * 2 + 0.1))
     w, h = rng.random((pixels, rank)).astype("f4"), rng.random((rank, channels)).astype("f4")
-    start = jxu.initial.Given(w, h)
+    given = jxu.initial.Given(w, h)
     basis = rng.random((5, channels)) + 0.1
     options = dict(key=jax.random.key(0), max_steps=50, rtol=0)
 
@@ -42,7 +42,7 @@ SCRIPT = textwrap.dedent(
     for make in (jxu.Dense, jxu.Counts):
         for loss in (jxu.losses.Frobenius(), jxu.losses.Poisson()):
             for b in (None, basis):
-                init = start if b is None else jxu.initial.Given(w, coefficients=rng.random((rank, 5)))
+                init = given if b is None else jxu.initial.Given(w, coefficients=rng.random((rank, 5)))
                 update = jxu.updates.HALS() if loss.beta == 2 else jxu.updates.Multiplicative()
                 one = jxu.fit(jxu.Problem(make(x), loss, basis=b), rank, update, init, **options)
                 spread = jxu.Problem(make(x).shard(mesh), loss, basis=b)
