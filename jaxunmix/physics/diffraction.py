@@ -100,8 +100,8 @@ TIO2_NANOSHEET = _nanosheet(
 )
 """Titania nanosheet of the lepidocrocite type, in projection.
 
-From the literature: the rectangular cell of 0.376 nm x 0.297 nm (Sasaki et al., J. Am. Chem. Soc. 118 (1996) 8329)
-and the topology, two layers of TiO6 octahedra that share edges. All atoms lie on mirror planes of the sheet, so that
+From the literature: the rectangular cell, commonly given as 0.376 nm x 0.297 nm, and the topology, two layers of TiO6
+octahedra that share edges, those of the sheets in lepidocrocite. All atoms lie on mirror planes of the sheet, so that
 symmetry alone fixes the projected positions: the projection is centred, and reflections with h + k odd are absent.
 Two of the four O are bridges in the layer of their Ti, two are terminal. Model: no Ti vacancies (the real sheet is
 Ti0.87O2), and round values of B.
