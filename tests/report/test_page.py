@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from jaxunmix.data import simulate
-from jaxunmix.report import page
+from jaxunmix.report import page, parts
 
 KEY = jax.random.key(0)
 HOSTILE = "<script>alert('1')</script>\"&"
@@ -196,7 +196,7 @@ def test_component_table_has_shares_and_peaks():
 def test_masked_pixels_are_counted():
     _, _, result = scene()
     result["maps"][:, 0, :2] = np.nan
-    assert ("Pixels", "118 (2 masked, of 120)") in page._data_rows(result, None)
+    assert ("Pixels", "118 (2 masked, of 120)") in parts.data_rows(result, None)
 
 
 def test_page_of_a_large_map_is_small(tmp_path):
@@ -225,4 +225,4 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
 def test_provenance_that_is_not_json_is_shown():
     _, _, result = scene(provenance="not json")
-    assert "not json" in page._provenance(result, None)
+    assert "not json" in parts.provenance(result, None)
