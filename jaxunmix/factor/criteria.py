@@ -123,14 +123,18 @@ class BiCrossValidation(AbstractCriterion):
         folds: each holds out every folds-th pixel and channel, 20 as in Tanimoto et al., J. Phys. Commun. 5 (2021)
             115005.
         restarts: starts for each fit.
+        max_steps: of each fit; the prediction settles well before the fit of a rank above the true one does.
     """
 
     folds: int = 20
     restarts: int = 2
+    max_steps: int = 50
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        if self.restarts < 1:
-            raise ValueError(f"BiCrossValidation: restarts must be 1 or more, got {self.restarts}.")
+        if self.restarts < 1 or self.max_steps < 1:
+            raise ValueError(
+                f"BiCrossValidation: restarts={self.restarts} and max_steps={self.max_steps} must be 1 or more."
+            )
         crossvalidation.check_folds(problem.matrix.shape, ranks, self.folds)
         if problem.basis is not None or problem.weights is not None:
             raise ValueError(
@@ -144,7 +148,8 @@ class BiCrossValidation(AbstractCriterion):
 
     def __call__(self, evidence: Evidence) -> Verdict:
         settings = evidence.settings
-        settings = replace(settings, restarts=self.restarts if settings.init.is_random(int(evidence.ranks[-1])) else 1)
+        restarts = self.restarts if settings.init.is_random(int(evidence.ranks[-1])) else 1
+        settings = replace(settings, restarts=restarts, max_steps=min(self.max_steps, settings.max_steps))
         ranks = evidence.ranks.tolist()
         table = crossvalidation.residuals(
             evidence.problem, ranks, self.folds, settings, evidence.key, evidence.progress
@@ -169,23 +174,38 @@ class BiCrossValidation(AbstractCriterion):
 
 @dataclass(frozen=True)
 class Plateau(AbstractCriterion):
-    """The rank from which on the curve of the residual is flat: two straight lines through ln(mse), and their break.
+    """The rank at which the curve of the residual meets its plateau.
 
-    The lines are fitted to the ranks up to and from each rank in turn; the break with the least squared error is
-    taken. Needs four ranks at least. The margin is the share of the squared error that the next best break adds.
+    A straight line is fitted to ln(mse) of the last third of the ranks (three at least), where only noise is left to
+    describe. The smallest rank from which on no residual lies above the line by more than `tolerance` of the whole
+    fall of ln(mse) is taken. Ranks well beyond the true one must be scanned. The margin is how far the rank before
+    lies above the line, in tolerances.
+
+    Args:
+        tolerance: share of the fall.
     """
 
+    tolerance: float = 0.02
+
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        _at_least(self.name, ranks, 4)
+        _at_least(self.name, ranks, 5)
 
     def __call__(self, evidence: Evidence) -> Verdict:
-        x, y = evidence.ranks.astype(float), np.log(np.maximum(evidence.mse, TINY_MSE))
-        left = [_line_error(x[: i + 1], y[: i + 1]) + _line_error(x[i:], y[i:]) for i in range(len(x))]
-        error = np.array([np.inf, *left[1:-1], np.inf])
-        best = int(np.argmin(error))
-        margin = float(1 - error[best] / max(np.sort(error)[1], TINY_MSE)) if len(x) > 3 else float("nan")
-        reason = f"ln(mse) bends at {int(x[best])}; the next best break has {margin:.0%} more error"
-        return Verdict(int(x[best]), evidence.mse, None, margin, reason)
+        ranks, y = evidence.ranks, np.log(np.maximum(evidence.mse, TINY_MSE))
+        last = max(3, len(ranks) // 3)
+        line = np.polyval(np.polyfit(ranks[-last:], y[-last:], 1), ranks)
+        above = (y - line) / max(self.tolerance * (y.max() - y.min()), np.finfo(float).tiny)
+        late = np.flatnonzero(above > 1)
+        best = int(late[-1]) + 1 if len(late) else 0
+        if best >= len(ranks) - last + 1:
+            return Verdict(
+                None, evidence.mse, None, 0.0, "the residual still falls at the end of the ranks: no plateau"
+            )
+        margin = float(above[best - 1]) if best else float("nan")
+        reason = (
+            f"from {ranks[best]} on ln(mse) follows the last {last} ranks' line; before, {margin:.0f} tolerances above"
+        )
+        return Verdict(int(ranks[best]), evidence.mse, None, margin, reason if best else f"flat from {ranks[0]} on")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .problem import Problem
 from .step import AbstractUpdate
 
 # Restarts run side by side up to this much working memory, beyond it one batch after the other.
-BATCH_BYTES = 2**31
+BATCH_BYTES = 2**30
 
 
 @eqx.filter_jit
@@ -65,12 +65,17 @@ def _unmoved(problem: Problem, factors: Bilinear, state: Any) -> Run:
 def _advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Int[Array, ""], rtol: Float[Array, ""]) -> Run:
     """`steps` steps of every running restart, then one look at the objective."""
 
-    def one(carry):
-        factors, state = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry)
-        factors = problem.normalise(factors)
-        return factors, state, problem.objective(factors)
+    def one(carry, running):
+        def moved(carry):
+            factors, state = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry[:2])
+            factors = problem.normalise(factors)
+            return factors, state, problem.objective(factors)
 
-    factors, state, objective = over_restarts(problem, one, (run.factors, run.state))
+        # One after the other, what has ended costs nothing; side by side, all is computed anyway.
+        return moved(carry) if running is None else lax.cond(running, moved, lambda c: c, carry)
+
+    running = run.code == RUNNING if is_sequential(problem, len(run.code)) else None
+    factors, state, objective = over_restarts(problem, lambda a: one(*a), ((run.factors, run.state, run.last), running))
     finite = jnp.isfinite(objective)
     running = run.code == RUNNING
     moved = running & finite
@@ -92,14 +97,20 @@ def _advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Int[Arra
 
 
 def over_restarts(problem: Problem, function: Callable, arguments: Any) -> Any:
-    """Frobenius restarts share the products with the data; the others' passes are bound by their own arithmetic.
+    """Every restart, side by side or one after the other, whichever is faster."""
+    restarts = jax.tree.leaves(arguments)[0].shape[0]
+    return lax.map(function, arguments) if is_sequential(problem, restarts) else jax.vmap(function)(arguments)
 
-    So are those of compressed data on a CPU, where one restart after the other stays in the cache.
+
+def is_sequential(problem: Problem, restarts: int) -> bool:
+    """Whether restarts go one after the other.
+
+    Under Frobenius they share the products with the data, side by side. The other losses' passes are bound by their
+    own arithmetic, and on a CPU a restart on compressed data by itself stays in the cache.
     """
     plain = isinstance(problem.loss, Frobenius) and problem.weights is None
     cached = isinstance(problem.matrix, Compressed) and jax.default_backend() == "cpu"
-    alone = jax.tree.leaves(arguments)[0].shape[0] == 1
-    return jax.vmap(function)(arguments) if plain and not (alone or cached) else lax.map(function, arguments)
+    return restarts == 1 or cached or not plain
 
 
 def _where(mask: Array, new: Any, old: Any) -> Any:

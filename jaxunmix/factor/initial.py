@@ -183,7 +183,7 @@ class Coarse(AbstractPadded):
         update: AbstractUpdate | None = None,
         steps: int = 100,
         pixels: int = 4096,
-        channels: int = 4096,
+        channels: int = 2048,
     ):
         if min(steps, pixels, channels) < 1:
             raise ValueError(f"Coarse: steps={steps}, pixels={pixels}, channels={channels} must be 1 or more.")
