@@ -79,7 +79,7 @@ def _advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Int[Arra
     finite = jnp.isfinite(objective)
     running = run.code == RUNNING
     moved = running & finite
-    improved = moved & (objective < run.objective)
+    improved = moved & ((objective < run.objective) | problem.keeps_last)
     # No smaller change can be seen: the rounding errors of the pixels' terms average out.
     scale = problem.reference.maps_weight * jnp.sqrt(problem.matrix.shape[0])
     tolerance = rtol * steps * jnp.abs(objective) + jnp.finfo(objective.dtype).eps * scale

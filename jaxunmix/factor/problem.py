@@ -85,6 +85,11 @@ class Problem(eqx.Module):
         """The constraint that the maps share no pixel, or None."""
         return next((c for c in self.constraints if isinstance(c, Orthogonal)), None)
 
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the last iterate is the answer, not the one of least objective: the multiplier trades it away."""
+        return self.orthogonal is not None and not self.orthogonal.strict and self.orthogonal.weight > 0
+
     def is_settled(self, block: str) -> bool:
         """Whether nothing of the block may move."""
         fixed = self.fixed(block)
@@ -104,7 +109,15 @@ class Problem(eqx.Module):
         return Bilinear(factors.maps_t, factors.profiles, self.basis)
 
     def normalise(self, factors: Bilinear) -> Bilinear:
-        """The same model with the scale between the blocks that the constraints ask for."""
+        """The factors as the constraints ask for them between two looks at the objective.
+
+        The scale between the blocks is that of `UnitNorm`; under strict `Orthogonal` each pixel keeps its largest
+        component alone, which moves only factors that do not come from its own step.
+        """
+        if self.orthogonal is not None and self.orthogonal.strict:
+            share = factors.maps_t * jnp.linalg.norm(self.spectra(factors), axis=1)[:, None]
+            largest = jnp.arange(factors.rank)[:, None] == jnp.argmax(share, axis=0)[None]
+            factors = Bilinear(jnp.where(largest, factors.maps_t, 0), factors.profiles)
         for constraint in self.constraints:
             if isinstance(constraint, UnitNorm):
                 normed = constraint.apply(self.complete(factors))
