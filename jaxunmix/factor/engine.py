@@ -50,7 +50,7 @@ def start(
 def padded(problem: Problem, update: AbstractUpdate, factors: Bilinear, rank: int) -> Run:
     """Restarts at their start with zeros for further components, up to `rank`."""
     extra = ((0, 0), (0, rank - factors.maps_t.shape[1]), (0, 0))
-    factors = Bilinear(jnp.pad(factors.maps_t, extra), jnp.pad(factors.profiles, extra))
+    factors = jax.tree.map(lambda rows: jnp.pad(rows, extra), factors)
     return _unmoved(problem, factors, over_restarts(problem, lambda f: update.init(problem, f), factors))
 
 

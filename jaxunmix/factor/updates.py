@@ -114,7 +114,11 @@ class ProjectedGradient(AbstractUpdate):
             raise ValueError("ProjectedGradient needs the whole matrix; give Dense or Counts, not Compressed.")
 
     def init(self, problem: Problem, factors: Bilinear) -> ProjectedState:
-        sizes = (jnp.mean(jnp.abs(factors.maps_t)), jnp.mean(jnp.abs(factors.profiles)))
+        # Components of zeros, with which a survey pads, have no size.
+        sizes = [
+            jnp.sum(jnp.abs(rows)) / jnp.maximum(jnp.sum(jnp.any(rows != 0, axis=1)) * rows.shape[1], 1)
+            for rows in (factors.maps_t, factors.profiles)
+        ]
         units = (jnp.maximum(sizes[0], TINY), jnp.maximum(sizes[1], TINY))
         one = jnp.ones((), problem.matrix.dtype)
         return ProjectedState(self.optimiser.init(_in_units(factors, units)), one, problem.objective(factors), units)
