@@ -31,10 +31,10 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), dpi=_DPI, layout="constrained", facecolor="white")
 
 
-def plain(text: Any) -> str:
+def plain(text: Any, length: int = 60) -> str:
     """Text from a file, made safe to draw: no mathematics, no control characters, not endless."""
     clean = "".join(c for c in str(text) if c.isprintable())
-    return (clean if len(clean) <= 60 else clean[:57] + "...").replace("$", r"\$")
+    return (clean if len(clean) <= length else clean[: length - 3] + "...").replace("$", r"\$")
 
 
 def label(component: xr.DataArray) -> str:
@@ -273,17 +273,22 @@ def draw_restarts(axes: Axes, result: xr.Dataset) -> None:
         )
     if (~finite).any():
         axes.plot([], [], "x", color="black", label=f"{(~finite).sum()} not finite, not shown")
-    axes.axhline(0.1, color=GREY, linewidth=0.8, linestyle="--")
-    axes.set_yscale("symlog", linthresh=0.1)
-    axes.set_ylim(-0.02, max(0.2, 1.6 * np.max(excess[finite], initial=0.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    excess_axis(axes, float(np.max(excess[finite], initial=0.0)))
     axes.set_xlabel("restart, the best first", fontsize=SMALL)
-    axes.set_ylabel("objective over the best (%)", fontsize=SMALL)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if any(axes.get_legend_handles_labels()[1]):
         axes.legend(fontsize=SMALL, frameon=False, loc="upper left")
     tidy(axes)
+
+
+def excess_axis(axes: Axes, largest: float) -> None:
+    """An axis for the objective of restarts over the best one in percent, with a line at 0.1 %."""
+    axes.axhline(0.1, color=GREY, linewidth=0.8, linestyle="--")
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylim(-0.02, max(0.2, 1.6 * largest))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("objective over the best (%)", fontsize=SMALL)
 
 
 def tidy(axes: Axes) -> None:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a result: what was fitted, the figures, and how to make it again."""
+"""One self-contained HTML page of a result, or of a scan: what was fitted, the figures, and how to make it again."""
 
 import os
 from html import escape
@@ -14,7 +14,7 @@ from jaxunmix.data.simulate import Truth
 from . import parts, plots
 from .draw import colour
 from .metrics import match, relative_residual
-
+from .scan_page import write_scan as write_scan
 
 # What each outcome means and what to do about it.
 _STATUS = {

@@ -1,8 +1,8 @@
-"""Figures of a result: maps, spectra, residuals, convergence.
+"""Figures of a result: maps, spectra, residuals, convergence; and of a scan over the number of components.
 
-Every function takes the Dataset that `Solution.to_xarray` gives and returns a `matplotlib.figure.Figure`, made
-without pyplot: nothing global changes and no figure stays open (`figure.savefig(path)` writes it). A component
-has the same colour in every figure.
+Every function takes the Dataset that `Solution.to_xarray` gives (`rank` and `mse`: a `Scan`) and returns a
+`matplotlib.figure.Figure`, made without pyplot: nothing global changes and no figure stays open
+(`figure.savefig(path)` writes it). A component has the same colour in every figure.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from jaxunmix.data.image import SpectrumImage
 
 from . import draw
 from .metrics import match
+from .rank_plots import mse as mse
+from .rank_plots import rank as rank
 
 _CHUNK_VALUES = 2**22  # values of the residual formed at a time
 

@@ -10,7 +10,9 @@ import pytest
 import xarray as xr
 
 from jaxunmix.data import simulate
-from jaxunmix.report import page, parts
+from jaxunmix.factor import rank
+from jaxunmix.factor.problem import Problem
+from jaxunmix.report import page, parts, rank_plots, scan_page
 
 KEY = jax.random.key(0)
 HOSTILE = "<script>alert('1')</script>\"&"
@@ -226,3 +228,54 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 def test_provenance_that_is_not_json_is_shown():
     _, _, result = scene(provenance="not json")
     assert "not json" in parts.provenance(result, None)
+
+
+@pytest.fixture(scope="module")
+def scanned():
+    img, _ = simulate.line_scan(KEY, length=12, channels=20)
+    criteria = (rank.AIC(), rank.Scree())
+    scan = rank.scan(Problem(img.matrix()), [2, 3], criteria, restarts=2, max_steps=5, key=KEY)
+    return img, scan
+
+
+def test_page_of_a_scan_tells_what_was_decided(tmp_path, scanned):
+    img, scan = scanned
+    written = page.write_scan(tmp_path / "a.html", scan, img, "A title", "jaxunmix rank a", "jaxunmix unmix a -k 2")
+    reader = read(written)
+    assert not {tag for tag, _ in reader.tags} & {"script", "link", "iframe", "object", "a", "base"}
+    assert len(reader.images) == 3
+    for words in (
+        "A title",
+        "AIC",
+        scan.decision["AIC"].reason,
+        "best mse",
+        "jaxunmix rank a",
+        "jaxunmix unmix a -k 2",
+    ):
+        assert words in reader.text
+    assert f"K = {scan.best} by AIC." in reader.text
+    assert "energy: 20" in reader.text
+    assert "4 of 4 fits stopped at the limit of steps" in reader.text
+
+
+def test_page_of_a_scan_alone_and_undecided(tmp_path, scanned):
+    _, scan = scanned
+    verdict = dataclasses.replace(scan.decision["AIC"], best=None, reason=HOSTILE)
+    scan = dataclasses.replace(scan, decision={"AIC": verdict})
+    reader = read(page.write_scan(tmp_path / "a.html", scan))
+    assert "Number of components" in reader.text
+    assert "AIC does not decide" in reader.text
+    assert HOSTILE in reader.text
+
+
+def test_numbers_that_are_not_told_apart_are_named(scanned):
+    _, scan = scanned
+    errors = np.array([0.0, 1.0])
+    for values, words in (
+        ([1.0, 2.0], ", which does not tell it apart from 3 (within 2 standard errors)."),
+        ([1, 4], "."),
+    ):
+        verdict = rank.Verdict(2, np.array(values), errors, 1.0, "")
+        table = scan.table.assign(Mine=("rank", values), Mine_error=("rank", errors))
+        table = rank_plots.dataset(dataclasses.replace(scan, table=table, decision={"Mine": verdict}))
+        assert scan_page.conclusion(table) == f"K = 2 by Mine{words}"

@@ -1,4 +1,5 @@
 import io
+import json
 
 import jax
 import numpy as np
@@ -234,3 +235,102 @@ def test_bad_input_is_named(call, message):
     result, img, *_ = of_shape((4, 5), (9,))
     with pytest.raises(ValueError, match=message):
         call(result, img)
+
+
+def scan_table(ranks=range(2, 8), restarts=4, decided=True, **values):
+    """The table of a scan: a curve that bends at 3, restarts that scatter, and criteria."""
+    ranks = np.asarray(ranks)
+    best = np.where(ranks < 3, 10.0, 1.0) - 0.01 * ranks
+    each = best[:, None] * (1 + 0.002 * np.arange(restarts))
+    criteria = {"BiCrossValidation": best + 0.02 * ranks, "Elbow": -best, "Crossing": best - 1, "Mine": best} | values
+    reasons = ("held-out residual least at 3, 0.4 standard errors below that of 4: not told apart", "$x$", "b", "c")
+    decision = [
+        {"name": name, "best": 3 if decided else None, "margin": None, "reason": reason}
+        for name, reason in zip(criteria, reasons, strict=True)
+    ]
+    variables = {name: ("rank", curve) for name, curve in criteria.items()}
+    variables |= {"mse": (("rank", "restart"), each), "objective": (("rank", "restart"), 50 * each)}
+    variables |= {"status": (("rank", "restart"), np.full(each.shape, "CONVERGED"))}
+    variables |= {"best_mse": ("rank", best), "pca_mse": ("rank", best * np.where(ranks > 3, 0.99, 1.01))}
+    variables["BiCrossValidation_error"] = ("rank", np.where(ranks == 3, 0.0, 0.01))
+    return xr.Dataset(variables, {"rank": ranks}, {"decision": json.dumps(decision), "loss": "Frobenius"})
+
+
+def test_rank_has_a_panel_for_each_criterion_with_its_choice_and_reason():
+    figure = plots.rank(scan_table())
+    assert png_size(figure) < 150_000
+    found = texts(figure)
+    for name in ("BiCrossValidation", "Elbow", "Crossing", "Mine"):
+        assert f"{name}: K = 3" in found
+    assert "standard errors" in " ".join(found)
+    assert len(figure.axes) == 4
+    assert figure.axes[0].get_ylabel() == "held-out mean square"
+    assert figure.axes[3].get_ylabel() == "Mine"
+
+
+def test_rank_cuts_off_what_would_hide_the_choice():
+    axes = plots.rank(scan_table()).axes[0]
+    low, high = axes.get_ylim()
+    assert low < 1.03 < 1.08 < high < 10
+    # Triangles at the edge stand for the rank whose value is not shown.
+    edge = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "^"]
+    assert edge == [[2]]
+
+
+def test_rank_says_what_is_undecided():
+    figure = plots.rank(scan_table(decided=False))
+    assert "Elbow: undecided" in texts(figure)
+    png_size(figure)
+
+
+@pytest.mark.parametrize("ranks", [[3], [3, 4], [2, 3, 9]])
+@pytest.mark.parametrize("value", [0.0, np.nan, None])
+def test_few_ranks_and_odd_values_are_drawn(ranks, value):
+    table = scan_table(ranks)
+    if value is not None:
+        table["Elbow"][:] = table["BiCrossValidation"][:] = value
+    png_size(plots.rank(table))
+    png_size(plots.mse(table))
+
+
+def test_mse_shows_every_restart_pca_and_the_clues():
+    table = scan_table()
+    figure = plots.mse(table)
+    assert png_size(figure) < 150_000
+    left, right = figure.axes
+    lines = {line.get_label(): line.get_xydata() for line in left.lines}
+    assert sorted(lines["every restart"][:, 1]) == sorted(table["mse"].values.ravel())
+    assert np.array_equal(lines["the best"][:, 1], table["best_mse"])
+    assert np.array_equal(lines["PCA"][:, 1], table["pca_mse"])
+    assert np.array_equal(lines["crossing: K = 3"][:, 0], [3, 3])
+    assert left.get_yscale() == "log"
+    assert np.unique(right.lines[0].get_ydata().round(3)).tolist() == [0, 0.2, 0.4, 0.6]
+
+
+def test_mse_of_another_loss_has_no_pca():
+    figure = plots.mse(scan_table().assign_attrs(loss="Poisson"))
+    assert "PCA" not in texts(figure)
+    assert "mean divergence, twice" in texts(figure)
+
+
+def test_mse_leaves_out_restarts_that_broke():
+    table = scan_table()
+    table["status"][1, 2] = "NON_FINITE"
+    table["mse"][1, 2] = table["objective"][1, 2] = np.inf
+    figure = plots.mse(table)
+    assert "1 not finite, not shown" in texts(figure)
+    png_size(figure)
+
+
+def test_clues_at_one_rank_share_a_line():
+    table = scan_table()
+    verdicts = [{"name": n, "best": 3, "margin": None, "reason": ""} for n in ("Crossing", "Plateau")]
+    figure = plots.mse(table.assign_attrs(decision=json.dumps(verdicts)))
+    assert "crossing and plateau: K = 3" in texts(figure)
+
+
+def test_a_table_without_its_decision_is_refused():
+    table = scan_table()
+    del table.attrs["decision"]
+    with pytest.raises(ValueError, match=r"give the Scan itself, or rank\.nc"):
+        plots.rank(table)
