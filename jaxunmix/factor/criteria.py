@@ -21,13 +21,13 @@ class Evidence:
     """What a criterion may look at.
 
     Attributes:
-        problem: the problem, on the data that the survey fitted.
-        survey: all its fits.
-        settings: how they were done.
+        problem: on the data that were fitted.
+        survey: all fits, done by `settings`.
         loss: (ranks,) the data term of the best fit at each rank, on the full data.
         squares: |X|^2, and of X less its mean spectrum.
         energies: squared singular values of X, decreasing; all of them, or the leading ones.
         centred: likewise of X less its mean spectrum.
+        heights: of the energies, to one beyond the largest rank, above noise in units of its spread; see `Scree`.
         key: randomness.
         progress: whether to show a bar.
     """
@@ -39,6 +39,7 @@ class Evidence:
     squares: tuple[float, float]
     energies: np.ndarray
     centred: np.ndarray
+    heights: np.ndarray
     key: Key[Array, ""]
     progress: bool
 
@@ -59,16 +60,11 @@ class Evidence:
 
     def pca_mse(self, ranks: np.ndarray) -> np.ndarray:
         """(ranks,) of the mean spectrum and rank - 1 principal components: as many spectra as the model has."""
-        return self._tail(self.centred, self.squares[1], ranks - 1) / np.prod(self.shape)
+        return _tail(self.centred, self.squares[1], ranks - 1) / np.prod(self.shape)
 
     def tail(self, ranks: np.ndarray) -> np.ndarray:
         """(ranks,) |X|^2 less its first `rank` squared singular values."""
-        return self._tail(self.energies, self.squares[0], ranks)
-
-    @staticmethod
-    def _tail(energies: np.ndarray, total: float, ranks: np.ndarray) -> np.ndarray:
-        rest = max(total - energies.sum(), 0.0)
-        return np.array([energies[min(rank, len(energies)) :].sum() + rest for rank in ranks])
+        return _tail(self.energies, self.squares[0], ranks)
 
 
 @dataclass(frozen=True)
@@ -79,8 +75,7 @@ class Verdict:
         best: the number of components, or None where it does not decide.
         values: (ranks,) the criterion.
         error: (ranks,) the standard error of its difference from the best, or None.
-        margin: how decisive it is: the smallest distance of another rank from the best, in standard errors where
-            there are any, otherwise relative to the range of the values; the criterion's docstring says which.
+        margin: how decisive it is; the criterion's docstring says in what.
         reason: in words.
     """
 
@@ -92,11 +87,10 @@ class Verdict:
 
 
 class AbstractCriterion(abc.ABC):
-    """Reads a number of components off the evidence."""
+    """Reads a number of components off the evidence. `name` is its name in the table and the decision."""
 
     @property
     def name(self) -> str:
-        """Its name in the table and the decision."""
         return type(self).__name__
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:  # noqa: B027
@@ -113,33 +107,33 @@ class AbstractCriterion(abc.ABC):
 
 @dataclass(frozen=True)
 class BiCrossValidation(AbstractCriterion):
-    """The rank whose factors best predict blocks that the fit has not seen; see `crossvalidation` for the equation.
+    """The fewest components that predict blocks unseen by the fit as well as any; see `crossvalidation`.
 
     `values` are mean squared residuals over all held-out blocks, `error` the standard error over the folds of the
-    difference from the best rank (paired, fold by fold). The margin is in these errors: below 2 the ranks are not
-    told apart. Fits from too few starts, or not converged, flatten the curve.
+    difference from the least (paired, fold by fold). The smallest rank within `within` errors of the least is taken
+    (the rule of one standard error of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3):
+    fits from few starts, or not converged, let ranks above the true one predict a hair better. The margin is the
+    smallest distance of another rank from the least, in errors: below 2 the ranks are not told apart.
 
     Args:
         folds: each holds out every folds-th pixel and channel, 20 as in Tanimoto et al., J. Phys. Commun. 5 (2021)
-            115005.
+            115005, who take the least (`within=0`).
         restarts: starts for each fit.
         max_steps: of each fit; the prediction settles well before the fit of a rank above the true one does.
+        within: standard errors.
     """
 
     folds: int = 20
     restarts: int = 2
     max_steps: int = 50
+    within: float | int = 1.0
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        if self.restarts < 1 or self.max_steps < 1:
-            raise ValueError(
-                f"BiCrossValidation: restarts={self.restarts} and max_steps={self.max_steps} must be 1 or more."
-            )
+        if self.restarts < 1 or self.max_steps < 1 or self.within < 0:
+            raise ValueError(f"{self}: restarts and max_steps must be 1 or more, within not negative.")
         crossvalidation.check_folds(problem.matrix.shape, ranks, self.folds)
         if problem.basis is not None or problem.weights is not None:
-            raise ValueError(
-                "BiCrossValidation serves problems without basis and weights; use rank.AIC() or rank.BIC()."
-            )
+            raise ValueError("BiCrossValidation serves no problem with basis or weights; use rank.AIC() or rank.BIC().")
         if any(getattr(p, "grid", None) is not None or not hasattr(p, "bound") for p in problem.penalties):
             raise ValueError(
                 "BiCrossValidation leaves out pixels, which a grid or a function of the factors does not know of; "
@@ -148,28 +142,25 @@ class BiCrossValidation(AbstractCriterion):
 
     def __call__(self, evidence: Evidence) -> Verdict:
         settings = evidence.settings
-        restarts = self.restarts if settings.init.is_random(int(evidence.ranks[-1])) else 1
+        ranks, problem, key = evidence.ranks.tolist(), evidence.problem, evidence.key
+        restarts = self.restarts if settings.init.is_random(ranks[-1]) else 1
         settings = replace(settings, restarts=restarts, max_steps=min(self.max_steps, settings.max_steps))
-        ranks = evidence.ranks.tolist()
-        table = crossvalidation.residuals(
-            evidence.problem, ranks, self.folds, settings, evidence.key, evidence.progress
-        )
+        table = crossvalidation.residuals(problem, ranks, self.folds, settings, key, evidence.progress)
         pixels, channels = evidence.shape
         each = (pixels // self.folds) * (channels // self.folds)
         values = table.mean(axis=1) / each
-        best = int(np.argmin(values))
-        apart = (table - table[best]) / each
+        least = int(np.argmin(values))
+        apart = (table - table[least]) / each
         error = apart.std(axis=1, ddof=1) / np.sqrt(self.folds)
-        others = np.delete(np.arange(len(ranks)), best)
-        scores = apart.mean(axis=1)[others] / np.maximum(error[others], np.finfo(float).tiny)
-        margin = float(scores.min()) if len(others) else float("nan")
-        nearest = ranks[others[int(np.argmin(scores))]] if len(others) else None
-        reason = (
-            f"held-out residual least at {ranks[best]}, {margin:.1f} standard errors below that of {nearest}"
-            + ("" if margin >= 2 else ": not told apart")
-            + _at_the_end(best, ranks)
-        )
-        return Verdict(ranks[best], values, error, margin, reason)
+        scores = apart.mean(axis=1) / np.maximum(error, np.finfo(float).tiny)
+        best = int(np.argmax(scores <= self.within))
+        margin, nearest = min(zip(np.delete(scores, best), np.delete(ranks, best), strict=True), default=(np.nan, None))
+        reason = f"held-out residual least at {ranks[least]}, "
+        if best == least:
+            reason += f"{margin:.1f} standard errors below that of {nearest}" + ": not told apart" * bool(margin < 2)
+        else:
+            reason += f"{ranks[best]} within {scores[best]:.1f} standard errors of it: not told apart, the fewest taken"
+        return Verdict(ranks[best], values, error, float(margin), reason + _at_the_end(best, ranks))
 
 
 @dataclass(frozen=True)
@@ -198,14 +189,13 @@ class Plateau(AbstractCriterion):
         late = np.flatnonzero(above > 1)
         best = int(late[-1]) + 1 if len(late) else 0
         if best >= len(ranks) - last + 1:
-            return Verdict(
-                None, evidence.mse, None, 0.0, "the residual still falls at the end of the ranks: no plateau"
-            )
-        margin = float(above[best - 1]) if best else float("nan")
-        reason = (
-            f"from {ranks[best]} on ln(mse) follows the last {last} ranks' line; before, {margin:.0f} tolerances above"
-        )
-        return Verdict(int(ranks[best]), evidence.mse, None, margin, reason if best else f"flat from {ranks[0]} on")
+            reason = "the residual still falls at the end of the ranks: no plateau"
+            return Verdict(None, evidence.mse, None, 0.0, reason)
+        margin, reason = float("nan"), f"flat from {ranks[0]} on"
+        if best:
+            margin = float(above[best - 1])
+            reason = f"on the line of the last {last} from {ranks[best]} on; before, {margin:.0f} tolerances above it"
+        return Verdict(int(ranks[best]), evidence.mse, None, margin, reason)
 
 
 @dataclass(frozen=True)
@@ -221,67 +211,76 @@ class Elbow(AbstractCriterion):
     def __call__(self, evidence: Evidence) -> Verdict:
         x, y = evidence.ranks.astype(float), np.log(np.maximum(evidence.mse, TINY_MSE))
         x, y = (x - x[0]) / (x[-1] - x[0]), (y - y[-1]) / max(y[0] - y[-1], TINY_MSE)
-        return _largest(evidence.ranks, 1 - x - y, "distance below the chord of ln(mse)")
+        below, best = 1 - x - y, int(evidence.ranks[np.argmax(1 - x - y)])
+        return Verdict(best, below, None, _gap(below), f"distance below the chord of ln(mse) is largest at {best}")
 
 
 @dataclass(frozen=True)
 class Crossing(AbstractCriterion):
-    """Where the residual of the model crosses that of PCA with as many spectra (the mean and K - 1 components).
+    """Where what a component takes off the residual falls below what PCA's next direction would.
 
-    While components are missing, and where the model is right, K spectra mixed at will describe the data at least
-    as well as a mean and K - 1 directions about it; beyond the true K the signed directions of PCA describe the
-    noise better. The last rank at which the model is not above PCA is taken (the clue of Uesugi et al.,
-    Ultramicroscopy 221 (2021) 113168, made into a rule of our own). Where the maps of every pixel sum to one, PCA
-    needs one direction less and is never above: then there is no crossing, and `best` is None.
+    A component of the signal takes about s_K^2 off the squared residual, as PCA's K-th direction does, and more than
+    the direction after it. Beyond the true K the constraints keep the model from following noise as freely as PCA
+    does: its component takes less than even the next direction, s_{K+1}^2. The two curves of gains cross where
 
-    `values` are mse / PCA's mse - 1; the margin is the smaller of its two neighbouring magnitudes at the crossing.
+        mse(K) - mse_PCA(K + 1)
+
+    is least, which is the rank taken; it is `values`, without centring in PCA, so that maps of any sum have rank K.
+    The clue is the crossing of the residual with PCA's (Uesugi et al., Ultramicroscopy 221 (2021) 113168), the rule
+    our own. Where the curves themselves cross depends on whether PCA counts its mean and on the maps' sums, and is
+    often one or two beyond the true rank; the reason tells it, for the mean and K - 1 directions.
+    The margin is the rise to the next value, over s_{K+1}^2 / entries. Noise must be even, as for `Scree`.
     """
 
+    def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
+        _at_least(self.name, ranks, 3)
+        if not isinstance(problem.loss, Frobenius) or problem.weights is not None:
+            remedy = "use losses.Frobenius() without weights, on counts after preprocess.poisson_scale."
+            raise ValueError(f"Crossing compares with PCA, which minimises squares: {remedy}")
+
     def __call__(self, evidence: Evidence) -> Verdict:
-        ranks = evidence.ranks
-        values = evidence.mse / np.maximum(evidence.pca_mse(ranks), TINY_MSE) - 1
-        below = np.flatnonzero(values <= 0)
-        if not len(below) or below[-1] == len(ranks) - 1:
-            side = "below" if len(below) else "above"
-            return Verdict(None, values, None, 0.0, f"the curve ends {side} that of PCA: no crossing among these ranks")
-        last = int(below[-1])
-        margin = float(min(-values[last], values[last + 1]))
-        return Verdict(
-            int(ranks[last]),
-            values,
-            None,
-            margin,
-            f"from {ranks[last]} to {ranks[last + 1]} the residual rises above PCA's",
-        )
+        ranks, entries = evidence.ranks, np.prod(evidence.shape)
+        values = evidence.mse - evidence.tail(ranks + 1) / entries
+        verdict = _least(ranks, values, "the residual less that of PCA with one direction more")
+        at = np.array([verdict.best])
+        step = float((evidence.tail(at) - evidence.tail(at + 1))[0]) / entries
+        margin = float(np.diff(np.sort(values))[0] / max(step, TINY_MSE))
+        below = np.append(0, ranks[evidence.mse <= evidence.pca_mse(ranks)])[-1]
+        where = f"cross after {below}" if 0 < below < ranks[-1] else "do not cross"
+        return replace(verdict, margin=margin, reason=f"{verdict.reason}; the curves themselves {where}")
 
 
 @dataclass(frozen=True)
 class Scree(AbstractCriterion):
-    """How many singular values stand out of the line that those of the noise form in a plot of logarithms.
+    """How many squared singular values stand out of the scree, the values that noise alone would have.
 
-    A straight line is fitted to ln(s_k^2) of the later half of those beyond the largest rank (or of all, where no
-    more are known); the leading values above it by more than `sds` of its standard deviations, and 5 %, count
-    (Cattell, Multivar. Behav. Res. 1 (1966) 245, with the ruler written down). `values` are ln(s_k^2) at each rank;
-    the margin is the height of the last value above the line, over that of the next.
+    Of n x m even noise of variance v the ordered s_k^2 / v follow the quantiles of the Marchenko-Pastur law, and the
+    largest (sqrt(n - 1/2) + sqrt(m - 1/2))^2 + tau W with W of the Tracy-Widom law and
+    tau = (sqrt(n - 1/2) + sqrt(m - 1/2)) (1/sqrt(n - 1/2) + 1/sqrt(m - 1/2))^(1/3) (Johnstone, Ann. Stat. 29 (2001)
+    295). As in Kritchman and Nadler, Chemom. Intell. Lab. Syst. 94 (2008) 19, one value after the other is tested
+    against this with n - k and m - k left, until one is not above `limit`; v is from all values beyond the largest
+    rank (half of all at most), over the sum of the law's quantiles there. What is below 1e-6 of the largest value is
+    rounding. Counts have uneven noise, out of which more values stand: scale them by `preprocess.poisson_scale`.
+
+    `values` are ln(s_k^2) at each rank; the margin is how far the last value stands above the limit or the next
+    below it, whichever is less, in tau.
+
+    Args:
+        limit: of W; noise alone exceeds 3.27 once in a thousand.
     """
 
-    sds: float = 5.0
+    limit: float | int = 3.27
 
     def __call__(self, evidence: Evidence) -> Verdict:
         ranks, energies = evidence.ranks, evidence.energies
-        known = energies[energies > energies[0] * 1e-12]
-        tail = np.arange(min(int(ranks[-1]), len(known) // 2), max(len(known) - 1, 2))
-        tail = tail[: max(len(tail) // 2, 3)]
-        logs = np.log(np.maximum(energies, TINY_MSE))
-        line = np.polyfit(tail, logs[tail], 1)
-        spread = np.std(logs[tail] - np.polyval(line, tail))
-        above = logs - np.polyval(line, np.arange(len(logs)))
-        limit = max(self.sds * spread, 0.05)
-        count = int(np.argmax(above <= limit)) if (above <= limit).any() else len(logs)
-        margin = float(above[count - 1] - above[count]) if 0 < count < len(above) else 0.0
-        values = np.array([logs[rank - 1] if rank <= len(logs) else np.nan for rank in ranks])
-        inside = count if ranks[0] <= count <= ranks[-1] else None
-        return Verdict(inside, values, None, margin, f"{count} squared singular values stand out of the noise's line")
+        heights = evidence.heights - self.limit
+        values = np.log(np.maximum(energies[np.minimum(ranks, len(energies)) - 1], TINY_MSE))
+        if (heights > 0).all():
+            return Verdict(None, values, None, 0.0, "all stand out: is the noise even? See preprocess.poisson_scale")
+        count = int(np.argmax(heights <= 0))
+        margin = float(np.min(np.abs(heights[max(count - 1, 0) : count + 1])))
+        best = count if count in ranks else None
+        return Verdict(best, values, None, margin, f"{count} squared singular values stand out of the noise's")
 
 
 @dataclass(frozen=True)
@@ -294,10 +293,7 @@ class Malinowski(AbstractCriterion):
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
         if ranks[-1] >= min(problem.matrix.shape):
-            raise ValueError(
-                f"Malinowski: IND has no value at {ranks[-1]} components of {min(problem.matrix.shape)} channels or "
-                "pixels; leave out that rank."
-            )
+            raise ValueError(f"Malinowski: IND has no value at the full rank {ranks[-1]}; leave that rank out.")
 
     def __call__(self, evidence: Evidence) -> Verdict:
         ranks, (c, r) = evidence.ranks, sorted(evidence.shape)
@@ -332,11 +328,13 @@ class BIC(AbstractCriterion):
 
 @dataclass(frozen=True)
 class Dispersion(AbstractCriterion):
-    """The last rank before the restarts stop agreeing on which pixels belong together.
+    """The last rank before the restarts cease to agree on which pixels belong together.
 
     C_pq is the share of restarts in which pixels p and q have the same largest component, and the dispersion
     sum_pq 4 (C_pq - 1/2)^2 / n^2 is 1 where all agree (Kim and Park, Bioinformatics 23 (2007) 1495, equation 14),
-    here over up to 1,000 pixels. The rank before its largest fall is taken; the margin is that fall.
+    here over up to 1,000 pixels. The rank before the largest fall that lasts is taken, that is the largest of
+    D(K) - max_{J > K} D(J): below the true K as well restarts may differ, when two ways of merging components are
+    equally good, but agree again at it. The margin is that fall. At K = 1 all agree, which says nothing: None.
     """
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
@@ -347,36 +345,32 @@ class Dispersion(AbstractCriterion):
     def __call__(self, evidence: Evidence) -> Verdict:
         labels = evidence.survey.labels
         values = np.array([_dispersion(of_rank) for of_rank in labels])
-        falls = values[:-1] - values[1:]
+        falls = values[:-1] - np.maximum.accumulate(values[:0:-1])[::-1]
         at = int(np.argmax(falls))
-        best = int(evidence.ranks[at]) if falls[at] > 0 else None
-        return Verdict(
-            best, values, None, float(falls[at]), f"the dispersion falls most, by {falls[at]:.3f}, after {best}"
-        )
+        rank, fall = int(evidence.ranks[at]), float(falls[at])
+        if rank == 1 or fall <= 0:
+            return Verdict(None, values, None, 0.0, "at no rank above 1 do the restarts agree better than beyond")
+        return Verdict(rank, values, None, fall, f"the dispersion falls for good after {rank}, by {fall:.3f}")
 
 
 def _information(evidence: Evidence, price: float, name: str) -> Verdict:
     pixels, channels = evidence.shape
     ranks, entries = evidence.ranks, float(pixels * channels)
     parameters = ranks * (pixels + channels - ranks).astype(float)
-    if isinstance(evidence.problem.loss, Frobenius):
-        fit = entries * np.log(np.maximum(evidence.mse, TINY_MSE))
-    else:
-        fit = 2 * evidence.loss
+    squares = isinstance(evidence.problem.loss, Frobenius)
+    fit = entries * np.log(np.maximum(evidence.mse, TINY_MSE)) if squares else 2 * evidence.loss
     return _least(ranks, fit + price * parameters, name)
+
+
+def _tail(energies: np.ndarray, total: float, ranks: np.ndarray) -> np.ndarray:
+    rest = max(total - energies.sum(), 0.0)
+    return np.array([energies[min(rank, len(energies)) :].sum() + rest for rank in ranks])
 
 
 def _least(ranks: np.ndarray, values: np.ndarray, what: str) -> Verdict:
     best = int(np.argmin(values))
-    margin = _gap(-values)
-    return Verdict(
-        int(ranks[best]), values, None, margin, f"{what} is least at {ranks[best]}" + _at_the_end(best, ranks)
-    )
-
-
-def _largest(ranks: np.ndarray, values: np.ndarray, what: str) -> Verdict:
-    best = int(np.argmax(values))
-    return Verdict(int(ranks[best]), values, None, _gap(values), f"{what} is largest at {ranks[best]}")
+    reason = f"{what} is least at {ranks[best]}" + _at_the_end(best, ranks)
+    return Verdict(int(ranks[best]), values, None, _gap(-values), reason)
 
 
 def _gap(values: np.ndarray) -> float:
@@ -399,15 +393,7 @@ def _at_least(name: str, ranks: list[int], count: int) -> None:
         raise ValueError(f"{name} reads a curve: give {count} ranks or more, got {len(ranks)}.")
 
 
-def _line_error(x: np.ndarray, y: np.ndarray) -> float:
-    if len(x) < 3:
-        return 0.0
-    return float(np.sum((y - np.polyval(np.polyfit(x, y, 1), x)) ** 2))
-
-
 def _dispersion(labels: np.ndarray) -> float:
     """(restarts, pixels) -> the dispersion of their consensus matrix."""
-    together = np.zeros((labels.shape[1], labels.shape[1]))
-    for row in labels:
-        together += row[:, None] == row[None]
-    return float(np.mean(4 * (together / len(labels) - 0.5) ** 2))
+    together = np.mean([row[:, None] == row for row in labels], axis=0)
+    return float(np.mean(4 * (together - 0.5) ** 2))

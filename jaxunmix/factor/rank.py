@@ -43,6 +43,8 @@ from .survey import Settings, Survey, survey
 COMPRESS_ABOVE = 4
 # A side up to this long is diagonalised whole; of a longer one the leading directions are taken.
 WHOLE_SPECTRUM = 512
+# Squared singular values below this share of the largest are rounding: they come from products in single precision.
+RESOLVED = 1e-6
 
 
 DEFAULT = (BiCrossValidation(),)
@@ -185,6 +187,7 @@ def _evidence(problem: Problem, done: Survey, settings: Settings, key: Key[Array
     total = float(accurate_sum(matrix.squares))
     own = np.array([restarts.objective[restarts.best] for restarts in done.restarts])
     loss = np.array([of_rank[restarts.best] for of_rank, restarts in zip(done.loss, done.restarts, strict=True)])
+    energies = np.asarray(s, float) ** 2
     return Evidence(
         problem=problem,
         survey=done,
@@ -192,11 +195,46 @@ def _evidence(problem: Problem, done: Survey, settings: Settings, key: Key[Array
         # The polish on the full data moves the data term as it moves the objective.
         loss=np.maximum(loss + done.objective - own, 0),
         squares=(total, total - pixels * float(jnp.sum(mean**2))),
-        energies=np.asarray(s, float) ** 2,
+        energies=energies,
         centred=np.maximum(np.asarray(centred, float), 0),
+        heights=heights_above_noise(energies, total, matrix.shape, done.ranks[-1]),
         key=key,
         progress=progress,
     )
+
+
+def heights_above_noise(energies: np.ndarray, total: float | int, shape: tuple[int, ...], last: int) -> np.ndarray:
+    """(s_k^2 / v - edge) / tau of the leading squared singular values, up to one beyond `last`; see `criteria.Scree`.
+
+    Args:
+        energies: squared singular values, decreasing; `last` of them or more.
+        total: the sum of all, known ones or not.
+        shape: of the data.
+        last: signal is sought in the first `last` values (half of all at most); the others tell the noise.
+    """
+    found = np.full(min(last + 1, len(energies)), -np.inf)
+    for k in range(len(found)):
+        if energies[k] <= RESOLVED * energies[0]:
+            break
+        first = max(min(last, min(shape) // 2), k)
+        rest = max(total - energies[:first].sum(), RESOLVED**2 * total)
+        n, m = (size - k for size in shape)
+        variance = rest / marchenko_pastur(n, m)[first - k :].sum()
+        a, b = np.sqrt(n - 0.5), np.sqrt(m - 0.5)
+        edge, tau = (a + b) ** 2, (a + b) * (1 / a + 1 / b) ** (1 / 3)
+        found[k] = (energies[k] / variance - edge) / tau
+    return found
+
+
+def marchenko_pastur(n: int, m: int) -> np.ndarray:
+    """The decreasing squared singular values to expect of n x m noise of variance 1: quantiles of the law."""
+    short, long = sorted((n, m))
+    middle, half = short + long, 2 * np.sqrt(short * long)
+    angle = np.linspace(0, np.pi, 4001)
+    x = middle - half * np.cos(angle)
+    weight = np.sin(angle) ** 2 / np.maximum(x, np.finfo(float).tiny)
+    share = np.concatenate([[0], np.cumsum(weight[1:] + weight[:-1])])
+    return np.interp(1 - (np.arange(short) + 0.5) / short, share / share[-1], x)
 
 
 def _table(evidence: Evidence, decision: dict[str, Verdict]) -> xr.Dataset:
