@@ -1,4 +1,4 @@
-"""The command line: `jaxunmix unmix | simulate | demo`.
+"""The command line: `jaxunmix unmix | rank | simulate | demo`.
 
 Exit codes: 0 done, 1 unexpected, 2 bad input or usage, 130 interrupted (the best iterate is written first).
 """
@@ -8,8 +8,7 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,14 @@ import numpy as np
 import typer
 import xarray as xr
 
-from . import __version__
+from . import __version__, cli_rank
 from . import cli_options as opt
-from .cli_options import Kind, Loss, Normalise, Start, Update
-from .data import io, preprocess, simulate
+from . import cli_run as run
+from .cli_options import Kind, Loss, Start, Update
+from .data import io, simulate
 from .data.compressed import Compressed
 from .data.image import SpectrumImage
-from .factor import initial, losses, updates
+from .factor import initial, updates
 from .factor.fit import fit
 from .factor.problem import Problem
 from .factor.solution import Solution, Status
@@ -41,28 +41,20 @@ app = typer.Typer(
 )
 # What was typed, for the page.
 _COMMAND: ContextVar[str] = ContextVar("command")
-_LOSSES: Mapping[Loss, losses.AbstractLoss] = {
-    Loss.frobenius: losses.Frobenius(),
-    Loss.poisson: losses.Poisson(),
-    Loss.itakura_saito: losses.ItakuraSaito(),
-}
 _UPDATES: Mapping[Update, updates.AbstractUpdate | None] = {
     Update.auto: None,
     Update.hals: updates.HALS(),
     Update.multiplicative: updates.Multiplicative(),
     Update.als: updates.ALS(),
+    Update.mals: updates.MALS(),
     Update.gradient: updates.ProjectedGradient(),
 }
-_STARTS: Mapping[Start, initial.AbstractInitial] = {
+_STARTS: Mapping[Start, initial.AbstractInitial | None] = {
+    Start.auto: None,
     Start.random: initial.Random(),
     Start.nndsvd: initial.NNDSVD(),
     Start.vca: initial.VCA(),
-}
-_NORMALISATIONS: Mapping[Normalise, Callable[[SpectrumImage], SpectrumImage]] = {
-    Normalise.sum: lambda img: preprocess.normalise(img, "sum"),
-    Normalise.max: lambda img: preprocess.normalise(img, "max"),
-    Normalise.norm: lambda img: preprocess.normalise(img, "norm"),
-    Normalise.edge: preprocess.normalise_edge,
+    Start.clusters: initial.Clusters(),
 }
 # Each simulation, and the argument that says how many pixels it has.
 _KINDS: Mapping[Kind, tuple[Callable[..., tuple[SpectrumImage, simulate.Truth]], str]] = {
@@ -70,7 +62,9 @@ _KINDS: Mapping[Kind, tuple[Callable[..., tuple[SpectrumImage, simulate.Truth]],
     Kind.eels_oxides: (simulate.eels_oxides, "shape"),
     Kind.line_scan: (simulate.line_scan, "length"),
     Kind.xas_domains: (simulate.xas_domains, "shape"),
+    Kind.battery_xas: (simulate.battery_xas, "shape"),
     Kind.patterns: (simulate.patterns, "shape"),
+    Kind.nanosheets: (simulate.nanosheets, "shape"),
     Kind.mixture: (simulate.mixture, "pixels"),
 }
 
@@ -88,23 +82,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
-        _say("interrupted before there was anything to write")
+        run.say("interrupted before there was anything to write")
         return 130
     except FloatingPointError as error:
-        _say(f"error: {error}")
+        run.say(f"error: {error}")
         return 1
     except (ValueError, OSError, ImportError) as error:
-        _say(f"error: {opt.with_remedy(str(error))}")
+        run.say(f"error: {opt.with_remedy(str(error))}")
         return 2
     except Exception:
         traceback.print_exc()
-        _say("this should not have happened: please report it with the lines above")
+        run.say("this should not have happened: please report it with the lines above")
         return 1
     return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _version(wanted: bool) -> bool:
@@ -123,17 +113,8 @@ def _root(
     """Unmix spectrum images: find the spectra that a map is a mixture of, and where each of them is.
 
     First try `jaxunmix demo`, then `jaxunmix unmix FILE --components 3`, and open the report.html it writes.
+    `jaxunmix rank FILE` finds out how many components there are.
     """
-
-
-@dataclass(frozen=True)
-class _Preparation:
-    """What is done to the image before the fit, in this order."""
-
-    crop: list[str]
-    bin: list[str]
-    clip_negative: bool
-    normalise: Normalise | None
 
 
 @dataclass(frozen=True)
@@ -142,6 +123,7 @@ class _Settings:
 
     components: int
     loss: Loss
+    orthogonal: bool
     update: Update
     init: Start
     restarts: int
@@ -157,6 +139,7 @@ def unmix(
     file: opt.FileArgument,
     components: opt.ComponentsOption = 3,
     loss: opt.LossOption = None,
+    orthogonal: opt.OrthogonalOption = False,
     array: opt.ArrayOption = None,
     dims: opt.DimsOption = None,
     signal_dims: opt.SignalDimsOption = None,
@@ -168,7 +151,7 @@ def unmix(
     clip_negative: opt.ClipOption = False,
     normalise: opt.NormaliseOption = None,
     update: opt.UpdateOption = Update.auto,
-    init: opt.StartOption = Start.random,
+    init: opt.StartOption = Start.auto,
     restarts: opt.RestartsOption = None,
     max_steps: opt.MaxStepsOption = 500,
     rtol: opt.RtolOption = 1e-6,
@@ -191,74 +174,28 @@ def unmix(
     Writes result.nc, pictures and report.html. Energies are in the file's own units; maps times spectra are in
     those of the intensities.
     """
-    names = None if dims is None else dims.split(",")
-    spectrum: int | list[str] | None = None
-    if signal_dims is not None:
-        spectrum = int(signal_dims) if signal_dims.isdecimal() else signal_dims.split(",")
-    img = io.load(file, array, spectrum, dims=names, energy=energy, mask=mask, scale=scale)
-    img = _prepared(img, _Preparation(crop or [], bin or [], clip_negative, normalise), quiet)
+    source = run.Source(file, array, dims, signal_dims, energy, scale, mask)
+    img = run.image(source, run.Preparation(crop, bin, clip_negative, normalise), loss, quiet)
     starts = (1 if init is Start.nndsvd else 5) if restarts is None else restarts
-    if not quiet:
-        _say(repr(img))
-        if loss is None and _looks_counted(img):
-            _say("hint: these are whole non-negative numbers; if they are counts, --loss poisson suits them better")
     chosen = Loss.frobenius if loss is None else loss
-    settings = _Settings(components, chosen, update, init, starts, max_steps, rtol, seed, compress, checkpoint)
-    with _folder(Path(f"{file.stem}-unmixed") if out is None else out, quiet) as folder:
+    settings = _Settings(
+        components, chosen, orthogonal, update, init, starts, max_steps, rtol, seed, compress, checkpoint
+    )
+    with run.folder(Path(f"{file.stem}-unmixed") if out is None else out, "result.nc", quiet) as folder:
         solution = _fitted(img, settings, quiet)
         _written(folder, solution, img, None, file.name, _COMMAND.get())
     if solution.status is Status.INTERRUPTED:
         raise typer.Exit(130)
 
 
-@contextmanager
-def _folder(path: Path, quiet: bool) -> Iterator[Path]:
-    """The folder for the results: made before the fit, so that a bad path costs nothing, and kept if it is used."""
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"--out {path} is a file; name a folder")
-    if (path / "result.nc").exists() and not quiet:
-        _say(f"note: the result in {path} will be replaced")
-    made = not path.exists()
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        yield path
-    finally:
-        if made and not any(path.iterdir()):
-            path.rmdir()
-
-
-def _prepared(img: SpectrumImage, steps: _Preparation, quiet: bool) -> SpectrumImage:
-    if steps.crop:
-        img = preprocess.crop(img, **dict(opt.parse_range(img, text) for text in steps.crop))
-    if steps.bin:
-        factors = dict(opt.parse_factor(text) for text in steps.bin)
-        left = {d: img.data.sizes[d] % n for d, n in factors.items() if d in img.data.dims and n > 0}
-        if any(left.values()) and not quiet:
-            _say(f"note: --bin leaves out the last {', '.join(f'{n} of {d}' for d, n in left.items() if n)}")
-        img = preprocess.bin(img, trim=True, **factors)
-    if steps.clip_negative:
-        img = preprocess.clip_negative(img)
-        report = img.provenance[-1]["parameters"]
-        if not quiet:
-            _say(f"note: {report['count']} negative values set to 0, their sum {report['sum']:.4g}")
-    return img if steps.normalise is None else _NORMALISATIONS[steps.normalise](img)
-
-
-def _looks_counted(img: SpectrumImage) -> bool:
-    live = img.finite_live()
-    return live.min() >= 0 and live.max() > 1 and all(np.array_equal(row, np.rint(row)) for row in live)
-
-
 def _fitted(img: SpectrumImage, settings: _Settings, quiet: bool) -> Solution:
-    live = img.finite_live()
-    if settings.loss is not Loss.frobenius and live.min() < 0:
-        _refuse_negative(img, live, settings.loss)
+    run.check_loss(img, settings.loss, settings.orthogonal)
     key = jax.random.key(settings.seed)
     matrix = img.matrix()
     if settings.compress is not None:
         matrix = Compressed(matrix, settings.compress, key=key)
     return fit(
-        Problem(matrix, _LOSSES[settings.loss]),
+        Problem(matrix, run.LOSSES[settings.loss], constraints=run.constraints(settings.orthogonal)),
         settings.components,
         _UPDATES[settings.update],
         _STARTS[settings.init],
@@ -268,21 +205,6 @@ def _fitted(img: SpectrumImage, settings: _Settings, quiet: bool) -> Solution:
         rtol=settings.rtol,
         progress=not quiet,
         checkpoint=settings.checkpoint,
-    )
-
-
-def _refuse_negative(img: SpectrumImage, live: np.ndarray, loss: Loss) -> None:
-    pixels = np.arange(int(np.prod(img.navigation_shape)))
-    channels = np.arange(int(np.prod(img.signal_shape)))
-    if img.keep_pixels is not None:
-        pixels = pixels[img.keep_pixels.values.ravel()]
-    if img.keep_channels is not None:
-        channels = channels[img.keep_channels.values.ravel()]
-    row, column = np.unravel_index(np.argmin(live), live.shape)
-    raise ValueError(
-        f"{loss.value} asks for non-negative data; {int((live < 0).sum())} of {live.size} values are negative, the "
-        f"lowest ({live.min():.4g}) at {img.place(int(pixels[row]), int(channels[column]))}. Set them to 0 with "
-        "--clip-negative if they are small noise about zero, or use --loss frobenius."
     )
 
 
@@ -320,6 +242,48 @@ def _written(
     print(f"report   {folder / 'report.html'}")
 
 
+@app.command(name="rank")
+def rank_(
+    file: opt.FileArgument,
+    ranks: opt.RanksOption = None,
+    criteria: opt.CriteriaOption = None,
+    folds: opt.FoldsOption = None,
+    loss: opt.LossOption = None,
+    orthogonal: opt.OrthogonalOption = False,
+    array: opt.ArrayOption = None,
+    dims: opt.DimsOption = None,
+    signal_dims: opt.SignalDimsOption = None,
+    energy: opt.EnergyOption = None,
+    scale: opt.ScaleOption = None,
+    mask: opt.MaskOption = None,
+    crop: opt.CropOption = None,
+    bin: opt.BinOption = None,
+    clip_negative: opt.ClipOption = False,
+    normalise: opt.NormaliseOption = None,
+    restarts: opt.ScanRestartsOption = 5,
+    max_steps: opt.MaxStepsOption = 200,
+    seed: opt.SeedOption = 0,
+    out: opt.ScanOutOption = None,
+    quiet: opt.QuietOption = False,
+) -> None:
+    """Find how many components a spectrum image has: fit a range of numbers and compare them.
+
+        jaxunmix rank map.hspy --ranks 2:8 --crop energy=0.2:
+
+    Prints what each criterion says and how decisively, and writes rank.nc, pictures and report.html. No criterion
+    is right everywhere: look at the curves, and at the maps of one component less and one more.
+    """
+    numbers = None if ranks is None else opt.parse_ranks(ranks)
+    names = None if criteria is None else opt.parse_criteria(criteria)
+    source = run.Source(file, array, dims, signal_dims, energy, scale, mask)
+    img = run.image(source, run.Preparation(crop, bin, clip_negative, normalise), loss, quiet)
+    chosen = Loss.frobenius if loss is None else loss
+    settings = cli_rank.Settings(numbers, names, folds, chosen, orthogonal, restarts, max_steps, seed)
+    with run.folder(Path(f"{file.stem}-rank") if out is None else out, "rank.nc", quiet) as folder:
+        scan = cli_rank.scanned(img, settings, quiet)
+        cli_rank.written(folder, scan, img, file.name, _COMMAND.get())
+
+
 @app.command(name="simulate")
 def simulate_(
     kind: Annotated[Kind, typer.Argument(help="What to simulate.")],
@@ -328,9 +292,13 @@ def simulate_(
     ],
     seed: opt.SeedOption = 0,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels along a side (in all, for a line or a mixture).")
+        int | None,
+        typer.Option(min=1, help="Pixels along a side (in all, for a line or a mixture); 32 for nanosheets."),
     ] = None,
-    channels: Annotated[int | None, typer.Option(min=1, help="Channels (along a side, for patterns).")] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Channels (along a side, for patterns and nanosheets, where 64 are the default)."),
+    ] = None,
     counts: Annotated[float | None, typer.Option(help="Expected counts per spectrum.", show_default=False)] = None,
 ) -> None:
     """Write a simulated spectrum image, and beside it the truth: true maps and spectra, in OUT-truth.nc.
@@ -339,10 +307,14 @@ def simulate_(
     """
     generator, pixels = _KINDS[kind]
     wanted: dict[str, Any] = {}
+    if kind is Kind.nanosheets:
+        # Those of the publication, 100 and 128, take 650 MB.
+        size, channels = size or 32, channels or 64
     if size is not None:
         wanted[pixels] = (size, size) if pixels == "shape" else size
     if channels is not None:
-        wanted |= {"detector": (channels, channels)} if kind is Kind.patterns else {"channels": channels}
+        patterned = "detector" in inspect.signature(generator).parameters
+        wanted |= {"detector": (channels, channels)} if patterned else {"channels": channels}
     if counts is not None:
         if "counts" not in inspect.signature(generator).parameters:
             raise ValueError(f"--counts: {kind.value} is absorbance with Gaussian noise; leave it out")
@@ -354,7 +326,10 @@ def simulate_(
     beside = out.with_name(f"{out.stem}-truth.nc")
     names = {"component": list(truth.names)}
     maps, spectra = img.to_maps(truth.maps), img.to_spectra(truth.spectra)
-    io.save_dataset(xr.Dataset({"maps": maps, "spectra": spectra}).assign_coords(names), beside)
+    parts = {"maps": maps, "spectra": spectra}
+    if truth.reference is not None:
+        parts["reference"] = img.to_spectra(truth.reference[None])[0].drop_vars("component", errors="ignore")
+    io.save_dataset(xr.Dataset(parts).assign_coords(names), beside)
     print(f"image  {out}\ntruth  {beside}")
 
 
@@ -368,9 +343,9 @@ def demo(
     start = time.monotonic()
     img, truth = simulate.edx_phases(jax.random.key(seed))
     if not quiet:
-        _say(repr(img))
-    settings = _Settings(3, Loss.poisson, Update.auto, Start.random, 3, 500, 1e-6, seed, None, None)
-    with _folder(out, quiet) as folder:
+        run.say(repr(img))
+    settings = _Settings(3, Loss.poisson, False, Update.auto, Start.auto, 3, 500, 1e-6, seed, None, None)
+    with run.folder(out, "result.nc", quiet) as folder:
         io.save(img, folder / "image.npz")
         solution = _fitted(img, settings, quiet)
         _written(folder, solution, img, truth, "EDX of three phases, simulated", _COMMAND.get())

@@ -10,17 +10,26 @@ import typer
 from .data.image import SpectrumImage
 
 _INPUT, _PREPARE, _MODEL, _FIT, _OUT = "The file", "Preparation, in this order", "Model", "Fit", "Output"
+_SCAN = "Scan"
 # Remedies that the library's messages give for Python, and what serves on the command line.
 _REMEDIES: Mapping[str, str] = {
     "clip_negative": "--clip-negative",
     "preprocess.mask": "--mask NAME, or --crop",
     "dims=": "--dims energy,y,x --signal-dims energy",
+    "keep_pixels leaves nothing": "--mask NAME of an array that is True where to keep",
     "rank must": "--components K",
+    "ranks must": "--ranks LOW:HIGH",
+    "ranks or more": "--ranks LOW:HIGH",
+    "the ranks above": "--ranks LOW:HIGH",
+    "folds=": "--folds N, or --criteria without bcv",
+    "Malinowski:": "--ranks LOW:HIGH, or --criteria without malinowski",
+    "Dispersion compares": "--restarts 10",
     "losses.Frobenius()": "--loss frobenius",
     "HALS()": "--update hals",
     "ProjectedGradient()": "--update gradient",
     'how="norm"': "--normalise norm",
     "full matrix instead": "leave out --compress",
+    "give the full matrix": "leave out --compress",
 }
 
 
@@ -39,15 +48,18 @@ class Update(StrEnum):
     hals = "hals"
     multiplicative = "multiplicative"
     als = "als"
+    mals = "mals"
     gradient = "gradient"
 
 
 class Start(StrEnum):
     """Names of the starts."""
 
+    auto = "auto"
     random = "random"
     nndsvd = "nndsvd"
     vca = "vca"
+    clusters = "clusters"
 
 
 class Normalise(StrEnum):
@@ -66,8 +78,24 @@ class Kind(StrEnum):
     eels_oxides = "eels-oxides"
     line_scan = "line-scan"
     xas_domains = "xas-domains"
+    battery_xas = "battery-xas"
     patterns = "patterns"
+    nanosheets = "nanosheets"
     mixture = "mixture"
+
+
+class Criterion(StrEnum):
+    """Names of the criteria that choose the number of components."""
+
+    bcv = "bcv"
+    plateau = "plateau"
+    elbow = "elbow"
+    crossing = "crossing"
+    scree = "scree"
+    malinowski = "malinowski"
+    aic = "aic"
+    bic = "bic"
+    dispersion = "dispersion"
 
 
 FileArgument = Annotated[
@@ -99,11 +127,25 @@ LossOption = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+OrthogonalOption = Annotated[
+    bool,
+    typer.Option(
+        "--orthogonal",
+        help="Give each pixel to one component: maps non-negative and orthogonal, spectra of either sign (one-sided "
+        "orthogonal NMF). Frobenius only.",
+        rich_help_panel=_MODEL,
+    ),
+]
 UpdateOption = Annotated[
     Update,
     typer.Option("--update", help="The solver. auto: hals for frobenius, else multiplicative.", rich_help_panel=_FIT),
 ]
-StartOption = Annotated[Start, typer.Option("--init", help="Where the fit starts.", rich_help_panel=_FIT)]
+StartOption = Annotated[
+    Start,
+    typer.Option(
+        "--init", help="Where the fit starts. auto: random, or clusters for --orthogonal.", rich_help_panel=_FIT
+    ),
+]
 RestartsOption = Annotated[
     int | None,
     typer.Option(
@@ -213,6 +255,48 @@ NormaliseOption = Annotated[
         rich_help_panel=_PREPARE,
     ),
 ]
+RanksOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOW:HIGH",
+        help="Numbers of components to try, both ends included. By default 2:10, or fewer where the data are small.",
+        show_default=False,
+        rich_help_panel=_SCAN,
+    ),
+]
+CriteriaOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME",
+        help="What chooses, the first before the others: bcv (bi-cross-validation: what best predicts data that no "
+        "fit has seen), plateau, elbow, crossing (with PCA), scree, malinowski, aic, bic, dispersion. By default "
+        "bcv,plateau,elbow. All but bcv cost next to nothing.",
+        show_default=False,
+        rich_help_panel=_SCAN,
+    ),
+]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Folds of bcv. By default 20, or 5 for other losses than frobenius, whose fits take longer, and no more "
+        "than there are pixels or channels.",
+        show_default=False,
+        rich_help_panel=_SCAN,
+    ),
+]
+ScanRestartsOption = Annotated[
+    int, typer.Option("--restarts", min=1, help="Starts at each number of components.", rich_help_panel=_FIT)
+]
+ScanOutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for the results, of which an older one is replaced; by default the name of FILE and -rank, here.",
+        show_default=False,
+        rich_help_panel=_OUT,
+    ),
+]
 OutOption = Annotated[
     Path | None,
     typer.Option(
@@ -256,3 +340,27 @@ def parse_factor(text: str) -> tuple[str, int]:
     if not number.isdecimal():
         raise ValueError(f"--bin {text}: write AXIS=N with a whole number, such as x=2")
     return dim, int(number)
+
+
+def parse_ranks(text: str) -> range:
+    """The numbers of components of --ranks, both ends included."""
+    low, _, high = text.partition(":")
+    if not (low.isdecimal() and high.isdecimal()):
+        raise ValueError(f"--ranks {text}: write LOW:HIGH with whole numbers, such as 2:10")
+    if int(low) < 1:
+        raise ValueError(f"--ranks {text}: there is no fit of 0 components; begin with 1 or more")
+    if int(low) > int(high):
+        raise ValueError(f"--ranks {text}: nothing lies between; the lower number comes first, {high}:{low}")
+    return range(int(low), int(high) + 1)
+
+
+def parse_criteria(text: str) -> tuple[Criterion, ...]:
+    """The criteria of --criteria, in their order."""
+    names = [name.strip().lower() for name in text.split(",")]
+    known = [criterion.value for criterion in Criterion]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--criteria {text}: '{name}' is none of {', '.join(known)}")
+        if names.count(name) > 1:
+            raise ValueError(f"--criteria {text}: {name} is there twice")
+    return tuple(Criterion(name) for name in names)

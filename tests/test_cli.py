@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxunmix as jxu
-from jaxunmix import cli
+from jaxunmix import cli, cli_rank
 from jaxunmix.data import io
 from jaxunmix.factor.ledger import Ledger
 
@@ -48,6 +49,16 @@ def signed(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    """An image with masks: some pixels, and none."""
+    path = tmp_path_factory.mktemp("masked") / "masked.npz"
+    rng = np.random.default_rng(0)
+    keep = np.arange(30).reshape(5, 6) > 3
+    np.savez(path, cube=rng.random((5, 6, 8)), some=keep, none=np.zeros((5, 6), bool))
+    return path
+
+
 def test_unmix_writes_result_figures_and_page(run, counts, tmp_path):
     code, out, err = run("unmix", counts, "-k", 2, "--loss", "poisson", *SMALL)
     assert (code, err) == (0, "")
@@ -80,6 +91,8 @@ def test_result_is_the_library_s(run, counts):
         ["--update", "multiplicative", "--init", "vca", "--restarts", "2"],
         ["--update", "als", "--normalise", "sum"],
         ["--update", "gradient", "--normalise", "max"],
+        ["--update", "mals", "--init", "clusters"],
+        ["--orthogonal"],
         ["--compress", "6"],
         ["--crop", "energy=0.4:8", "--crop", "y=0:6", "--bin", "x=2", "--scale", "0.5"],
         ["--loss", "itakura-saito", "--bin", "energy=40", "--bin", "x=2", "-k", "1"],
@@ -153,6 +166,31 @@ def test_steps_are_on_record(run, signed):
         (["unmix", "DATA", "--loss", "itakura-saito"], "positive data"),
         (["unmix", "DATA", "--normalise", "edge"], "no step"),
         (["unmix", "DATA", "--out", "DATA"], "is a file"),
+        (["unmix", "DATA", "--orthogonal", "--loss", "poisson"], "leave out --loss poisson"),
+        (["unmix", "DATA", "--orthogonal", "--update", "als"], "--update hals"),
+        (["unmix", "DATA", "--update", "mals", "--compress", "6"], "leave out --compress"),
+        (["rank", "nothing.npz"], "no such file"),
+        (["rank", "DATA", "--ranks", "8:2"], "the lower number comes first, 2:8"),
+        (["rank", "DATA", "--ranks", "2.5:4"], "whole numbers, such as 2:10"),
+        (["rank", "DATA", "--ranks", "3"], "write LOW:HIGH"),
+        (["rank", "DATA", "--ranks", ":"], "write LOW:HIGH"),
+        (["rank", "DATA", "--ranks", "0:4"], "begin with 1 or more"),
+        (["rank", "DATA", "--ranks", "2:50"], "1..40 for data of 80 pixels and 40 channels"),
+        (["rank", "DATA", "--ranks", "2:50"], "on the command line: --ranks LOW:HIGH"),
+        (["rank", "DATA", "--folds", "60"], "since there are 40 channels"),
+        (["rank", "DATA", "--folds", "60"], "on the command line: --folds N"),
+        (["rank", "DATA", "--folds", "1"], "--folds N"),
+        (["rank", "DATA", "--folds", "2", "--ranks", "2:30"], "--ranks LOW:HIGH; --folds N"),
+        (["rank", "DATA", "--folds", "5", "--criteria", "elbow"], "leave out --folds or add bcv"),
+        (["rank", "DATA", "--criteria", "bcv,kaiser"], "'kaiser' is none of bcv, plateau, elbow, crossing, scree"),
+        (["rank", "DATA", "--criteria", "aic,AIC"], "aic is there twice"),
+        (["rank", "DATA", "--criteria", "elbow", "--ranks", "2:3"], "3 ranks or more"),
+        (["rank", "DATA", "--criteria", "malinowski", "--ranks", "2:40"], "--criteria without malinowski"),
+        (["rank", "DATA", "--criteria", "dispersion", "--restarts", "2"], "--restarts 10"),
+        (["rank", "DATA", "--orthogonal", "--loss", "poisson"], "--orthogonal is fitted by least squares"),
+        (["rank", "DATA", "--crop", "mz=1:2"], "'mz' is none of the dims"),
+        (["rank", "MASKED", "--array", "cube", "--mask", "none"], "--mask NAME of an array that is True where to keep"),
+        (["rank", "DATA", "--out", "DATA"], "is a file"),
         (["simulate", "edx-phases", "--out", "image.png"], "cannot write"),
         (["simulate", "xas-domains", "--out", "image.npz", "--counts", "5"], "--counts"),
         (["simulate", "grains", "--out", "image.npz"], "grains"),
@@ -160,8 +198,9 @@ def test_steps_are_on_record(run, signed):
         (["analyse"], "analyse"),
     ],
 )
-def test_bad_input_says_what_and_exits_2(run, counts, words, said):
-    code, out, err = run(*(counts if word == "DATA" else word for word in words), *(["-q"] if "DATA" in words else []))
+def test_bad_input_says_what_and_exits_2(run, counts, masked, words, said):
+    files = {"DATA": counts, "MASKED": masked}
+    code, out, err = run(*(files.get(word, word) for word in words), *(["-q"] if files.keys() & set(words) else []))
     assert (code, out) == (2, "")
     # The frame around usage errors breaks their lines.
     assert said in re.sub(r"[\s│]+", " ", err)
@@ -207,14 +246,88 @@ def test_the_unexpected_exits_1_with_its_traceback(counts, tmp_path, monkeypatch
     assert "please report" in err
 
 
+# One group of ranks and one criterion of each kind: the scans of these tests share their compiled programs.
+SCAN = ["--ranks", "2:4", "--restarts", "3", "--max-steps", "20", "--quiet"]
+
+
+def test_rank_writes_table_figures_and_page(run, counts, tmp_path):
+    every = "bcv,elbow,crossing,scree,malinowski,aic,bic,dispersion"
+    code, out, err = run("rank", counts, "--criteria", every, "--folds", 4, "--crop", "energy=0:", *SCAN)
+    assert (code, err) == (0, "")
+    folder = tmp_path / "map-rank"
+    assert {p.name for p in folder.iterdir()} == {"rank.nc", "rank.png", "mse.png", "report.html"}
+    table = io.load_dataset(folder / "rank.nc")
+    assert table["rank"].values.tolist() == [2, 3, 4]
+    assert table["mse"].shape == (3, 3)
+    decision = json.loads(table.attrs["decision"])
+    assert [v["name"].lower() for v in decision] == ["bicrossvalidation", *every.split(",")[1:]]
+    assert table.attrs["best"] == decision[0]["best"]
+    assert '"crop"' in table.attrs["provenance"]
+    lines = out.splitlines()
+    assert lines[0].split()[:3] == ["K", "best", "mse"]
+    assert [line.split()[0] for line in lines[1:4]] == ["2", "3", "4"]
+    for verdict in decision:
+        assert any(line.startswith(verdict["name"]) and verdict["reason"] in line for line in lines)
+    assert f"K = {table.attrs['best']} by BiCrossValidation" in out
+    # The same file, preparation and model; nothing that only a scan has.
+    assert lines[-1] == f"next     jaxunmix unmix {counts} --crop energy=0: -k {table.attrs['best']}"
+    page = (folder / "report.html").read_text()
+    for words in ("jaxunmix rank", f"-k {table.attrs['best']}", decision[0]["reason"], "held-out"):
+        assert words in page
+
+
+def test_rank_is_the_library_s(run, counts):
+    run("rank", counts, "--seed", 7, "--criteria", "aic", "--out", "here", *SCAN)
+    problem = jxu.Problem(jxu.load(counts).matrix())
+    criteria = (jxu.rank.AIC(),)
+    expected = jxu.rank.scan(problem, range(2, 5), criteria, restarts=3, max_steps=20, key=jax.random.key(7))
+    np.testing.assert_allclose(io.load_dataset("here/rank.nc")["mse"], expected.table["mse"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [["--loss", "poisson"], ["--orthogonal"], ["--normalise", "sum"]])
+def test_rank_takes_the_options_of_unmix(run, counts, options):
+    code, out, err = run("rank", counts, "--criteria", "aic,scree", *options, *SCAN)
+    assert (code, err) == (0, "")
+    assert " ".join(options) in out.splitlines()[-1]
+
+
+class Undecided(jxu.rank.AbstractCriterion):
+    """A criterion that does not decide."""
+
+    def __call__(self, evidence):
+        return jxu.rank.Verdict(None, np.ones(len(evidence.ranks)), None, 0.0, "all are alike")
+
+
+def test_a_criterion_that_does_not_decide_proposes_nothing(run, counts, monkeypatch):
+    monkeypatch.setitem(cli_rank._OTHERS, cli_rank.Criterion.elbow, Undecided)
+    code, out, _ = run("rank", counts, "--criteria", "elbow,aic", *SCAN)
+    assert code == 0
+    assert "Undecided does not decide" in out
+    assert "undecided: all are alike" in out
+    assert "next" not in out
+
+
+def test_small_data_get_fewer_ranks_and_folds_and_nothing_silent(run, masked, tmp_path):
+    words = ["--array", "cube", "--mask", "some", "--crop", "energy=:4", "--restarts", 2, "--max-steps", 5]
+    code, out, err = run("rank", masked, *words)
+    assert code == 0
+    assert io.load_dataset(tmp_path / "masked-rank" / "rank.nc")["rank"].values.tolist() == [2, 3]
+    assert "note: left out: Plateau" in err
+    assert "note: left out: Elbow" in err
+    assert "BiCrossValidation" in out
+
+
 @pytest.mark.parametrize("kind", list(cli.Kind))
 def test_simulate_writes_image_and_truth(run, tmp_path, kind):
-    code, out, err = run("simulate", kind, "--out", "image.npz", "--size", 12, "--channels", 16, "--seed", 3)
+    # A coarser detector does not resolve the spots of the sheets.
+    channels = 52 if kind is cli.Kind.nanosheets else 16
+    code, out, err = run("simulate", kind, "--out", "image.npz", "--size", 12, "--channels", channels, "--seed", 3)
     assert (code, err) == (0, "")
     assert "image-truth.nc" in out
     img, truth = jxu.load(tmp_path / "image.npz"), io.load_dataset(tmp_path / "image-truth.nc")
     assert truth["maps"].shape[1:] + truth["spectra"].shape[1:] == img.data.shape
     assert all(isinstance(name, str) for name in truth["component"].values.tolist())
+    assert ("reference" in truth) == (kind is cli.Kind.battery_xas)
 
 
 def test_simulate_repeats_by_its_seed(run):
@@ -235,7 +348,7 @@ def test_demo_finds_the_truth(run, tmp_path):
     assert (tmp_path / "shown" / "report.html").exists()
 
 
-@pytest.mark.parametrize("command", [(), ("unmix",), ("simulate",), ("demo",)])
+@pytest.mark.parametrize("command", [(), ("unmix",), ("rank",), ("simulate",), ("demo",)])
 def test_help(run, command):
     code, out, _ = run(*command, "--help")
     assert code == 0

@@ -9,8 +9,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "jaxunmix"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each layer and the height it stands at: imports point downwards, or stay within a layer.
-HEIGHTS = {"physics": 0, "data": 1, "factor": 2, "bayes": 3, "report": 4, "sklearn": 5, "cli_options": 5, "cli": 6}
-TOP = 7  # jaxunmix/__init__.py, models and notebooks
+HEIGHTS = {
+    "physics": 0,
+    "data": 1,
+    "factor": 2,
+    "bayes": 3,
+    "report": 4,
+    "sklearn": 5,
+    "cli_options": 5,
+    "cli_run": 6,
+    "cli_rank": 7,
+    "cli": 8,
+}
+TOP = 9  # jaxunmix/__init__.py, models and notebooks
 # Where a package may be imported; any other package, anywhere.
 HOMES = {
     "matplotlib": {"report"},
