@@ -15,9 +15,9 @@ their places and their spectra are to be found:
 The image is simulated, so that the truth is known, and with it how well maps of one domain in each pixel can do at
 this noise (`Truth.oracle`).
 
-The number cannot be found, by this or by anything that knows the data alone, where the differences $S_k - r$ span
-fewer dimensions than there are domains (a domain whose spectrum is a mixture of two others adds none), or where one of
-these dimensions does not stand out of the noise (`Truth.signal_to_noise` below about 1).
+The number cannot be found, by this or by any criterion that goes by the rank of the data, where the differences
+$S_k - r$ span fewer dimensions than there are domains (a domain whose spectrum is a mixture of two others adds none),
+or where one of these dimensions does not stand out of the noise (`Truth.signal_to_noise` well below 1).
 
     python -m models.battery_xas [--tiny] [--out DIR] [--seed N] [--domains K] [--size N] [--ranks LOW:HIGH]
                                  [--snr DB] [--raw]
