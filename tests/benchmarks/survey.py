@@ -8,8 +8,7 @@ NMF(7) with its default options on the same array, in turn; peak memory of a pro
 mse: the mean squared residual at K = 7 and 11 (or --ranks) of the scan's best fits, of the best of 3 starts of
 scikit-learn (its default and two random ones, 200 iterations at most), and of the truncated SVD, below which no factors
 can come. All of them are evaluated by the same function in double precision. scikit-learn's own `reconstruction_err_`
-is not: in single precision it came out 0.3 % too low here, below that of the SVD, since it is the difference of large
-sums.
+sums 161 million squares in single precision and came out 0.3 % too low, at K = 7 below that of the SVD.
 """
 
 import argparse
