@@ -119,7 +119,7 @@ class BiCrossValidation(AbstractCriterion):
         folds: each holds out every folds-th pixel and channel, 20 as in Tanimoto et al., J. Phys. Commun. 5 (2021)
             115005, who take the least (`within=0`).
         restarts: starts for each fit.
-        max_steps: of each fit; the prediction settles well before the fit of a rank above the true one does.
+        max_steps: of each fit; give 200 where spectra are alike, whose fits settle slowly.
         within: standard errors.
     """
 
