@@ -73,9 +73,10 @@ class Orthogonal(AbstractConstraint):
 
     at weight 1 algorithm 1 of Tanimoto et al., below it the soft orthogonality of Shiga et al., Ultramicroscopy 170
     (2016) 43. The clipping undoes part of it, so the maps become orthogonal only in the course of the iterations,
-    not exactly, and no step is sure to lower the objective: each restart keeps its last iterate, not its lowest. On simulated cathodes (5.62 dB, eight to ten domains, the
-    start of `Clusters`) weight 1 ended at cosines of 0.06 to 0.39 between the maps, and lost the smallest domain in
-    two cases of four where the strict form kept all; take it for comparison.
+    not exactly, and no step is sure to lower the objective: each restart keeps its last iterate, not
+    its lowest. On simulated cathodes (5.62 dB, eight to ten domains, the start of `Clusters`) weight 1 ended at
+    cosines of 0.06 to 0.39 between the maps, and lost the smallest domain in two cases of four where the strict
+    form kept all; take it for comparison.
 
     Args:
         block: "maps".
