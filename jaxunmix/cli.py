@@ -175,7 +175,8 @@ def unmix(
     those of the intensities.
     """
     source = run.Source(file, array, dims, signal_dims, energy, scale, mask)
-    img = run.image(source, run.Preparation(crop, bin, clip_negative, normalise), loss, quiet)
+    hint = "--loss poisson suits them better" if loss is None else None
+    img = run.image(source, run.Preparation(crop, bin, clip_negative, normalise), hint, quiet)
     starts = (1 if init is Start.nndsvd else 5) if restarts is None else restarts
     chosen = Loss.frobenius if loss is None else loss
     settings = _Settings(
@@ -268,7 +269,10 @@ def rank_(
 ) -> None:
     """Find how many components a spectrum image has: fit a range of numbers and compare them.
 
-        jaxunmix rank map.hspy --ranks 2:8 --crop energy=0.2:
+        jaxunmix rank map.hspy --ranks 2:8 --crop energy=0.2: --normalise poisson
+
+    The criteria suppose noise of even strength: --normalise poisson gives it to counts (EDX, ToF-SIMS), and is
+    quicker and surer than --loss poisson here.
 
     Prints what each criterion says and how decisively, and writes rank.nc, pictures and report.html. No criterion
     is right everywhere: look at the curves, and at the maps of one component less and one more.
@@ -276,7 +280,8 @@ def rank_(
     numbers = None if ranks is None else opt.parse_ranks(ranks)
     names = None if criteria is None else opt.parse_criteria(criteria)
     source = run.Source(file, array, dims, signal_dims, energy, scale, mask)
-    img = run.image(source, run.Preparation(crop, bin, clip_negative, normalise), loss, quiet)
+    hint = "--normalise poisson evens their noise for the criteria" if loss is None else None
+    img = run.image(source, run.Preparation(crop, bin, clip_negative, normalise), hint, quiet)
     chosen = Loss.frobenius if loss is None else loss
     settings = cli_rank.Settings(numbers, names, folds, chosen, orthogonal, restarts, max_steps, seed)
     with run.folder(Path(f"{file.stem}-rank") if out is None else out, "rank.nc", quiet) as folder:

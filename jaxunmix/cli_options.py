@@ -24,6 +24,7 @@ _REMEDIES: Mapping[str, str] = {
     "folds=": "--folds N, or --criteria without bcv",
     "Malinowski:": "--ranks LOW:HIGH, or --criteria without malinowski",
     "Dispersion compares": "--restarts 10",
+    "preprocess.poisson_scale": "--normalise poisson",
     "losses.Frobenius()": "--loss frobenius",
     "HALS()": "--update hals",
     "ProjectedGradient()": "--update gradient",
@@ -69,6 +70,7 @@ class Normalise(StrEnum):
     max = "max"
     norm = "norm"
     edge = "edge"
+    poisson = "poisson"
 
 
 class Kind(StrEnum):
@@ -250,7 +252,7 @@ NormaliseOption = Annotated[
     Normalise | None,
     typer.Option(
         help="Divide each spectrum by its sum, maximum or Euclidean norm; edge: 0 at the first and 1 at the last "
-        "energy.",
+        "energy; poisson: scale counts so that their noise is even, which is what `rank` wants of them.",
         show_default=False,
         rich_help_panel=_PREPARE,
     ),
@@ -270,7 +272,7 @@ CriteriaOption = Annotated[
         metavar="NAME,NAME",
         help="What chooses, the first before the others: bcv (bi-cross-validation: what best predicts data that no "
         "fit has seen), plateau, elbow, crossing (with PCA), scree, malinowski, aic, bic, dispersion. By default "
-        "bcv,plateau,elbow. All but bcv cost next to nothing.",
+        "bcv,plateau,elbow,crossing. All but bcv cost next to nothing.",
         show_default=False,
         rich_help_panel=_SCAN,
     ),

@@ -20,7 +20,7 @@ from .report import page, plots, rank_plots, scan_page
 # Options of `rank` that `unmix` does not have, or whose value suits a scan only.
 _SCAN_ONLY = ("--ranks", "--criteria", "--folds", "--restarts", "--max-steps", "--out", "-o")
 _FLAGS_LEFT_OUT = ("--quiet", "-q")
-_DEFAULT = (Criterion.bcv, Criterion.plateau, Criterion.elbow)
+_DEFAULT = (Criterion.bcv, Criterion.plateau, Criterion.elbow, Criterion.crossing)
 # The others' fits take several times as long as those of least squares.
 _FOLDS, _FOLDS_SLOW = 20, 5
 _OTHERS: Mapping[Criterion, Callable[[], rank.AbstractCriterion]] = {
@@ -129,16 +129,23 @@ def written(folder: Path, scan: rank.Scan, img: SpectrumImage, title: str, comma
 def following(command: str, components: int) -> str:
     """The command that unmixes what was scanned: the same file, preparation and model.
 
+    Counts that were scaled for the scan are unmixed as what they are, so that the result is in counts.
+
     >>> following("jaxunmix rank a.npz --ranks 2:6 --crop energy=1: -o x", 4)
     'jaxunmix unmix a.npz --crop energy=1: -k 4'
+    >>> following("jaxunmix rank a.npz --normalise poisson -q", 3)
+    'jaxunmix unmix a.npz --loss poisson -k 3'
     """
-    kept: list[str] = []
-    words = iter(shlex.split(command)[2:])
+    typed, kept = shlex.split(command)[2:], []
+    # Orthogonal maps are fitted by least squares, which wants the scaled counts.
+    counted = ["--loss", "poisson"] if "--orthogonal" not in typed else ["--normalise", "poisson"]
+    words = iter(typed)
     for word in words:
-        name, given, _ = word.partition("=")
-        if name in _SCAN_ONLY:
-            if not given:
-                next(words, None)
+        name, joined, value = word.partition("=")
+        if name in (*_SCAN_ONLY, "--normalise"):
+            value = value if joined else next(words, "")
+            if name == "--normalise":
+                kept += counted if value == "poisson" else [name, value]
         elif word not in _FLAGS_LEFT_OUT and not (word.startswith("-o") and len(word) > 2):
             kept.append(word)
     return shlex.join(["jaxunmix", "unmix", *kept, "-k", str(components)])

@@ -25,6 +25,7 @@ _NORMALISATIONS: Mapping[Normalise, Callable[[SpectrumImage], SpectrumImage]] = 
     Normalise.max: lambda img: preprocess.normalise(img, "max"),
     Normalise.norm: lambda img: preprocess.normalise(img, "norm"),
     Normalise.edge: preprocess.normalise_edge,
+    Normalise.poisson: preprocess.poisson_scale,
 }
 
 
@@ -56,8 +57,8 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def image(source: Source, steps: Preparation, loss: Loss | None, quiet: bool) -> SpectrumImage:
-    """The image that the options describe, prepared; what it is, and a hint on the loss, on stderr.
+def image(source: Source, steps: Preparation, hint: str | None, quiet: bool) -> SpectrumImage:
+    """The image that the options describe, prepared; what it is, and the hint if it looks like counts, on stderr.
 
     Raises:
         ValueError: the file, an option or the data are not fit for it.
@@ -74,8 +75,8 @@ def image(source: Source, steps: Preparation, loss: Loss | None, quiet: bool) ->
     img = _prepared(img, steps, quiet)
     if not quiet:
         say(repr(img))
-        if loss is None and _looks_counted(img):
-            say("hint: these are whole non-negative numbers; if they are counts, --loss poisson suits them better")
+        if hint is not None and _looks_counted(img):
+            say(f"hint: these are whole non-negative numbers; if they are counts, {hint}")
     return img
 
 

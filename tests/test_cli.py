@@ -93,6 +93,7 @@ def test_result_is_the_library_s(run, counts):
         ["--update", "gradient", "--normalise", "max"],
         ["--update", "mals", "--init", "clusters"],
         ["--orthogonal"],
+        ["--normalise", "poisson"],
         ["--compress", "6"],
         ["--crop", "energy=0.4:8", "--crop", "y=0:6", "--bin", "x=2", "--scale", "0.5"],
         ["--loss", "itakura-saito", "--bin", "energy=40", "--bin", "x=2", "-k", "1"],
@@ -187,6 +188,7 @@ def test_steps_are_on_record(run, signed):
         (["rank", "DATA", "--criteria", "elbow", "--ranks", "2:3"], "3 ranks or more"),
         (["rank", "DATA", "--criteria", "malinowski", "--ranks", "2:40"], "--criteria without malinowski"),
         (["rank", "DATA", "--criteria", "dispersion", "--restarts", "2"], "--restarts 10"),
+        (["rank", "DATA", "--criteria", "crossing", "--loss", "poisson"], "--normalise poisson; --loss frobenius"),
         (["rank", "DATA", "--orthogonal", "--loss", "poisson"], "--orthogonal is fitted by least squares"),
         (["rank", "DATA", "--crop", "mz=1:2"], "'mz' is none of the dims"),
         (["rank", "MASKED", "--array", "cube", "--mask", "none"], "--mask NAME of an array that is True where to keep"),
@@ -305,6 +307,15 @@ def test_a_criterion_that_does_not_decide_proposes_nothing(run, counts, monkeypa
     assert "Undecided does not decide" in out
     assert "undecided: all are alike" in out
     assert "next" not in out
+
+
+def test_counts_are_scaled_for_the_scan_and_unmixed_as_counts(run, counts):
+    _, _, err = run("rank", counts, "--criteria", "aic", *SCAN[:-1])
+    assert "hint" in err
+    assert "--normalise poisson" in err
+    code, out, err = run("rank", counts, "--criteria", "aic", "--normalise", "poisson", *SCAN[:-1])
+    assert (code, "hint" in err) == (0, False)
+    assert f"{counts} --loss poisson -k" in out.splitlines()[-1]
 
 
 def test_small_data_get_fewer_ranks_and_folds_and_nothing_silent(run, masked, tmp_path):
