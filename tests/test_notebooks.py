@@ -20,3 +20,19 @@ def test_runs_from_top_to_bottom(path, tmp_path):
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.source.rsplit("\n", 1)[-1].startswith("plots."):
             assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::FutureWarning")
+def test_without_the_measurements_how_many_says_so(tmp_path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat", reason=f"nbformat {MISSING}")
+    nbclient = pytest.importorskip("nbclient", reason=f"nbclient {MISSING}")
+    pytest.importorskip("ipykernel", reason=f"ipykernel {MISSING}")
+    monkeypatch.setenv("JAXUNMIX_DATA", str(tmp_path / "nowhere"))
+    notebook = nbformat.read(next(path for path in NOTEBOOKS if path.stem == "how_many"), as_version=4)
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
+    cells = [cell for cell in notebook.cells if "if here(" in cell.source]
+    assert len(cells) > 5
+    for cell in cells:
+        assert "is not here" in "".join(output.get("text", "") for output in cell.outputs), cell.source
