@@ -210,3 +210,63 @@ def test_manganese_oxides_in_the_order_of_their_valence(shared_data):
     assert (np.diff(list(half.values()), axis=0) > 1).all()
     # Without Mn2O3, which has two equally steep parts 4 eV apart.
     assert (np.diff([steepest[n] for n in ("MnO", "Mn3O4", "MnO2")], axis=0) > 2).all()
+
+
+def noise(values):
+    """Mean square of the noise, by second differences along the channels: no model, but smooth spectra."""
+    return float(np.mean((values[:, 2:] - 2 * values[:, 1:-1] + values[:, :-2]) ** 2) / 6)
+
+
+def stxm_iron(shared_data):
+    """Optical densities of the pixels rich in iron, (pixels, energies)."""
+    path = shared_data / "xas_stxm_fe2p" / "stxm_71214078.npz"
+    with np.load(path) as stored:
+        i0, mask = stored["i0_counts"], stored["mask_authors"]
+    density = jxu.preprocess.optical_density(jxu.load(path, array="counts_x100", scale=0.01), i0)
+    return jxu.preprocess.mask(density, pixels=mask).live()
+
+
+def test_stxm_of_iron_has_more_than_one_component(shared_data):
+    """Reduced and oxidised iron (Breier et al. 2012) are two; what is not iron varies as well."""
+    values = stxm_iron(shared_data)[::4]
+    criteria = (jxu.rank.BiCrossValidation(folds=5), jxu.rank.Elbow())
+    scan = jxu.rank.scan(jxu.Problem(values), range(1, 6), criteria, restarts=3, key=jax.random.key(0))
+    held_out, error = scan.table["BiCrossValidation"], scan.table["BiCrossValidation_error"]
+    # The second spectrum predicts unseen blocks better, far beyond the error of the prediction.
+    assert float(held_out[0] - held_out[1]) > 5 * float(error[0])
+    assert all(verdict.best >= 2 for verdict in scan.decision.values())
+    # Five components have a twentieth of the freedom of the data: they cannot take much of the noise with them.
+    assert float(scan.table["best_mse"][-1]) > 0.8 * noise(values)
+
+
+@pytest.mark.slow
+def test_stxm_of_iron_ends_in_noise(shared_data):
+    values = stxm_iron(shared_data)
+    criteria = (jxu.rank.Plateau(), jxu.rank.Scree(), jxu.rank.Crossing())
+    scan = jxu.rank.scan(jxu.Problem(values), range(1, 11), criteria, restarts=8, key=jax.random.key(0))
+    # Where the residual meets its plateau, only noise is left; one component earlier there is more.
+    plateau = scan.best
+    assert 2 <= plateau <= 8
+    mse = scan.table["best_mse"]
+    assert float(mse.sel(rank=plateau)) == pytest.approx(noise(values), rel=0.25)
+    assert float(mse.sel(rank=plateau - 1)) > 1.25 * noise(values)
+    # The noise of an optical density is uneven, and images shifted into place share it between neighbours.
+    assert scan.decision["Scree"].best is None or scan.decision["Scree"].best > plateau
+
+
+def test_eels_line_scan_has_more_than_one_component_and_shared_noise(shared_data):
+    line = jxu.load(shared_data / "eels_lsmo_lines" / "lsmo_linescans.npz", array="LSMO_linescan_core")
+    values = line.live().astype(float)
+    # White noise has -2/3 here: the scintillator of the camera shares it between channels.
+    step = np.diff(values, n=2, axis=1)
+    assert np.mean(step[:, 1:] * step[:, :-1]) / np.mean(step**2) > -0.5
+    criteria = (jxu.rank.BIC(), jxu.rank.Malinowski(), jxu.rank.Scree())
+    scan = jxu.rank.scan(jxu.Problem(line.matrix()), range(1, 9), criteria, restarts=3, key=jax.random.key(0))
+    # The thickness, and with it the background and the plural scattering, changes along the line.
+    assert scan.decision["BIC"].best >= 2
+    # What is shared stands out of the law of independent noise, so Scree counts noise too.
+    assert scan.decision["Scree"].best is None or scan.decision["Scree"].best >= scan.decision["BIC"].best
+    # Not more than a few vary smoothly along the line; the others have no order there.
+    u = np.linalg.svd(values, full_matrices=False)[0]
+    order = np.array([np.corrcoef(u[1:, k], u[:-1, k])[0, 1] for k in range(8)])
+    assert 2 <= (order > 0.9).sum() <= scan.decision["BIC"].best + 1
