@@ -272,7 +272,7 @@ CriteriaOption = Annotated[
         metavar="NAME,NAME",
         help="What chooses, the first before the others: bcv (bi-cross-validation: what best predicts data that no "
         "fit has seen), plateau, elbow, crossing (with PCA), scree, malinowski, aic, bic, dispersion. By default "
-        "bcv,plateau,elbow,crossing. All but bcv cost next to nothing.",
+        "bcv,scree,crossing,elbow, or bcv,aic,elbow for other losses than frobenius. All but bcv cost next to nothing.",
         show_default=False,
         rich_help_panel=_SCAN,
     ),

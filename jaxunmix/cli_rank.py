@@ -20,7 +20,9 @@ from .report import page, plots, rank_plots, scan_page
 # Options of `rank` that `unmix` does not have, or whose value suits a scan only.
 _SCAN_ONLY = ("--ranks", "--criteria", "--folds", "--restarts", "--max-steps", "--out", "-o")
 _FLAGS_LEFT_OUT = ("--quiet", "-q")
-_DEFAULT = (Criterion.bcv, Criterion.plateau, Criterion.elbow, Criterion.crossing)
+_DEFAULT = (Criterion.bcv, Criterion.scree, Criterion.crossing, Criterion.elbow)
+# Scree and Crossing suppose noise of even strength, and other losses another.
+_DEFAULT_OTHER_LOSS = (Criterion.bcv, Criterion.aic, Criterion.elbow)
 # The others' fits take several times as long as those of least squares.
 _FOLDS, _FOLDS_SLOW = 20, 5
 _OTHERS: Mapping[Criterion, Callable[[], rank.AbstractCriterion]] = {
@@ -79,11 +81,11 @@ def _criteria(problem: Problem, ranks: range, settings: Settings, quiet: bool) -
     """Those asked for; of the default ones those that the ranks and the data can serve."""
     if settings.criteria is not None and settings.folds is not None and Criterion.bcv not in settings.criteria:
         raise ValueError("--folds is for bcv, which is not among --criteria; leave out --folds or add bcv")
+    plain = settings.loss is Loss.frobenius
     folds = settings.folds
     if folds is None:
-        usual = _FOLDS if settings.loss is Loss.frobenius else _FOLDS_SLOW
-        folds = max(2, min(usual, *problem.matrix.shape))
-    wanted = _DEFAULT if settings.criteria is None else settings.criteria
+        folds = max(2, min(_FOLDS if plain else _FOLDS_SLOW, *problem.matrix.shape))
+    wanted = settings.criteria or (_DEFAULT if plain else _DEFAULT_OTHER_LOSS)
     made = [rank.BiCrossValidation(folds) if name is Criterion.bcv else _OTHERS[name]() for name in wanted]
     if settings.criteria is not None:
         return made

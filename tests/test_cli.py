@@ -323,7 +323,7 @@ def test_small_data_get_fewer_ranks_and_folds_and_nothing_silent(run, masked, tm
     code, out, err = run("rank", masked, *words)
     assert code == 0
     assert io.load_dataset(tmp_path / "masked-rank" / "rank.nc")["rank"].values.tolist() == [2, 3]
-    assert "note: left out: Plateau" in err
+    assert "note: left out: Crossing" in err
     assert "note: left out: Elbow" in err
     assert "BiCrossValidation" in out
 
