@@ -143,11 +143,10 @@ class BiCrossValidation(AbstractCriterion):
     def __call__(self, evidence: Evidence) -> Verdict:
         settings = evidence.settings
         ranks, problem, key = evidence.ranks.tolist(), evidence.problem, evidence.key
-        restarts = self.restarts if settings.init.is_random(ranks[-1]) else 1
-        settings = replace(settings, restarts=restarts, max_steps=min(self.max_steps, settings.max_steps))
+        starts = self.restarts if settings.init.is_random(ranks[-1]) else 1
+        settings = replace(settings, restarts=starts, max_steps=min(self.max_steps, settings.max_steps))
         table = crossvalidation.residuals(problem, ranks, self.folds, settings, key, evidence.progress)
-        pixels, channels = evidence.shape
-        each = (pixels // self.folds) * (channels // self.folds)
+        each = int(np.prod([size // self.folds for size in evidence.shape]))
         values = table.mean(axis=1) / each
         least = int(np.argmin(values))
         apart = (table - table[least]) / each
@@ -156,7 +155,9 @@ class BiCrossValidation(AbstractCriterion):
         best = int(np.argmax(scores <= self.within))
         margin, nearest = min(zip(np.delete(scores, best), np.delete(ranks, best), strict=True), default=(np.nan, None))
         reason = f"held-out residual least at {ranks[least]}, "
-        if best == least:
+        if nearest is None:
+            reason = f"{ranks[0]} is the only rank"
+        elif best == least:
             reason += f"{margin:.1f} standard errors below that of {nearest}" + ": not told apart" * bool(margin < 2)
         else:
             reason += f"{ranks[best]} within {scores[best]:.1f} standard errors of it: not told apart, the fewest taken"

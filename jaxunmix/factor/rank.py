@@ -87,8 +87,6 @@ COMPRESS_ABOVE = 4
 WHOLE_SPECTRUM = 512
 # Squared singular values below this share of the largest are rounding: they come from products in single precision.
 RESOLVED = 1e-6
-
-
 DEFAULT = (BiCrossValidation(),)
 
 
