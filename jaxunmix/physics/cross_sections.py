@@ -10,6 +10,7 @@ $\gamma = 1 + E / mc^2$, R = 13.6057 eV, $a_0$ Bohr's radius and n the number of
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,9 +52,10 @@ def bethe(element: str, subshell: str, edge_keV: float, beam_keV: float) -> floa
 
     The constants were fitted to Bote, Salvat, Jablonski and Powell (At. Data Nucl. Data Tables 95 (2009) 871) at
     2-400 keV for 13 elements from O to Th. At U > 2 the fit deviates by (root mean square / largest): K 1.1 / 4 %,
-    L1 0.6 / 2 %, L2 and L3 1.1 / 4 %, M1 0.9 / 4 %, M2 and M3 4 / 9 %, M4 and M5 2 / 6 %; closer to the edge by up to
-    40 % (K of heavy elements), 14 % (L, M). Those calculations are themselves good to some 5 % (K) to 20 % (M).
-    L of elements lighter than K and M of those lighter than Y take the constants of these.
+    L1 0.6 / 2 %, L2 and L3 1.1 / 4 %, M1 0.9 / 4 %, M2 and M3 4 / 9 %, M4 and M5 2 / 6 %, and by no more for seven
+    elements from C to Pt that took no part in it. Closer to the edge it is up to 40 % (K of heavy elements) or 14 %
+    (L, M). Those calculations are themselves good to some 5 % (K) to 20 % (M). L of elements lighter than K and M of
+    those lighter than Y take the constants of these.
 
     Args:
         element: symbol.
@@ -84,9 +86,10 @@ def casnati(element: str, subshell: str, edge_keV: float, beam_keV: float) -> fl
     $\psi = (I / R)^{-0.0318 + 0.3160 / U - 0.1135 / U^2}$, $\phi = 10.57 \exp(-1.736 / U + 0.317 / U^2)$ and
     Gryzinski's relativistic factor F.
 
-    Made for K of C to Au at U < 20. Against Bote et al. (2009) it is within 6 % for O to Cu at 15-30 keV (15 % for Cu
-    at U < 2), but at 200 keV it is high by 15 % (O), 11 % (Si), 7 % (Fe, Zr), 14 % (Ba) and 41 % (Au). For L and M it
-    deviates by -25 to +70 % where lines matter: `bethe` is the better choice, and this one is for comparisons.
+    Made for K of C to Au at U < 20. Against Bote et al. (2009) it is within 6 % for O to Ca at 10-30 keV and high by
+    4-17 % for Fe and Cu there; at 200 keV it is high by 15 % (O), 11 % (Si), 7 % (Fe, Zr), 14 % (Ba) and 41 % (Au).
+    L1 is high by 30-60 %, L2 and L3 are within 19 %, M is off by -33 to +100 %: `bethe` is the better choice, and this
+    one is for comparisons.
 
     Args:
         element: symbol; not used, as the formula scales with the edge alone.
@@ -165,6 +168,7 @@ def load_bote_salvat(path: str | Path) -> CrossSections:
     return cross_section
 
 
+@dataclass(frozen=True)
 class LineTable:
     """Cross-sections of emission lines, yield and relative intensity and perhaps cascades in them.
 
@@ -173,8 +177,8 @@ class LineTable:
         beam_keV: of the table.
     """
 
-    def __init__(self, lines: Mapping[str, list[tuple[str, float, float]]], beam_keV: float):
-        self.lines, self.beam_keV = dict(lines), float(beam_keV)
+    lines: Mapping[str, list[tuple[str, float, float]]]
+    beam_keV: float
 
 
 def load_emtables(path: str | Path) -> LineTable:
@@ -194,9 +198,9 @@ def load_emtables(path: str | Path) -> LineTable:
     """
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
-        beam, table = content["metadata"]["beam_energy"], content["table"]
+        beam, table = float(content["metadata"]["beam_energy"]), content["table"]
         lines = {
-            symbol_of(int(z)): [(name, line["energy"], 1e24 * line["cs"]) for name, line in rows.items()]
+            symbol_of(int(z)): [(name, float(line["energy"]), 1e24 * line["cs"]) for name, line in rows.items()]
             for z, rows in table.items()
         }
     except (KeyError, TypeError, AttributeError) as error:

@@ -1,6 +1,5 @@
 r"""The detector of energy-dispersive spectra: efficiency, resolution, escape peaks."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -151,7 +150,7 @@ def escape_share(energy_keV: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]
 
 
 def pile_up_column(
-    mean_spectrum: Sequence[float] | Float[ArrayLike, " channels"], energy_keV: Shaped[ArrayLike, " channels"]
+    mean_spectrum: Shaped[ArrayLike, " channels"], energy_keV: Shaped[ArrayLike, " energies"]
 ) -> Float[Array, " channels"]:
     r"""Sum peaks of two photons that came at once: the spectrum's convolution with itself on the energy axis, area 1.
 

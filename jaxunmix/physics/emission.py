@@ -87,11 +87,14 @@ def explain_absence(element: str, lines: Sequence[Emitted], axis: Float[np.ndarr
             f"beam_keV={beam} is below the edges of {element} whose lines lie on the axis ({subshell} at {edge:.3f} "
             "keV); raise it, extend the axis, or leave the element out"
         )
-    known = sorted((line.energy_keV for line in lines if line.barn > 0), key=lambda e: min(abs(e - low), abs(e - high)))
-    nearest = ", ".join(f"{energy:.3f}" for energy in sorted(known[:3])) or "none"
+    strongest: dict[str, Emitted] = {}
+    for line in lines:
+        if line.barn > strongest.get(line.family, line._replace(barn=0.0)).barn:
+            strongest[line.family] = line
+    nearest = ", ".join(f"{line.energy_keV:.3f} keV ({family})" for family, line in strongest.items()) or "nowhere"
     return (
-        f"{element} has no line on the axis from {low:.3f} to {high:.3f} keV; its nearest lines are at {nearest} keV: "
-        "extend the axis or leave the element out"
+        f"{element} has no line on the axis from {low:.3f} to {high:.3f} keV; its strongest are at {nearest}: extend "
+        "the axis or leave the element out"
     )
 
 
@@ -132,6 +135,7 @@ class LineList(eqx.Module):
         sample: attenuation of the sample's elements at the energy of emission, square cm per g.
         materials: attenuation of the detector's materials at that energy, 1/nm.
         columns: the row of the basis that each belongs to.
+        families: "K", "L" or "M" of each.
     """
 
     detected_keV: Float[Array, " lines"]
@@ -139,6 +143,7 @@ class LineList(eqx.Module):
     sample: Float[Array, "elements lines"]
     materials: Float[Array, "materials lines"]
     columns: tuple[int, ...] = eqx.field(static=True)
+    families: tuple[str, ...] = eqx.field(static=True)
 
 
 def line_list(
@@ -171,6 +176,7 @@ def line_list(
         sample=as_leaf(sample[:, source]),
         materials=as_leaf(materials[:, source]),
         columns=tuple(columns[source].tolist()),
+        families=tuple(flat[i][1].family for i in source),
     )
 
 

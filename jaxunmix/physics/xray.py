@@ -18,7 +18,7 @@ import numpy as np
 from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from .atoms import atomic_mass, attenuation_sd, yield_sd
+from .atoms import FAMILIES, atomic_mass, attenuation_sd, yield_sd
 from .checks import checked_axis, checked_composition, checked_elements, checked_geometry, is_known
 from .columns import Basis, atomic_to_weight, weight_to_atomic
 from .cross_sections import CrossSections, LineTable, bethe, casnati, load_bote_salvat, load_emtables
@@ -147,7 +147,8 @@ class EmissionModel(eqx.Module):
         self.sensitivity = self._checked_sensitivity(sensitivity)
         self.lines = line_list(groups, self.elements, self.detector, escape)
         self.continuum = continuum(axis, self.elements, self.detector) if bremsstrahlung else None
-        self.scale = self._unit()
+        self.scale = jnp.ones(len(self.kinds))
+        self.scale = _unit(self)
 
     def _rows(self, kind: str) -> np.ndarray:
         return np.array([found == kind for found in self.kinds])
@@ -167,15 +168,6 @@ class EmissionModel(eqx.Module):
         if is_known(array) and not (jnp.isfinite(array).all() and (array > 0).all()):
             raise ValueError("sensitivity must be finite and above 0; give 1 where nothing is known")
         return array
-
-    def _unit(self) -> Float[Array, " features"]:
-        """Factors that give the rows their unit."""
-        sample = self._rows("element")
-        areas = self._membership() @ (self.lines.barn * self.detector.efficiency(self.lines.materials))
-        areas = jnp.where(sample, jnp.mean(areas[sample]), areas)
-        if self.continuum is not None:
-            areas = areas.at[-2:].set(jnp.sum(self._bremsstrahlung(self.continuum, None), axis=-1))
-        return jax.lax.stop_gradient(1 / jnp.where(areas > 0, areas, 1.0))
 
     def _membership(self) -> Float[Array, "features lines"]:
         return jnp.asarray(np.arange(len(self.kinds))[:, None] == np.array(self.lines.columns), float)
@@ -209,6 +201,22 @@ class EmissionModel(eqx.Module):
         rows = bremsstrahlung(energy, self.beam_keV) * self.detector.efficiency(table.materials_at(energy))
         return rows * self._leaving(weights, table.sample_at(energy))[..., None, :]
 
+    def yield_sd(self) -> Float[np.ndarray, " rows"]:
+        """Relative standard deviation of each of the sample's rows from the yields of its families, see `yield_sd`.
+
+        Families are taken as independent, weighted by their detected share without absorption; yields of different
+        elements are independent as well. The error of a composition follows from it: rows that are too large by some
+        factor make atomic fractions too small by it.
+        """
+        detected = np.asarray(self.lines.barn * self.detector.efficiency(self.lines.materials), np.float64)
+        rows = int(self._rows("element").sum())
+        parts = np.zeros((rows, len(FAMILIES)))
+        for row, family, amount in zip(self.lines.columns, self.lines.families, detected, strict=True):
+            if row < rows:
+                parts[row, FAMILIES.index(family)] += amount
+        sds = np.array([[yield_sd(owner, family) for family in FAMILIES] for owner in self.owners[:rows]])
+        return np.sqrt(np.square(parts * sds).sum(axis=1)) / np.maximum(parts.sum(axis=1), 1e-30)
+
     def basis(self, composition: Any = None) -> Basis:
         """The rows for a composition.
 
@@ -234,6 +242,17 @@ class EmissionModel(eqx.Module):
             elements=self.elements,
             atomic_masses=tuple(atomic_mass(element) for element in self.elements),
         )
+
+
+@eqx.filter_jit
+def _unit(model: EmissionModel) -> Float[Array, " features"]:
+    """Factors that give the rows their unit."""
+    sample = model._rows("element")
+    areas = model._membership() @ (model.lines.barn * model.detector.efficiency(model.lines.materials))
+    areas = jnp.where(sample, jnp.mean(areas[sample]), areas)
+    if model.continuum is not None:
+        areas = areas.at[-2:].set(jnp.sum(model._bremsstrahlung(model.continuum, None), axis=-1))
+    return jax.lax.stop_gradient(1 / jnp.where(areas > 0, areas, 1.0))
 
 
 @eqx.filter_jit
