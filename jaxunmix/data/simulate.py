@@ -17,6 +17,7 @@ from jaxtyping import PRNGKeyArray
 from . import scenes
 from .domains import battery_xas
 from .image import SpectrumImage
+from .minerals import core_shell, mantle_minerals
 from .nanosheets import nanosheets
 from .truth import (
     Truth,
@@ -33,9 +34,11 @@ from .truth import (
 __all__ = [
     "Truth",
     "battery_xas",
+    "core_shell",
     "edx_phases",
     "eels_oxides",
     "line_scan",
+    "mantle_minerals",
     "mixture",
     "nanosheets",
     "patterns",

@@ -21,6 +21,8 @@ class Truth:
         names: K names.
         reference: (channels,), the spectrum that the analysis subtracts from each pixel; None for none.
         noise_sd: standard deviation of the Gaussian noise; None where the noise is of another kind or absent.
+        elements: the names of the first columns of `coefficients`; empty where the spectra do not come from elements.
+        coefficients: (K, features) of a basis, atomic fractions first, up to a scale of each spectrum; or None.
     """
 
     maps: np.ndarray
@@ -28,6 +30,19 @@ class Truth:
     names: tuple[str, ...]
     reference: np.ndarray | None = None
     noise_sd: float | None = None
+    elements: tuple[str, ...] = ()
+    coefficients: np.ndarray | None = None
+
+    @property
+    def compositions(self) -> np.ndarray:
+        """(K, elements), the atomic fractions of each phase.
+
+        Raises:
+            ValueError: the spectra do not come from elements.
+        """
+        if self.coefficients is None:
+            raise ValueError("this truth has no compositions: its spectra do not come from elements")
+        return self.coefficients[:, : len(self.elements)]
 
     @property
     def expected(self) -> np.ndarray:
@@ -100,10 +115,14 @@ def make_truth(
     names: Sequence[str],
     reference: np.ndarray | None = None,
     noise_sd: float | None = None,
+    elements: Sequence[str] = (),
+    coefficients: np.ndarray | None = None,
 ) -> Truth:
     """The truth in single precision, as the image is."""
-    kept = None if reference is None else reference.astype(np.float32)
-    return Truth(maps.astype(np.float32), spectra.astype(np.float32), tuple(names), kept, noise_sd)
+    maps, spectra, kept, coefficients = (
+        None if array is None else array.astype(np.float32) for array in (maps, spectra, reference, coefficients)
+    )
+    return Truth(maps, spectra, tuple(names), kept, noise_sd, tuple(elements), coefficients)
 
 
 def poisson(key: PRNGKeyArray, expected: np.ndarray) -> np.ndarray:

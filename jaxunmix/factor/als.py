@@ -9,7 +9,7 @@ from ..data.compressed import Compressed
 from ..data.matrix import matmul
 from .model import Bilinear
 from .problem import Problem
-from .step import AbstractUpdate, Rows, check_least_squares, refuse_orthogonal, rows_of, with_rows
+from .step import AbstractUpdate, Rows, check_least_squares, refuse_orthogonal, refuse_sums, rows_of, with_rows
 
 Gram = Float[Array, "rows rows"]
 Damping = Float[Array, ""] | float
@@ -136,6 +136,10 @@ def _check_first(update: AbstractUpdate, first: str) -> None:
 def _check(update: AbstractUpdate, problem: Problem) -> None:
     check_least_squares(update, problem)
     refuse_orthogonal(update, problem)
+    refuse_sums(update, problem, " or ProjectedGradient()")
+    fixed = problem.fixed(problem.second)
+    if fixed is not None and fixed.values is not None:
+        raise ValueError(f"{type(update).__name__} keeps whole components, not single entries; use HALS().")
     if problem.penalties:
         raise ValueError(f"{type(update).__name__} takes no penalties: clipping would undo them. Use HALS().")
 

@@ -1,9 +1,10 @@
 """What the factors must be, whatever the data say."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .model import Bilinear
@@ -22,6 +23,21 @@ class AbstractConstraint(eqx.Module):
             raise ValueError(f"{type(self).__name__}: the block must be one of {BLOCKS}, got {self.block!r}.")
 
 
+def _as_values(values: Any) -> np.ndarray | None:
+    if values is None:
+        return None
+    values = np.array(values, float)
+    if values.ndim != 2 or np.isinf(values).any():
+        raise ValueError(
+            f"Fixed: values must be (components, columns), finite or NaN where an entry is free; got {values.shape}."
+        )
+    return values
+
+
+def _as_columns(columns: Any) -> tuple[int, ...] | None:
+    return None if columns is None else tuple(int(c) for c in columns)
+
+
 class NonNegative(AbstractConstraint):
     """No entry of the block is below zero."""
 
@@ -29,28 +45,110 @@ class NonNegative(AbstractConstraint):
 
 
 class Fixed(AbstractConstraint):
-    """The block, or some of its components, keep the values of the start (see `initial.Given`).
+    """The block, some of its components or some of its entries do not move.
 
     Args:
         block: "maps", "spectra" or "coefficients".
-        rows: the components that are kept; None keeps all.
+        rows: the components that keep the values of the start (see `initial.Given`); None keeps all.
+        values: (components, columns) of the block, spectra or coefficients, the entries that are known, NaN where
+            they are not: these values hold from any start, and rows is not given.
+
+    Raises:
+        ValueError: rows and values together, values for the maps, or values that are infinite.
     """
 
     block: str = eqx.field(static=True)
     rows: tuple[int, ...] | None = eqx.field(default=None, static=True)
+    values: Float[np.ndarray, "components columns"] | None = eqx.field(default=None, converter=_as_values)
 
-    def free(self, rank: int) -> Bool[Array, " components"]:
-        """Which components may move.
+    def __check_init__(self):
+        if self.values is None:
+            return
+        if self.rows is not None:
+            raise ValueError("Fixed: give rows, or values with NaN where an entry is free, not both.")
+        if self.block == "maps":
+            raise ValueError('Fixed("maps") takes rows, with the maps from initial.Given; single pixels stay free.')
+
+    def free(self, rank: int) -> Bool[Array, "components _"]:
+        """Which components, or which of their entries, may move.
 
         Raises:
-            ValueError: a row is not among the components.
+            ValueError: a row is not among the components, or the values are of another number of components.
         """
+        if self.values is not None:
+            if len(self.values) != rank:
+                raise ValueError(f"Fixed({self.block!r}): values of {len(self.values)} components, the rank is {rank}.")
+            return jnp.isnan(self.values)
         if self.rows is None:
-            return jnp.zeros(rank, bool)
+            return jnp.zeros((rank, 1), bool)
         outside = [row for row in self.rows if not 0 <= row < rank]
         if outside:
             raise ValueError(f"Fixed({self.block!r}): rows {outside} are not among the components 0..{rank - 1}.")
-        return jnp.ones(rank, bool).at[jnp.asarray(self.rows, int)].set(False)
+        return jnp.ones((rank, 1), bool).at[jnp.asarray(self.rows, int)].set(False)
+
+
+class Simplex(AbstractConstraint):
+    """Entries of each component that sum to one: atomic fractions of a phase; for the maps, shares of a pixel.
+
+    `Multiplicative` minimises its bound on the simplex exactly: with the multiplier nu of the sum, the entries are
+    w(nu), decreasing in nu, and sum w(nu) = 1 is solved to the rounding of the type for all components at once.
+
+    Args:
+        block: "coefficients" or "spectra", where the entries are columns of a component, or "maps", where they are the
+            components of a pixel.
+        columns: the columns that sum to one, such as `basis.element_columns`; None for all. The others (the
+            bremsstrahlung, lines of the holder) stay free. Not for the maps.
+    """
+
+    block: str = eqx.field(static=True)
+    columns: tuple[int, ...] | None = eqx.field(default=None, static=True, converter=_as_columns)
+
+    def __check_init__(self):
+        if self.block == "maps" and self.columns is not None:
+            raise ValueError('Simplex("maps") sums over the components of each pixel; it takes no columns.')
+        if self.columns is not None and (not self.columns or len(set(self.columns)) < len(self.columns)):
+            raise ValueError(f"Simplex: columns must be some, each named once; got {self.columns}.")
+
+    def members(self, length: int) -> Bool[np.ndarray, " length"]:
+        """Which of the columns belong to the sum.
+
+        Raises:
+            ValueError: a column is not among them.
+        """
+        members = np.ones(length, bool) if self.columns is None else np.zeros(length, bool)
+        outside = [c for c in self.columns or () if not 0 <= c < length]
+        if outside:
+            raise ValueError(f"Simplex({self.block!r}): columns {outside} are not among the {length} of the block.")
+        members[list(self.columns or ())] = True
+        return members
+
+
+class Proportional(AbstractConstraint):
+    """Columns of each component in a fixed ratio, such as the oxygen that belongs to a cation, or two line families.
+
+    Args:
+        block: "coefficients" or "spectra".
+        columns: two or more columns.
+        ratio: as many positive numbers: entry i is ratio[i] / ratio[j] times entry j.
+
+    Raises:
+        ValueError: columns and ratio of different lengths, a column twice, or a ratio that is not positive.
+    """
+
+    block: str = eqx.field(static=True)
+    columns: tuple[int, ...] = eqx.field(static=True, converter=_as_columns)
+    ratio: tuple[float, ...] = eqx.field(static=True, converter=lambda ratio: tuple(float(r) for r in ratio))
+
+    def __check_init__(self):
+        if self.block == "maps":
+            raise ValueError('Proportional takes "coefficients" or "spectra", not "maps".')
+        if len(self.columns) != len(self.ratio) or len(set(self.columns)) < len(self.columns) or len(self.columns) < 2:
+            raise ValueError(
+                f"Proportional: give two or more columns, each once, and a ratio for each; got {self.columns} and "
+                f"{self.ratio}."
+            )
+        if not all(np.isfinite(r) and r > 0 for r in self.ratio):
+            raise ValueError(f"Proportional: the ratio must be positive, got {self.ratio}; Fixed keeps an entry at 0.")
 
 
 class Orthogonal(AbstractConstraint):

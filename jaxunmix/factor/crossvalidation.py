@@ -99,9 +99,10 @@ def _fold(
     training = Problem(matrix, problem.loss, penalties=problem.penalties, constraints=problem.constraints)
     fitted = survey(training, ranks, settings, fit_key, progress)
     largest = max(ranks)
-    pads = [((0, largest - factors.rank), (0, 0)) for factors in fitted.best]
-    maps = jnp.stack([jnp.pad(f.maps_t, pad) for f, pad in zip(fitted.best, pads, strict=True)])
-    spectra = jnp.stack([jnp.pad(f.profiles, pad) for f, pad in zip(fitted.best, pads, strict=True)])
+    maps, spectra = (
+        jnp.asarray(np.stack([np.pad(rows, ((0, largest - len(rows)), (0, 0))) for rows in block]))
+        for block in zip(*fitted.best, strict=True)
+    )
     return np.asarray(_scores(blocks, maps, spectra), float)
 
 

@@ -19,7 +19,7 @@ from .problem import Problem
 from .step import AbstractUpdate
 
 # Restarts run side by side up to this much working memory, beyond it one batch after the other.
-BATCH_BYTES = 2**30
+BATCH_BYTES = 3 * 2**29
 
 
 @eqx.filter_jit

@@ -20,7 +20,7 @@ from .engine import batches, first_look, looks, polish, start
 from .initial import AbstractInitial, Given
 from .ledger import Ledger, fingerprint
 from .losses import AbstractLoss, Beta, Frobenius
-from .model import Bilinear, contribution
+from .model import Bilinear, expand
 from .penalties import AbstractPenalty, Penalty
 from .problem import Problem
 from .solution import Restarts, Solution, Status
@@ -177,35 +177,39 @@ def solution_of(
     problem: Problem,
     update: AbstractUpdate,
     init: AbstractInitial,
-    factors: Bilinear,
+    factors: Bilinear | tuple[np.ndarray, np.ndarray],
     objective: float,
     restarts: Restarts,
     check_every: int,
     extra: int = 0,
     interrupted: bool = False,
 ) -> Solution:
-    """The best restart as users get it; `objective` after `extra` steps of polish on the full data."""
+    """The best restart, (maps transposed, profiles), as users get it; `objective` after `extra` steps of polish."""
+    maps_t, profiles = factors if isinstance(factors, tuple) else (factors.maps_t, factors.profiles)
     trace = restarts.trace[restarts.best]
     trace = trace[: np.flatnonzero(np.isfinite(trace))[-1] + 1] if np.isfinite(trace).any() else trace[:1]
     steps = int(restarts.steps[restarts.best])
     trace_steps = np.minimum(np.arange(len(trace)) * check_every, steps)
     if isinstance(problem.matrix, Compressed):
         trace, trace_steps = np.append(trace, objective), np.append(trace_steps, steps + extra)
-    factors = problem.complete(factors)
+    # On the host: as operations of their own, each would be compiled for each rank of a survey.
+    maps, profiles = np.asarray(maps_t).T, np.asarray(profiles)
+    spectra = profiles if problem.basis is None else np.asarray(expand(jnp.asarray(profiles), problem.basis))
     if not isinstance(init, Given) and not any(isinstance(c, Fixed) for c in problem.constraints):
-        order = jnp.argsort(-contribution(factors))
-        factors = Bilinear(factors.maps_t[order], factors.profiles[order], factors.basis)
+        contribution = np.linalg.norm(maps, axis=0) * np.linalg.norm(spectra, axis=1)
+        order = np.argsort(-contribution, kind="stable")
+        maps, profiles, spectra = maps[:, order], profiles[order], spectra[order]
     return Solution(
-        maps=np.asarray(factors.maps_t).T,
-        spectra=np.asarray(factors.spectra),
-        coefficients=None if problem.basis is None else np.asarray(factors.profiles),
+        maps=maps,
+        spectra=spectra,
+        coefficients=None if problem.basis is None else profiles,
         objective=objective,
         trace=trace,
         trace_steps=trace_steps,
         steps=steps + extra,
         status=Status.INTERRUPTED if interrupted else restarts.status[restarts.best],
         restarts=restarts,
-        info=_describe(problem, update, init, factors.rank),
+        info=_describe(problem, update, init, len(profiles)),
     )
 
 
@@ -248,6 +252,14 @@ def check(
             f"rank must lie in 1..{most} for data of {pixels} pixels and {channels} channels, got {rank}; "
             "there are no more components than the smaller side of the data."
         )
+    if problem.basis is not None and problem.basis.ndim == 3 and rank != len(problem.basis):
+        raise ValueError(f"the basis is for {len(problem.basis)} components, each its own; the rank is {rank}.")
+    waiting = [p for p in problem.penalties if isinstance(p, AbstractPenalty) and p.is_auto]
+    if waiting:
+        raise ValueError(
+            f'the weight of {type(waiting[0]).__name__} is "auto": choose it first by '
+            f"problem = jaxunmix.tune(problem, rank={rank}, key=key)."
+        )
     max_steps, rtol, check_every = limits
     if restarts < 1 or max_steps < 0 or check_every < 1 or not rtol >= 0:
         raise ValueError(
@@ -260,7 +272,7 @@ def check(
         raise ValueError("The start is random: give key=jax.random.key(seed).")
     if isinstance(init, Given):
         init.check(problem, rank)
-    elif any(isinstance(c, Fixed) for c in problem.constraints):
+    elif any(isinstance(c, Fixed) and c.values is None for c in problem.constraints):
         raise ValueError("Fixed keeps the values of the start: give them by init=initial.Given(...).")
     for constraint in problem.constraints:
         if isinstance(constraint, Fixed):

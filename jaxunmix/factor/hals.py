@@ -13,7 +13,7 @@ from ..data.matrix import TINY, matmul
 from .model import Bilinear
 from .penalties import Bound
 from .problem import Problem
-from .step import AbstractUpdate, Rows, check_bounded, check_least_squares, check_signs, rows_of, with_rows
+from .step import AbstractUpdate, Rows, check_bounded, check_least_squares, check_signs, refuse_sums, rows_of, with_rows
 
 
 class HALS(AbstractUpdate):
@@ -43,6 +43,7 @@ class HALS(AbstractUpdate):
         check_least_squares(self, problem)
         check_bounded(self, problem)
         check_signs(self, problem)
+        refuse_sums(self, problem, " or ProjectedGradient()")
 
     def step(self, problem: Problem, factors: Bilinear, state: None) -> tuple[Bilinear, None]:
         if not problem.is_settled("maps"):
@@ -150,7 +151,6 @@ def _sweep_entries(
 ) -> Rows:
     """Each coefficient in turn: the basis couples the features of a component, so rows have no closed form."""
     rank, features = rows.shape
-    start = rows
 
     def one(i, rows):
         k, f = i // features, i % features
@@ -162,7 +162,8 @@ def _sweep_entries(
             steepness = steepness + curvature
         new = jnp.where(steepness > 0, rows[k, f] + slope / jnp.where(steepness > 0, steepness, 1), rows[k, f])
         new = new if lower is None else jnp.maximum(new, lower)
+        if free is not None:
+            new = jnp.where(jnp.broadcast_to(free, rows.shape)[k, f], new, rows[k, f])
         return rows.at[k, f].set(new)
 
-    rows = lax.fori_loop(0, rank * features, one, rows)
-    return rows if free is None else jnp.where(free, rows, start)
+    return lax.fori_loop(0, rank * features, one, rows)

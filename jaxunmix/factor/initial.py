@@ -58,7 +58,7 @@ class Random(AbstractPadded):
         maps = _draw(maps_key, (rank, matrix.shape[0]), problem.is_nonnegative("maps"), matrix.dtype)
         profiles = _draw(profiles_key, (rank, problem.features), problem.is_nonnegative(problem.second), matrix.dtype)
         if problem.basis is not None:
-            profiles = profiles / jnp.linalg.norm(problem.basis, axis=1)
+            profiles = profiles / jnp.linalg.norm(problem.basis, axis=-1)
         maps, profiles = _first(maps, live), _first(profiles, live)
         spectra = problem.spectra(Bilinear(maps, profiles))
         norm = jnp.sum(matmul(maps, maps.T) * matmul(spectra, spectra.T))
@@ -334,8 +334,11 @@ def _profiles(problem: Problem, spectra: Float[Array, "components channels"]) ->
     """Spectra as what the problem fits: themselves, or their least-squares coefficients."""
     if problem.basis is None:
         return spectra
-    cross = matmul(problem.basis, spectra.T)
-    profiles = _least_squares(matmul(problem.basis, problem.basis.T), cross).T
+
+    def fitted(row, basis):
+        return _least_squares(matmul(basis, basis.T), matmul(basis, row[:, None]))[:, 0]
+
+    profiles = jax.vmap(fitted, (0, None if problem.basis.ndim == 2 else 0))(spectra, problem.basis)
     if problem.is_nonnegative("coefficients"):
         profiles = jnp.maximum(profiles, 1e-3 * jnp.mean(jnp.abs(profiles), axis=0))
     return profiles

@@ -1,10 +1,28 @@
 """The factors as pytrees."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..data.matrix import matmul
+
+# One basis for all components, or one for each, as where each phase absorbs its own lines.
+Basis = Float[Array, "features channels"] | Float[Array, "components features channels"]
+
+
+def expand(coefficients: Float[Array, "components features"], basis: Basis) -> Float[Array, "components channels"]:
+    """Coefficients @ basis, each component with its own basis where there are several."""
+    if basis.ndim == 2:
+        return matmul(coefficients, basis)
+    return jax.vmap(matmul)(coefficients[:, None], basis)[:, 0]
+
+
+def onto_basis(rows: Float[Array, "components channels"], basis: Basis) -> Float[Array, "components features"]:
+    """Rows @ basis', each component with its own basis where there are several: the transpose of `expand`."""
+    if basis.ndim == 2:
+        return matmul(rows, basis.T)
+    return jax.vmap(matmul)(rows[:, None], jnp.swapaxes(basis, 1, 2))[:, 0]
 
 
 class Bilinear(eqx.Module):
@@ -16,7 +34,7 @@ class Bilinear(eqx.Module):
 
     maps_t: Float[Array, "components pixels"]
     profiles: Float[Array, "components features"]
-    basis: Float[Array, "features channels"] | None = None
+    basis: Basis | None = None
 
     @property
     def maps(self) -> Float[Array, "pixels components"]:
@@ -26,7 +44,7 @@ class Bilinear(eqx.Module):
     @property
     def spectra(self) -> Float[Array, "components channels"]:
         """The components in channel space."""
-        return self.profiles if self.basis is None else matmul(self.profiles, self.basis)
+        return self.profiles if self.basis is None else expand(self.profiles, self.basis)
 
     @property
     def coefficients(self) -> Float[Array, "components features"]:
@@ -41,8 +59,3 @@ class Bilinear(eqx.Module):
     def scaled(self, scale: Float[Array, " components"]) -> "Bilinear":
         """The same model with the profiles divided by `scale` and the maps multiplied by it."""
         return Bilinear(self.maps_t * scale[:, None], self.profiles / scale[:, None], self.basis)
-
-
-def contribution(factors: Bilinear) -> Float[Array, " components"]:
-    """|map| x |spectrum| of each component, the Frobenius norm of its part of the model."""
-    return jnp.linalg.norm(factors.maps_t, axis=1) * jnp.linalg.norm(factors.spectra, axis=1)

@@ -4,7 +4,8 @@ Weights are free of scale. A block's rows are first brought to data units: the s
 
     u_pk = maps_pk |spectra_k| / m,        m^2 = |X|^2 / pixels,
 
-and, for the spectra, u_kc = spectra_kc |maps_k| / m' with m'^2 = |X|^2 / channels. A penalty is
+and, for the spectra, u_kc = spectra_kc |maps_k| / m' with m'^2 = |X|^2 / channels. Under Poisson, where squares hold
+the noise too, |.| is the sum of entries and m (m') the mean counts of a pixel (a channel). A penalty is
 
     weight * S / n * sum over the n pixels (or channels) of a function of u,
 
@@ -32,15 +33,47 @@ from .model import Bilinear
 
 Rows = Float[Array, "components length"]
 Scale = Float[Array, " components"]
+Weight = Float[Array, ""] | str
 
 
-class Reference(NamedTuple):
-    """The scales of the data: S / n and 1 / m of each block (see the module's equations)."""
+class Reference(eqx.Module):
+    """The scales of the data: S / n and 1 / m of each block, and the order of the norm (see the module's equations)."""
 
     maps_weight: Float[Array, ""]
     maps_unit: Float[Array, ""]
     spectra_weight: Float[Array, ""]
     spectra_unit: Float[Array, ""]
+    order: int = eqx.field(static=True)
+
+    def size(self, rows: Rows) -> Scale:
+        """The size of each row: its norm, or under Poisson its sum."""
+        return jnp.linalg.norm(rows, axis=1, ord=self.order)
+
+    def linear(self, slope: Scale, rows: Rows) -> "Bound":
+        """A bound of sum_k slope_k size_k about rows of non-negative entries: n <= n0/2 + n^2/(2 n0) for the norm."""
+        if self.order == 1:
+            return Bound(slope[:, None], jnp.zeros((1, 1), rows.dtype))
+        return self.quadratic(jnp.where(self.size(rows) > 0, slope / jnp.maximum(self.size(rows), TINY), 0), rows)
+
+    def quadratic(self, slope: Scale, rows: Rows) -> "Bound":
+        """A bound of sum_k slope_k size_k^2 / 2; for sums (sum x)^2 <= n0 sum x^2 / x0, by Cauchy and Schwarz."""
+        if self.order == 2:
+            return Bound(slope[:, None] * rows, slope[:, None])
+        size = (slope * self.size(rows))[:, None]
+        return Bound(size, jnp.where(rows > 0, size / jnp.where(rows > 0, rows, 1), 0))
+
+
+def as_weight(weight: Any) -> Weight:
+    """A weight as an array, or "auto" as it is.
+
+    Raises:
+        ValueError: another word.
+    """
+    if isinstance(weight, str):
+        if weight != "auto":
+            raise ValueError(f'a penalty\'s weight is a number of 0 or more, or "auto", got {weight!r}.')
+        return weight
+    return jnp.asarray(weight)
 
 
 class Bound(NamedTuple):
@@ -57,13 +90,18 @@ class AbstractPenalty(eqx.Module):
     """A term of the objective with a separable bound in each block."""
 
     block: eqx.AbstractVar[str]
-    weight: eqx.AbstractVar[Float[Array, ""]]
+    weight: eqx.AbstractVar[Weight]
 
     def __check_init__(self):
         if self.block not in BLOCKS[:2]:
             raise ValueError(f'{type(self).__name__}: the block must be "maps" or "spectra", got {self.block!r}.')
-        if not float(self.weight) >= 0:
+        if not self.is_auto and not float(self.weight) >= 0:
             raise ValueError(f"{type(self).__name__}: the weight must be 0 or more, got {float(self.weight)}.")
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the weight is still to be chosen from the data, by `tune`."""
+        return isinstance(self.weight, str)
 
     @abc.abstractmethod
     def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
@@ -90,9 +128,16 @@ class AbstractPenalty(eqx.Module):
     def _other(self, factors: Bilinear) -> Rows:
         return factors.spectra if self.block == "maps" else factors.maps_t
 
+    def _scales(self, reference: Reference) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The weight times S / n, and 1 / m."""
+        assert not isinstance(self.weight, str), "fit() refuses a weight that is not chosen"
+        if self.block == "maps":
+            return self.weight * reference.maps_weight, reference.maps_unit
+        return self.weight * reference.spectra_weight, reference.spectra_unit
+
     def _factor(self, reference: Reference, degree: int) -> Float[Array, ""]:
-        weight, unit = reference[:2] if self.block == "maps" else reference[2:]
-        return self.weight * weight * unit**degree
+        weight, unit = self._scales(reference)
+        return weight * unit**degree
 
 
 class AbstractRowPenalty(AbstractPenalty):
@@ -112,21 +157,18 @@ class AbstractRowPenalty(AbstractPenalty):
         """A bound of `raw` summed over rows."""
 
     def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
-        size = jnp.linalg.norm(self._other(factors), axis=1)
+        size = reference.size(self._other(factors))
         return jnp.sum(self._factor(reference, self.degree) * size**self.degree * self.raw(self._rows(factors)))
 
     def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
         rows, other = self._rows(factors), self._other(factors)
         factor = self._factor(reference, self.degree)
-        size = jnp.linalg.norm(other, axis=1)
         if block == self.block:
             gradient, curvature = self.raw_bound(rows)
-            scale = (factor * size**self.degree)[:, None]
+            scale = (factor * reference.size(other) ** self.degree)[:, None]
             return Bound(scale * gradient, scale * curvature)
-        # The other block enters by its norm n: n^2 is quadratic, and n <= n0/2 + n^2/(2 n0).
-        curvature = factor * self.raw(rows) * (2 if self.degree == 2 else 1 / jnp.maximum(size, TINY))
-        curvature = jnp.where(size > 0, curvature, 0)[:, None]
-        return Bound(curvature * other, curvature)
+        raw = factor * self.raw(rows)
+        return reference.quadratic(2 * raw, other) if self.degree == 2 else reference.linear(raw, other)
 
 
 class L1(AbstractRowPenalty):
@@ -136,7 +178,7 @@ class L1(AbstractRowPenalty):
     """
 
     block: str = eqx.field(static=True)
-    weight: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    weight: Weight = eqx.field(converter=as_weight)
     degree = 1
 
     def raw(self, rows: Rows) -> Scale:
@@ -145,6 +187,46 @@ class L1(AbstractRowPenalty):
     def raw_bound(self, rows: Rows) -> Bound:
         """Linear, and exact where the rows are not negative."""
         return Bound(jnp.ones((rows.shape[0], 1), rows.dtype), jnp.zeros((rows.shape[0], 1), rows.dtype))
+
+
+class LogSparsity(AbstractPenalty):
+    """weight * S/n * sum log(1 + u / epsilon): most entries nothing at all, the few others hardly touched.
+
+    Teurtrie et al., Ultramicroscopy 249 (2023) 113719, equations 17 and 18, with u in data units. The logarithm lies
+    below its tangent, so the bound is linear: a weighted L1 whose weights follow the entries,
+
+        log(1 + u / e) <= log(1 + u0 / e) + (u - u0) / (e + u0).
+
+    It grows ever slower, so a large entry pays little more than a middling one: what L1 takes from the entries that
+    should stay, this leaves. Not convex: the start matters, and restarts differ.
+
+    Args:
+        block: "maps" or "spectra", non-negative.
+        weight: free of scale.
+        epsilon: the share of a pixel's mean signal below which an entry counts as nearly nothing.
+    """
+
+    block: str = eqx.field(static=True)
+    weight: Weight = eqx.field(converter=as_weight)
+    epsilon: float | int = eqx.field(default=0.05, static=True)
+
+    def __check_init__(self):
+        if not self.epsilon > 0:
+            raise ValueError(f"LogSparsity: epsilon must be above 0, got {self.epsilon}.")
+
+    def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
+        weight, unit = self._scales(reference)
+        share = self._rows(factors) * (unit * reference.size(self._other(factors)))[:, None]
+        return weight * jnp.sum(jnp.log1p(share / self.epsilon))
+
+    def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
+        weight, unit = self._scales(reference)
+        rows, other = self._rows(factors), self._other(factors)
+        size = unit * reference.size(other)[:, None]
+        slope = weight / (self.epsilon + rows * size)
+        if block == self.block:
+            return Bound(slope * size, jnp.zeros((1, 1), rows.dtype))
+        return reference.linear(jnp.sum(slope * unit * rows, axis=1), other)
 
 
 class Laplacian(AbstractRowPenalty):
@@ -161,7 +243,7 @@ class Laplacian(AbstractRowPenalty):
     """
 
     block: str = eqx.field(static=True)
-    weight: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    weight: Weight = eqx.field(converter=as_weight)
     grid: Grid | None = eqx.field(static=True)
     degree = 2
 
@@ -169,7 +251,7 @@ class Laplacian(AbstractRowPenalty):
         if grid is None and block == "maps":
             raise ValueError('Laplacian("maps", ...) asks for grid=img.grid or the shape of the map, such as (ny, nx).')
         self.block = block
-        self.weight = jnp.asarray(weight)
+        self.weight = as_weight(weight)
         self.grid = grid if grid is None or isinstance(grid, Grid) else Grid.of(tuple(grid))
 
     def check(self, pixels: int, channels: int) -> None:
@@ -231,7 +313,7 @@ class SoftOrthogonality(AbstractPenalty):
     """
 
     block: str = eqx.field(static=True)
-    weight: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    weight: Weight = eqx.field(converter=as_weight)
 
     def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
         rows = self._rows(factors)
@@ -243,15 +325,14 @@ class SoftOrthogonality(AbstractPenalty):
         if block == self.block:
             # sum_jk Q_jk (d_j - d_k)^2 >= 0: Q is below the diagonal matrix of its row sums.
             return Bound(matmul(coupling, rows), coupling.sum(axis=1, keepdims=True))
-        # The norms enter as n_j n_k <= (n_j^2 n_k0 / n_j0 + n_k^2 n_j0 / n_k0) / 2.
+        # The sizes enter as n_j n_k <= (n_j^2 n_k0 / n_j0 + n_k^2 n_j0 / n_k0) / 2.
         other = self._other(factors)
-        squares = jnp.sum(other**2, axis=1, keepdims=True)
-        overlap = jnp.sum(coupling * matmul(rows, rows.T), axis=1, keepdims=True)
-        curvature = jnp.where(squares > 0, overlap / jnp.where(squares > 0, squares, 1), 0)
-        return Bound(curvature * other, curvature)
+        squares = reference.size(other) ** 2
+        overlap = jnp.sum(coupling * matmul(rows, rows.T), axis=1)
+        return reference.quadratic(jnp.where(squares > 0, overlap / jnp.where(squares > 0, squares, 1), 0), other)
 
     def coupling(self, factors: Bilinear, reference: Reference) -> Float[Array, "components components"]:
-        size = jnp.linalg.norm(self._other(factors), axis=1)
+        size = reference.size(self._other(factors))
         return self._factor(reference, 2) * (jnp.outer(size, size) - jnp.diag(size**2))
 
 

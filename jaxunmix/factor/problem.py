@@ -6,13 +6,15 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float
 
 from ..data.compressed import Compressed
 from ..data.matrix import TINY, AbstractMatrix, Counts, accurate_sum, as_matrix, matmul
-from .constraints import AbstractConstraint, Fixed, NonNegative, Orthogonal, UnitNorm
+from . import held
+from .constraints import AbstractConstraint, Fixed, NonNegative, Orthogonal, Proportional, Simplex, UnitNorm
 from .losses import AbstractLoss, Frobenius, Poisson
-from .model import Bilinear
+from .model import Basis, Bilinear, expand, onto_basis
 from .penalties import AbstractPenalty, Bound, Penalty, Reference
 
 
@@ -22,7 +24,8 @@ class Problem(eqx.Module):
     Args:
         matrix: a matrix or an array, (pixels, channels); an array becomes `Counts` or `Dense` by its density.
         loss: one of `losses`.
-        basis: (features, channels), or None.
+        basis: (features, channels), or (components, features, channels) where each component has its own (then the
+            rank is theirs), or None.
         penalties: of `penalties`, or plain functions of the factors.
         weights: (pixels, channels), or what broadcasts to it; 0 leaves an entry out, whatever it holds (NaN too).
         constraints: None means non-negative maps and non-negative spectra (coefficients where there is a basis);
@@ -34,7 +37,7 @@ class Problem(eqx.Module):
 
     matrix: AbstractMatrix
     loss: AbstractLoss
-    basis: Float[Array, "features channels"] | None
+    basis: Basis | None
     penalties: tuple[Penalty, ...]
     weights: Float[Array, "pixels channels"] | None
     constraints: tuple[AbstractConstraint, ...]
@@ -70,15 +73,23 @@ class Problem(eqx.Module):
     @property
     def features(self) -> int:
         """Columns of the second block."""
-        return self.matrix.shape[1] if self.basis is None else self.basis.shape[0]
+        return self.matrix.shape[1] if self.basis is None else self.basis.shape[-2]
 
     def is_nonnegative(self, block: str) -> bool:
         """Whether no entry of "maps" or of the second block may be below zero."""
         return any(isinstance(c, NonNegative) and c.block == block for c in self.constraints)
 
     def fixed(self, block: str) -> Fixed | None:
-        """The constraint that keeps some or all of a block, or None."""
+        """The constraint that keeps a block or parts of it, or None."""
         return next((c for c in self.constraints if isinstance(c, Fixed) and c.block == block), None)
+
+    def simplex(self, block: str) -> Simplex | None:
+        """The constraint that entries of a block sum to one, or None."""
+        return next((c for c in self.constraints if isinstance(c, Simplex) and c.block == block), None)
+
+    def ties(self, block: str) -> list[Proportional]:
+        """The constraints that keep columns of a block in a ratio."""
+        return [c for c in self.constraints if isinstance(c, Proportional) and c.block == block]
 
     @property
     def orthogonal(self) -> Orthogonal | None:
@@ -93,31 +104,33 @@ class Problem(eqx.Module):
     def is_settled(self, block: str) -> bool:
         """Whether nothing of the block may move."""
         fixed = self.fixed(block)
-        return fixed is not None and fixed.rows is None
+        return fixed is not None and fixed.rows is None and fixed.values is None
 
     def free(self, block: str, rank: int) -> Any:
-        """Which components of the block may move: None for all, else (components, 1) booleans."""
+        """What of the block may move: None for all, else booleans, (components, 1) or (components, columns)."""
         fixed = self.fixed(block)
-        return None if fixed is None else fixed.free(rank)[:, None]
+        return None if fixed is None else fixed.free(rank)
 
     def spectra(self, factors: Bilinear) -> Float[Array, "components channels"]:
         """The spectra of factors, in channel space."""
-        return factors.profiles if self.basis is None else matmul(factors.profiles, self.basis)
+        return factors.profiles if self.basis is None else expand(factors.profiles, self.basis)
 
     def complete(self, factors: Bilinear) -> Bilinear:
         """The factors with the basis attached, as penalties and users see them."""
         return Bilinear(factors.maps_t, factors.profiles, self.basis)
 
     def normalise(self, factors: Bilinear) -> Bilinear:
-        """The factors as the constraints ask for them between two looks at the objective.
+        """The factors as the constraints ask for them at the start and between two looks at the objective.
 
-        The scale between the blocks is that of `UnitNorm`; under strict `Orthogonal` each pixel keeps its largest
-        component alone, which moves only factors that do not come from its own step.
+        The scale between the blocks is that of `UnitNorm` or `Simplex`; under strict `Orthogonal` each pixel keeps its
+        largest component alone. Known values, ratios and sums are put in where a start does not hold them; factors
+        that come from a step stay as they are.
         """
         if self.orthogonal is not None and self.orthogonal.strict:
             share = factors.maps_t * jnp.linalg.norm(self.spectra(factors), axis=1)[:, None]
             largest = jnp.arange(factors.rank)[:, None] == jnp.argmax(share, axis=0)[None]
             factors = Bilinear(jnp.where(largest, factors.maps_t, 0), factors.profiles)
+        factors = held.imposed(self, factors)
         for constraint in self.constraints:
             if isinstance(constraint, UnitNorm):
                 normed = constraint.apply(self.complete(factors))
@@ -141,11 +154,24 @@ class Problem(eqx.Module):
         gradient = sum((b.gradient for b in bounds), start=zero)
         curvature = sum((b.curvature for b in bounds), start=zero)
         if self.basis is not None and block == "coefficients":
-            # spectra = coefficients @ basis, and |d basis|^2 <= the largest eigenvalue of basis basis' times |d|^2.
-            gradient = matmul(jnp.broadcast_to(gradient, full.spectra.shape), self.basis.T)
-            largest = jnp.linalg.eigvalsh(matmul(self.basis, self.basis.T))[-1]
-            curvature = jnp.max(curvature, axis=1, keepdims=True) * largest
+            return self._through_basis(Bound(gradient, curvature), full)
         return Bound(gradient, curvature)
+
+    def _through_basis(self, bound: Bound, factors: Bilinear) -> Bound:
+        """A bound in the spectra as one in the coefficients, spectra = coefficients @ basis."""
+        assert self.basis is not None
+        spectra, coefficients = factors.spectra, factors.profiles
+        gradient = onto_basis(jnp.broadcast_to(bound.gradient, spectra.shape), self.basis)
+        if self.reference.order == 1:
+            # Nothing is negative: (sum_f d_f B_fc)^2 <= sum_f d_f^2 B_fc s_c / a_f with s = a B, by Cauchy and Schwarz.
+            raised = onto_basis(jnp.broadcast_to(bound.curvature * spectra, spectra.shape), self.basis)
+            return Bound(
+                gradient, jnp.where(coefficients > 0, raised / jnp.where(coefficients > 0, coefficients, 1), 0)
+            )
+        # |d basis|^2 <= the largest eigenvalue of basis basis' times |d|^2.
+        gram = matmul(self.basis, jnp.swapaxes(self.basis, -1, -2))
+        largest = jnp.linalg.eigvalsh(gram)[..., -1:]
+        return Bound(gradient, jnp.max(bound.curvature, axis=1, keepdims=True) * largest)
 
     def coupling(self, factors: Bilinear, block: str) -> Float[Array, "components components"]:
         """The sum of the penalties' quadratic forms between the rows of "maps" or the second block."""
@@ -204,7 +230,7 @@ class Problem(eqx.Module):
             name = type(constraint).__name__
             if not isinstance(constraint, AbstractConstraint):
                 raise ValueError(f"constraints must come from jaxunmix.constraints, got {constraint!r}.")
-            if isinstance(constraint, NonNegative | Fixed) and constraint.block == wrong:
+            if isinstance(constraint, NonNegative | Fixed | Simplex | Proportional) and constraint.block == wrong:
                 raise ValueError(f'{name}("{wrong}"): this problem fits "maps" and "{second}"; name one of them.')
         if self.orthogonal is not None and not self.is_nonnegative("maps"):
             raise ValueError(
@@ -212,6 +238,7 @@ class Problem(eqx.Module):
             )
         if self.orthogonal is not None and self.fixed("maps") is not None:
             raise ValueError('Orthogonal("maps") cannot move maps that Fixed("maps") keeps; leave one of them out.')
+        held.check(self)
         norms = [c for c in self.constraints if isinstance(c, UnitNorm)]
         if len(norms) > 1:
             raise ValueError("Only one block can have unit norm: the other takes the scale.")
@@ -256,17 +283,36 @@ def _weighted(matrix: Any, weights: Any) -> tuple[Any, np.ndarray]:
     return matrix, weights
 
 
-def _checked_basis(basis: Any, matrix: AbstractMatrix) -> Float[Array, "features channels"]:
+def _checked_basis(basis: Any, matrix: AbstractMatrix) -> Basis:
     array = np.asarray(basis)
     channels = matrix.shape[1]
-    if array.ndim != 2 or array.shape[1] != channels or not array.shape[0]:
-        raise ValueError(f"basis must be (features, {channels} channels), got {array.shape}.")
+    if array.ndim not in (2, 3) or array.shape[-1] != channels or not array.size:
+        raise ValueError(
+            f"basis must be (features, {channels} channels), or (components, features, {channels} channels) for one "
+            f"each, got {array.shape}."
+        )
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
         raise ValueError("basis must hold finite real numbers.")
-    empty = np.flatnonzero(~array.any(axis=1))
-    if len(empty):
-        raise ValueError(f"basis rows {empty.tolist()} are zero everywhere; leave them out.")
+    for i, one in enumerate(array if array.ndim == 3 else array[None]):
+        which = f"basis of component {i}" if array.ndim == 3 else "basis"
+        empty = np.flatnonzero(~one.any(axis=1))
+        if len(empty):
+            raise ValueError(f"{which}: rows {empty.tolist()} are zero everywhere; leave them out.")
+        dependent = _dependent(one)
+        if dependent:
+            raise ValueError(
+                f"{which}: rows {dependent} are combinations of the others, so that their coefficients cannot be told "
+                "apart; leave some of them out."
+            )
     return jnp.asarray(array, matrix.dtype)
+
+
+def _dependent(rows: np.ndarray) -> list[int]:
+    """Rows that add no direction, to the rounding of single precision, by QR with pivoting."""
+    unit = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
+    _, r, order = scipy.linalg.qr(unit.T, mode="economic", pivoting=True)
+    left = np.abs(np.diag(r)) > 1e-6
+    return sorted(int(i) for i in order[int(left.sum()) :])
 
 
 def _reference(matrix: AbstractMatrix, loss: AbstractLoss, weights: Array | None) -> Reference:
@@ -283,4 +329,7 @@ def _reference(matrix: AbstractMatrix, loss: AbstractLoss, weights: Array | None
         total = matrix.divergence(lambda x, _: jnp.maximum(x, TINY) ** loss.beta, *nothing, None)
     if weights is not None:
         total = total * jnp.mean(weights)
-    return Reference(total / pixels, jnp.sqrt(pixels / squares), total / channels, jnp.sqrt(channels / squares))
+    if loss.beta == 1:
+        counts = accurate_sum(matrix.pixel_sums)
+        return Reference(total / pixels, pixels / counts, total / channels, channels / counts, 1)
+    return Reference(total / pixels, jnp.sqrt(pixels / squares), total / channels, jnp.sqrt(channels / squares), 2)

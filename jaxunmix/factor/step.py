@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .losses import Frobenius
 from .model import Bilinear
-from .penalties import L1, AbstractPenalty, SoftOrthogonality
+from .penalties import L1, AbstractPenalty, LogSparsity, SoftOrthogonality
 from .problem import Problem
 
 Rows = Float[Array, "components length"]
@@ -71,9 +71,20 @@ def check_bounded(update: AbstractUpdate, problem: Problem) -> None:
 def check_signs(update: AbstractUpdate, problem: Problem) -> None:
     """Refuse penalties on a signed block whose bounds are those of non-negative rows."""
     for penalty in problem.penalties:
-        if isinstance(penalty, L1 | SoftOrthogonality) and not problem.is_nonnegative(penalty.block):
+        if isinstance(penalty, L1 | LogSparsity | SoftOrthogonality) and not problem.is_nonnegative(penalty.block):
             name, block = type(update).__name__, penalty.block
             raise ValueError(f'{type(penalty).__name__}("{block}") under {name} needs NonNegative("{block}").')
+
+
+def refuse_sums(update: AbstractUpdate, problem: Problem, beside: str = "") -> None:
+    """Refuse sums, ratios and a basis for each component, which only some updates keep."""
+    name = type(update).__name__
+    for block in ("maps", problem.second):
+        if problem.simplex(block) is not None or problem.ties(block):
+            kept = "Simplex" if problem.simplex(block) is not None else "Proportional"
+            raise ValueError(f'{name} does not keep {kept}("{block}"); use Multiplicative(){beside}.')
+    if problem.basis is not None and problem.basis.ndim == 3:
+        raise ValueError(f"{name} takes one basis for all components; use Multiplicative(){beside}.")
 
 
 def refuse_orthogonal(update: AbstractUpdate, problem: Problem) -> None:

@@ -1,6 +1,8 @@
 """Fits at many ranks side by side: K is padded with components of zeros, which no update moves."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,7 +49,7 @@ class Survey:
         restarts: for each rank every restart's outcome.
         loss: (ranks, restarts) the data term alone, on the data that were fitted.
         labels: (ranks, restarts, some pixels) the largest component of a pixel.
-        best: for each rank the factors of the best restart, polished on the full data.
+        best: for each rank the best restart polished on the full data, maps transposed and profiles, on the host.
         objective: (ranks,) theirs, on the full data.
     """
 
@@ -55,7 +57,7 @@ class Survey:
     restarts: tuple[Restarts, ...]
     loss: np.ndarray
     labels: np.ndarray
-    best: tuple[Bilinear, ...]
+    best: tuple[tuple[np.ndarray, np.ndarray], ...]
     objective: np.ndarray
 
     def solutions(self, problem: Problem, settings: Settings) -> dict[int, Solution]:
@@ -76,37 +78,74 @@ def survey(
     Raises:
         FloatingPointError: at some rank no restart stayed finite.
     """
-    parts: list[Survey] = []
-    groups = _groups(ranks, problem, settings.restarts)
-    with tqdm(total=len(groups) * settings.max_steps, unit="step", disable=not progress, leave=False) as bar:
-        for i, (group, padded) in enumerate(groups):
-            bar.set_description(f"K = {group[0]}..{group[-1]}")
-            parts.append(_surveyed(problem, group, padded, settings, key, bar))
-            bar.update((i + 1) * settings.max_steps - bar.n)
-    parts.sort(key=lambda part: part.ranks)
+    workers = _workers(problem, settings.restarts)
+    groups = _groups(ranks, problem, settings.restarts, workers)
+    with tqdm(total=sum(map(len, groups)) * settings.max_steps, unit="step", disable=not progress, leave=False) as bar:
+
+        def run(batches: list[list[int]]) -> list[Survey]:
+            return [_surveyed(problem, ranks, batches[-1][-1], settings, key, bar) for ranks in batches]
+
+        if workers == 1:
+            parts = [part for group in groups for part in run(group)]
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                parts = [part for done in pool.map(run, groups) for part in done]
+    order = np.argsort([rank for part in parts for rank in part.ranks])
+
+    def sorted_by_rank(name: str) -> list[Any]:
+        values = [value for part in parts for value in getattr(part, name)]
+        return [values[i] for i in order]
+
     return Survey(
-        ranks=tuple(rank for part in parts for rank in part.ranks),
-        restarts=tuple(outcomes for part in parts for outcomes in part.restarts),
-        loss=np.concatenate([part.loss for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        best=tuple(factors for part in parts for factors in part.best),
-        objective=np.concatenate([part.objective for part in parts]),
+        ranks=tuple(sorted_by_rank("ranks")),
+        restarts=tuple(sorted_by_rank("restarts")),
+        loss=np.array(sorted_by_rank("loss")),
+        labels=np.array(sorted_by_rank("labels")),
+        best=tuple(sorted_by_rank("best")),
+        objective=np.array(sorted_by_rank("objective")),
     )
 
 
-def _groups(ranks: Sequence[int], problem: Problem, restarts: int) -> list[tuple[list[int], int]]:
-    """Ranks that share a program, and what they are padded to: less than three times their own number."""
-    left, groups = sorted(ranks), []
-    while left:
-        padded = left[-1]
-        together = [rank for rank in left if 3 * rank > padded]
-        left = left[: -len(together)]
+def _workers(problem: Problem, restarts: int) -> int:
+    """How many programs run at once: where restarts go one after the other a program keeps one core busy."""
+    if jax.default_backend() != "cpu" or not engine.is_sequential(problem, restarts):
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _groups(ranks: Sequence[int], problem: Problem, restarts: int, workers: int) -> list[list[list[int]]]:
+    """Ranks that share a program, padded to the largest of them, in batches that fit into memory."""
+    groups = []
+    for together in _alike(sorted(ranks)) if workers == 1 else _shared_out(sorted(ranks), workers):
+        padded = together[-1]
         # Equal numbers of ranks in each batch, so that all batches of a group run the same program.
         each = max(1, engine.BATCH_BYTES // max(1, problem.restart_bytes(padded) * restarts))
         count = -(-len(together) // each)
         size = -(-len(together) // count)
-        groups += [(together[first : first + size], padded) for first in range(0, len(together), size)]
+        groups.append([together[first : first + size] for first in range(0, len(together), size)])
     return groups
+
+
+def _alike(ranks: list[int]) -> list[list[int]]:
+    """Runs of ranks, the largest first, padded to less than three times their own number."""
+    runs = []
+    while ranks:
+        together = [rank for rank in ranks if 3 * rank > ranks[-1]]
+        ranks = ranks[: -len(together)]
+        runs.append(together)
+    return runs
+
+
+def _shared_out(ranks: list[int], workers: int) -> list[list[int]]:
+    """As many runs of ranks as workers, the longest of which takes least time: about the square of what it pads to."""
+    if workers == 1 or len(ranks) == 1:
+        return [ranks]
+
+    def slowest(runs: list[list[int]]) -> int:
+        return max(len(run) * run[-1] ** 2 for run in runs)
+
+    options = [[ranks[cut:], *_shared_out(ranks[:cut], workers - 1)] for cut in range(1, len(ranks))]
+    return min(options, key=slowest)
 
 
 def _surveyed(
@@ -125,7 +164,7 @@ def _surveyed(
         for later in engine.looks(problem, update, begun, limits):
             trace.append(np.where(np.asarray(run.code) == RUNNING, np.asarray(later.last, float), np.nan))
             run = later
-            bar.update(settings.check_every)
+            bar.update(settings.check_every / len(slices))
         outcomes.append(_Outcome.of(problem, run, np.array(trace).T, len(ranks)))
     outcome = outcomes[0] if len(outcomes) == 1 else _Outcome.joined(outcomes)
     if not np.isfinite(outcome.score.min(axis=1)).all():
@@ -179,7 +218,7 @@ class _Outcome:
             trace.reshape(ranks, score.shape[1], -1),
             np.asarray(loss, float).reshape(ranks, -1),
             np.asarray(labels).reshape(ranks, score.shape[1], -1),
-            jax.tree.map(lambda leaf: leaf[kept], run.best),
+            _kept(run.best, jnp.asarray(kept)),
         )
 
     @classmethod
@@ -213,8 +252,14 @@ class _Outcome:
             )
             for i in range(len(ranks))
         )
-        factors = tuple(Bilinear(best.maps_t[i, :rank], best.profiles[i, :rank]) for i, rank in enumerate(ranks))
+        maps, profiles = np.asarray(best.maps_t), np.asarray(best.profiles)
+        factors = tuple((maps[i, :rank], profiles[i, :rank]) for i, rank in enumerate(ranks))
         return Survey(tuple(ranks), outcomes, self.loss, self.labels, factors, objective)
+
+
+@jax.jit
+def _kept(factors: Bilinear, places: Int[Array, " ranks"]) -> Bilinear:
+    return jax.tree.map(lambda leaf: leaf[places], factors)
 
 
 @eqx.filter_jit
