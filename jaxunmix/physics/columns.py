@@ -16,7 +16,7 @@ class Basis(eqx.Module):
             the sample is the spectrum per atom in the unit of its model; other rows have an area of about 1.
         kinds: of the rows: "element", "free" or "bremsstrahlung".
         owners: the element of each row, "" for bremsstrahlung.
-        families: "K", "L" or "M" of each row where split by family, else "".
+        families: "K", "L" or "M" of each row that is of one family only, else "".
         elements: those of the sample, in the order of compositions.
         atomic_masses: of `elements`.
     """
@@ -30,7 +30,7 @@ class Basis(eqx.Module):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the rows: "O", "Fe L" where split by family, "Cu (free)", "bremsstrahlung 1"."""
+        """Of the rows: "O", "Fe L" where split by family, "Cu K (free)", "bremsstrahlung 1"."""
         found, count = [], 0
         for kind, owner, family in zip(self.kinds, self.owners, self.families, strict=True):
             count += kind == "bremsstrahlung"

@@ -60,10 +60,10 @@ class EmissionModel(eqx.Module):
 
     with the production cross-section of the line (ionisation, cascade, yield, relative intensity), the sensitivity s,
     the detector's efficiency, the weight fractions w of **all** elements of the phase and the unit u, the mean over the
-    sample's rows of the summed $\sigma \epsilon$: with equal parts of all elements and no absorption, one unit of a map
-    is one photon of the sample on the axis. u is frozen when the model is made. Rows of free elements (grid, holder)
-    are not absorbed by the sample; they and bremsstrahlung have an area of 1 before absorption. Bremsstrahlung is
-    absorbed and detected at each channel's energy, but not broadened.
+    sample's elements of the summed $\sigma \epsilon$: with equal parts of all elements and no absorption, one unit of a
+    map is one photon of the sample on the axis. u is frozen when the model is made. Rows of free elements (grid,
+    holder) are not absorbed by the sample; they and bremsstrahlung have an area of 1 before absorption. Bremsstrahlung
+    is absorbed and detected at each channel's energy, but not broadened.
 
     Approximations: the beam loses no energy and is not scattered (a foil), no fluorescence by other lines, no
     coherent bremsstrahlung, attenuation below 0.1 keV unknown, line shapes without tails. For bulk samples in the SEM
@@ -81,7 +81,8 @@ class EmissionModel(eqx.Module):
         offset_keV: where a photon of zero energy lies on the axis.
         gain: keV of the axis per keV.
         split: "element" for one row per element, "family" for one per family K, L, M of each.
-        free: elements of the grid and holder, with rows of their own.
+        free: elements of the grid and holder, with a row of its own for each family: radiation from the sample and
+            stray electrons excite them in other proportions than the beam does.
         bremsstrahlung: whether there are two rows of it, see `bremsstrahlung`.
         escape: whether lines have their silicon escape peaks.
         cross_sections: a source such as `bethe`, or what `load_bote_salvat` or `load_emtables` gives.
@@ -134,12 +135,14 @@ class EmissionModel(eqx.Module):
         self.elements, others = checked_elements(elements, free)
         checked_geometry(take_off_deg, thickness_nm, density, gain)
         self.beam_keV, self.detector = float(beam_keV), windowless() if detector is None else detector
-        groups = line_groups(self.elements + others, axis, self.beam_keV, cross_sections, minimum_weight, split)
+        groups = line_groups(self.elements, axis, self.beam_keV, cross_sections, minimum_weight, split)
+        groups += line_groups(others, axis, self.beam_keV, cross_sections, minimum_weight, "family")
         kinds = ["element" if group[0].element in self.elements else "free" for group in groups]
         more = 2 if bremsstrahlung else 0
         self.kinds = (*kinds, *["bremsstrahlung"] * more)
         self.owners = (*(group[0].element for group in groups), *[""] * more)
-        self.families = (*(g[0].family if split == "family" else "" for g in groups), *[""] * more)
+        whole = [split == "element" and kind == "element" for kind in kinds]
+        self.families = (*("" if w else g[0].family for w, g in zip(whole, groups, strict=True)), *[""] * more)
         self.take_off_deg = None if take_off_deg is None else jnp.asarray(take_off_deg, float)
         self.thickness_nm, self.density = jnp.asarray(thickness_nm, float), jnp.asarray(density, float)
         self.offset_keV, self.gain = jnp.asarray(offset_keV, float), jnp.asarray(gain, float)
@@ -249,7 +252,7 @@ def _unit(model: EmissionModel) -> Float[Array, " features"]:
     """Factors that give the rows their unit."""
     sample = model._rows("element")
     areas = model._membership() @ (model.lines.barn * model.detector.efficiency(model.lines.materials))
-    areas = jnp.where(sample, jnp.mean(areas[sample]), areas)
+    areas = jnp.where(sample, jnp.sum(areas[sample]) / len(model.elements), areas)
     if model.continuum is not None:
         areas = areas.at[-2:].set(jnp.sum(model._bremsstrahlung(model.continuum, None), axis=-1))
     return jax.lax.stop_gradient(1 / jnp.where(areas > 0, areas, 1.0))
@@ -298,7 +301,7 @@ def emission_basis(
     Example:
         >>> basis = emission_basis(["O", "Mg"], 0.01 * np.arange(400), free=["Cu"], composition=np.array([0.5, 0.5]))
         >>> basis.names
-        ('O', 'Mg', 'Cu (free)', 'bremsstrahlung 1', 'bremsstrahlung 2')
+        ('O', 'Mg', 'Cu L (free)', 'bremsstrahlung 1', 'bremsstrahlung 2')
         >>> basis.shape, basis.element_columns
         ((5, 400), (0, 1))
     """
