@@ -28,7 +28,7 @@ _BAMBYNEK = (0.0370, 0.03112, 5.44e-5, -1.25e-6)
 # for it; the others as tabulated in xraylib (Schoonjans et al., Spectrochim. Acta B 66 (2011) 776).
 _BETA = {"Na": 0.0, "Mg": 0.0, "Al": 0.0132, "Si": 0.0277, "P": 0.0445, "S": 0.0617, "Cl": 0.0807, "Ar": 0.1020}
 _BETA |= {"K": 0.1156, "Ca": 0.1257}
-_SPREAD = {"K": ((11, 0.15), (21, 0.10), (31, 0.04), (99, 0.03)), "L": ((38, 0.25), (51, 0.12), (99, 0.08))}
+_SPREAD = {"K": ((8, 0.30), (11, 0.15), (21, 0.10), (31, 0.04), (99, 0.03)), "L": ((38, 0.25), (51, 0.12), (99, 0.08))}
 
 
 class Line(NamedTuple):
@@ -90,8 +90,9 @@ def fluorescence_yield(element: str, subshell: str) -> float:
     r"""Share of the vacancies of a subshell that are filled with emission.
 
     K, from B on: $(\omega / (1 - \omega))^{1/4} = 0.0370 + 0.03112 Z + 5.44 \cdot 10^{-5} Z^2 - 1.25 \cdot 10^{-6}
-    Z^3$, Bambynek's fit of measured values (Hubbell et al., J. Phys. Chem. Ref. Data 23 (1994) 339, equation 4). Elam's
-    table, calculated, is lower by 13-16 % for O to Ca and by up to 4 % beyond. L and M: Elam's table.
+    Z^3$, Bambynek's fit of measured values (Hubbell et al., J. Phys. Chem. Ref. Data 23 (1994) 339). Elam's table,
+    calculated, is lower by half for B and C, 16 % for O, 15 % for Si, 13 % for Ca, and within 7 % from Sc on. L and M:
+    Elam's table.
 
     >>> round(fluorescence_yield("Si", "K"), 4)
     0.0504
@@ -108,8 +109,8 @@ def yield_sd(element: str, family: str) -> float:
     """Relative standard deviation of the fluorescence yields of a family, "K", "L" or "M".
 
     A choice of ours, after the uncertainties that Krause gives (J. Phys. Chem. Ref. Data 8 (1979) 307) and the
-    differences between tables, for K 3 % (median) to 14.5 % (95th percentile): K 15 % up to Ne, 10 % up to Ca, 4 % up
-    to Zn, 3 % beyond; L 25 % up to Rb, 12 % up to Sn, 8 % beyond; M 25 %. Cross-sections and the shares of
+    differences between tables, for K 3 % (median) to 14.5 % (95th percentile): K 30 % up to N, 15 % up to Ne, 10 % up
+    to Ca, 4 % up to Zn, 3 % beyond; L 25 % up to Rb, 12 % up to Sn, 8 % beyond; M 25 %. Cross-sections and the shares of
     Coster-Kronig transitions are not in it.
 
     >>> yield_sd("O", "K"), yield_sd("Fe", "L")

@@ -80,7 +80,7 @@ def bethe(element: str, subshell: str, edge_keV: float, beam_keV: float) -> floa
 
 
 def casnati(element: str, subshell: str, edge_keV: float, beam_keV: float) -> float:
-    r"""The empirical formula of Casnati, Tartari and Baraldi, J. Phys. B 15 (1982) 155, equations 5-9.
+    r"""The empirical formula of Casnati, Tartari and Baraldi, J. Phys. B 15 (1982) 155.
 
     $\sigma = n a_0^2 \left(\frac{R}{I}\right)^2 F \psi \phi \frac{\ln U}{U}$, with
     $\psi = (I / R)^{-0.0318 + 0.3160 / U - 0.1135 / U^2}$, $\phi = 10.57 \exp(-1.736 / U + 0.317 / U^2)$ and
@@ -113,7 +113,7 @@ def casnati(element: str, subshell: str, edge_keV: float, beam_keV: float) -> fl
 
 
 def bote_salvat(coefficients: Mapping[str, Any], edge_keV: float, beam_keV: float) -> float:
-    r"""Analytical formulas of Bote et al., At. Data Nucl. Data Tables 95 (2009) 871, equations 2-4, for electrons.
+    r"""Analytical formulas of Bote et al., At. Data Nucl. Data Tables 95 (2009) 871, for electrons.
 
     Up to U = 16: $\sigma = 4 \pi a_0^2 \frac{U - 1}{U^2} \left[ a_1 + a_2 U + \frac{a_3}{1 + U} +
     \frac{a_4}{(1 + U)^3} + \frac{a_5}{(1 + U)^5} \right]^2$. Above, with X = p / mc:

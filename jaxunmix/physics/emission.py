@@ -233,7 +233,7 @@ def bremsstrahlung(energy_keV: Shaped[ArrayLike, " n"], beam_keV: float | int) -
 
     With $x = (E_0 - E) / E_0$: $x (1 - x) / E = (E_0 - E) / E_0^2$ and $x^2 / E = (E_0 - E)^2 / (E_0^2 E)$.
 
-    Lifshin's model (Proc. 9th Nat. Conf. Electron Probe Analysis (1974) 53) is $(b_0 x + b_1 x^2) / E$. It is
+    Lifshin's model (Proc. 9th Conf. Microbeam Analysis Society (1974) 53) is $(b_0 x + b_1 x^2) / E$. It is
     non-negative for all $0 < E < E_0$ if and only if $b_0 \ge 0$ and $b_0 + b_1 \ge 0$: these are its coefficients, as
     $b_0 x + b_1 x^2 = b_0 x (1 - x) + (b_0 + b_1) x^2$. So both being non-negative is no loss (after appendix A of
     Teurtrie et al., Ultramicroscopy 249 (2023) 113719).

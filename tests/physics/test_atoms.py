@@ -114,7 +114,8 @@ def test_attenuation_of_the_elements():
 
 
 @pytest.mark.parametrize(
-    ("element", "family", "sd"), [("O", "K", 0.15), ("Si", "K", 0.1), ("Fe", "K", 0.04), ("Au", "L", 0.08)]
+    ("element", "family", "sd"),
+    [("C", "K", 0.3), ("O", "K", 0.15), ("Si", "K", 0.1), ("Fe", "K", 0.04), ("Au", "L", 0.08)],
 )
 def test_widths_of_yields_cover_the_difference_between_tables(element, family, sd):
     assert yield_sd(element, family) == sd
