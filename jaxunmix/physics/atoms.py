@@ -110,8 +110,8 @@ def yield_sd(element: str, family: str) -> float:
 
     A choice of ours, after the uncertainties that Krause gives (J. Phys. Chem. Ref. Data 8 (1979) 307) and the
     differences between tables, for K 3 % (median) to 14.5 % (95th percentile): K 30 % up to N, 15 % up to Ne, 10 % up
-    to Ca, 4 % up to Zn, 3 % beyond; L 25 % up to Rb, 12 % up to Sn, 8 % beyond; M 25 %. Cross-sections and the shares of
-    Coster-Kronig transitions are not in it.
+    to Ca, 4 % up to Zn, 3 % beyond; L 25 % up to Rb, 12 % up to Sn, 8 % beyond; M 25 %. Cross-sections and the shares
+    of Coster-Kronig transitions are not in it.
 
     >>> yield_sd("O", "K"), yield_sd("Fe", "L")
     (0.15, 0.25)
