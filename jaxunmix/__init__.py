@@ -10,6 +10,7 @@
 
 from importlib.metadata import version
 
+from . import physics
 from .data import preprocess, simulate
 from .data.compressed import Compressed
 from .data.image import Grid, SpectrumImage
@@ -18,8 +19,10 @@ from .data.matrix import Counts, Dense
 from .factor import constraints, initial, losses, penalties, rank, updates
 from .factor.fit import fit, project
 from .factor.model import Bilinear
+from .factor.pooled import Pooled, fit_pooled
 from .factor.problem import Problem
 from .factor.solution import Solution, Status
+from .factor.tune import tune
 from .report import metrics, page, plots
 
 __version__ = version("jaxunmix")
@@ -30,23 +33,27 @@ __all__ = [
     "Counts",
     "Dense",
     "Grid",
+    "Pooled",
     "Problem",
     "Solution",
     "SpectrumImage",
     "Status",
     "constraints",
     "fit",
+    "fit_pooled",
     "initial",
     "load",
     "losses",
     "metrics",
     "page",
     "penalties",
+    "physics",
     "plots",
     "preprocess",
     "project",
     "rank",
     "save",
     "simulate",
+    "tune",
     "updates",
 ]

@@ -30,6 +30,7 @@ class Problem(eqx.Module):
         weights: (pixels, channels), or what broadcasts to it; 0 leaves an entry out, whatever it holds (NaN too).
         constraints: None means non-negative maps and non-negative spectra (coefficients where there is a basis);
             () means none.
+        tuning: what `tune` tried to choose the weights; it changes nothing.
 
     Raises:
         ValueError: data, basis, weights, penalties or constraints that do not fit one another.
@@ -42,6 +43,7 @@ class Problem(eqx.Module):
     weights: Float[Array, "pixels channels"] | None
     constraints: tuple[AbstractConstraint, ...]
     reference: Reference
+    tuning: Any = eqx.field(static=True)
 
     def __init__(
         self,
@@ -51,7 +53,9 @@ class Problem(eqx.Module):
         penalties: Sequence[Penalty] = (),
         weights: Any = None,
         constraints: Sequence[AbstractConstraint] | None = None,
+        tuning: Any = None,
     ):
+        self.tuning = tuning
         if weights is not None:
             matrix, weights = _weighted(matrix, weights)
         self.matrix = as_matrix(matrix, "auto" if weights is None else "dense")

@@ -21,6 +21,7 @@ from .hals import HALS as HALS
 from .model import Bilinear
 from .multiplicative import Multiplicative as Multiplicative
 from .problem import Problem
+from .sheared import Sheared as Sheared
 from .step import AbstractUpdate as AbstractUpdate
 from .step import refuse_orthogonal, rows_of, with_rows
 

@@ -1,0 +1,183 @@
+"""Spectra from pooled pixels, then the map of every pixel: counts too few to tell spectra and maps at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Array, Float, Int, Key
+
+from ..data.image import Grid
+from ..data.matrix import Counts, Dense
+from .constraints import Fixed, NonNegative
+from .fit import fit
+from .initial import Given
+from .losses import Poisson
+from .penalties import Laplacian
+from .problem import Problem
+from .sheared import Sheared
+from .solution import Solution
+from .updates import Multiplicative
+
+# Counts that a pooled pixel should have: on simulated minerals errors fell up to about here, at 18 and 293 counts.
+WANTED_COUNTS = 4000
+# Pooled pixels for each component, at least.
+LEAST_PIXELS = 16
+
+Refresh = Callable[[Float[np.ndarray, "components features"]], Any]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The outcome of `fit_pooled`.
+
+    Attributes:
+        solution: maps of every pixel, with the spectra of `pooled`; its restarts are those of `pooled`.
+        problem: what the maps were fitted in, with the basis of the last round.
+        pooled: the fit of the pooled pixels.
+        size: cells along each side of a pooled pixel.
+        changes: the largest change of a coefficient, relative to its component's largest, in each round of `refresh`.
+    """
+
+    solution: Solution
+    problem: Problem
+    pooled: Solution
+    size: int
+    changes: tuple[float, ...]
+
+
+def fit_pooled(
+    problem: Problem,
+    rank: int,
+    grid: Grid | None = None,
+    *,
+    key: Key[Array, ""],
+    size: int | None = None,
+    restarts: int = 16,
+    max_steps: int = 500,
+    rtol: float | int = 1e-6,
+    refresh: Refresh | None = None,
+    rounds: int = 10,
+    progress: bool = False,
+) -> Pooled:
+    r"""Fit spectra to pooled pixels from many starts, then maps to every pixel with these spectra.
+
+    Maps and spectra that are fitted together to a few counts in each pixel share the noise: with K unknowns for each
+    pixel, whose number grows with the data, the spectra stay wrong however large the map is (Neyman and Scott,
+    Econometrica 16 (1948) 1). Sums of `size` x `size` pixels are the same mixtures with less noise, and the sums are
+    Poisson too. So the spectra come from them, by `Sheared` updates with all penalties but the Laplacian, and the maps
+    of the single pixels with all penalties. What is lost are phases that appear only in mixtures within a pooled pixel
+    but purer in a single one.
+
+    Args:
+        problem: under Poisson; weights of its penalties chosen (see `tune`).
+        rank: the number of components K.
+        grid: `img.grid`; None takes that of a Laplacian.
+        key: randomness of the starts.
+        size: cells along each side of a pooled pixel; None pools until there are 4,000 counts in each, as long as 16 K
+            of them are left.
+        restarts: starts of the pooled fit.
+        max_steps: of each fit.
+        rtol: as in `fit`.
+        refresh: a function of the coefficients that gives a basis for each component, (K, features, channels), such
+            as `lambda c: model.basis(composition(c))`: absorption by the current composition of each phase. It is
+            frozen while a fit runs, and made anew from what the fit found until no coefficient changes by 1e-3.
+        rounds: of `refresh` at most.
+        progress: a bar on stderr.
+
+    Raises:
+        ValueError: no grid, another loss, or maps under a constraint that pooling cannot keep.
+    """
+    grid = grid_of(problem, grid)
+    size = pool_size(problem, grid, rank) if size is None else size
+    pool, block, cells = pooled(problem, grid, size)
+    found = fit(pool, rank, Sheared(), restarts=restarts, key=key, max_steps=max_steps, rtol=rtol, progress=progress)
+    first, changes = found, []
+    while refresh is not None and len(changes) < rounds and (not changes or changes[-1] > 1e-3):
+        assert found.coefficients is not None, "refresh is for problems with a basis"
+        pool = _with_basis(pool, refresh(found.coefficients))
+        start = Given(found.maps, coefficients=found.coefficients)
+        later = fit(pool, rank, Multiplicative(), start, max_steps=max_steps, rtol=rtol)
+        changes.append(_change(found.coefficients, later.coefficients))
+        found = later
+    found = replace(found, restarts=first.restarts)
+    kept = for_maps(problem, pool.basis)
+    solution = fit(kept, rank, Multiplicative(), spread(kept, found, block, cells), max_steps=max_steps, rtol=rtol)
+    solution = replace(solution, restarts=first.restarts, info={**solution.info, "pooled": size})
+    return Pooled(solution, kept, found, size, tuple(changes))
+
+
+def pool_size(problem: Problem, grid: Grid, rank: int) -> int:
+    """Cells along each side, a power of two, by the rule of `fit_pooled`."""
+    counts = float(np.asarray(problem.matrix.pixel_sums, float).mean())
+    size, dims = 1, len(grid.shape)
+    while counts * size**dims < WANTED_COUNTS and grid.size >= LEAST_PIXELS * rank * (2 * size) ** dims:
+        size *= 2
+    return size
+
+
+def pooled(
+    problem: Problem, grid: Grid, size: int
+) -> tuple[Problem, Int[np.ndarray, " pixels"], Float[np.ndarray, " blocks"]]:
+    """(the problem of the sums, the sum that each pixel is in, the live pixels in each sum).
+
+    Raises:
+        ValueError: see `fit_pooled`.
+    """
+    if problem.simplex("maps") is not None or problem.fixed("maps") is not None or problem.orthogonal is not None:
+        raise ValueError("pooling keeps no constraint on single pixels (Simplex, Fixed or Orthogonal maps).")
+    if not isinstance(problem.loss, Poisson) or problem.weights is not None:
+        raise ValueError("pooling sums counts: it serves losses.Poisson() without weights.")
+    if size < 1:
+        raise ValueError(f"size must be 1 or more cells, got {size}.")
+    place = np.stack([axis[grid.mask] // size for axis in np.indices(grid.shape)])
+    flat = np.ravel_multi_index(tuple(place), tuple(-(-n // size) for n in grid.shape))
+    _, block, cells = np.unique(flat, return_inverse=True, return_counts=True)
+    summing = scipy.sparse.csr_array((np.ones(len(block)), (block, np.arange(len(block)))))
+    matrix = problem.matrix
+    assert isinstance(matrix, Counts | Dense), "Compressed data serve no Poisson loss"
+    sums = summing @ (matrix.to_scipy() if isinstance(matrix, Counts) else np.asarray(matrix.values))
+    sums = sums.toarray() if scipy.sparse.issparse(sums) else sums
+    penalties = [p for p in problem.penalties if not isinstance(p, Laplacian)]
+    made = Problem(
+        np.asarray(sums, matrix.dtype), problem.loss, problem.basis, penalties, constraints=problem.constraints
+    )
+    return made, block, cells.astype(float)
+
+
+def grid_of(problem: Problem, grid: Grid | None) -> Grid:
+    """The grid that is given, or that of a Laplacian; refused where it does not fit the pixels."""
+    found = [p.grid for p in problem.penalties if isinstance(p, Laplacian) and p.block == "maps"]
+    grid = grid or next(iter(found), None)
+    if grid is None:
+        raise ValueError("pooling asks for grid=img.grid: the matrix does not know which pixels are neighbours.")
+    if grid.size != problem.matrix.shape[0]:
+        raise ValueError(
+            f"the grid {grid.shape} has {grid.size} cells in use, the data {problem.matrix.shape[0]} pixels; take "
+            "grid=img.grid of the image that made the matrix."
+        )
+    return grid
+
+
+def _with_basis(problem: Problem, basis: Any) -> Problem:
+    return Problem(problem.matrix, problem.loss, basis, problem.penalties, constraints=problem.constraints)
+
+
+def _change(old: Any, new: Any) -> float:
+    return float(np.max(np.abs(new - old) / np.maximum(np.abs(old).max(axis=1, keepdims=True), 1e-30)))
+
+
+def for_maps(problem: Problem, basis: Any) -> Problem:
+    """The problem with spectra that stay as they are."""
+    signs = [c for c in problem.constraints if isinstance(c, NonNegative)]
+    return Problem(problem.matrix, problem.loss, basis, problem.penalties, constraints=(*signs, Fixed(problem.second)))
+
+
+def spread(problem: Problem, found: Solution, block: np.ndarray, cells: np.ndarray) -> Given:
+    """Each pixel's share of its pooled pixel, nowhere zero."""
+    maps = (found.maps / cells[:, None])[block]
+    maps = np.maximum(maps, 1e-3 * maps.mean(axis=0))
+    if problem.basis is None:
+        return Given(maps, found.spectra)
+    return Given(maps, coefficients=found.coefficients)
