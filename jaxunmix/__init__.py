@@ -21,6 +21,7 @@ from .factor.fit import fit, project
 from .factor.model import Bilinear
 from .factor.pooled import Pooled, fit_pooled
 from .factor.problem import Problem
+from .factor.quantify import quantify
 from .factor.solution import Solution, Status
 from .factor.tune import tune
 from .report import metrics, page, plots
@@ -51,6 +52,7 @@ __all__ = [
     "plots",
     "preprocess",
     "project",
+    "quantify",
     "rank",
     "save",
     "simulate",
