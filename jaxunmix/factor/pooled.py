@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Float, Int, Key
@@ -17,13 +18,15 @@ from .losses import Poisson
 from .penalties import Laplacian
 from .problem import Problem
 from .sheared import Sheared
-from .solution import Solution
+from .solution import Restarts, Solution
 from .updates import Multiplicative
 
 # Counts that a pooled pixel should have: on simulated minerals errors fell up to about here, at 18 and 293 counts.
-WANTED_COUNTS = 4000
+WANTED_COUNTS = 1000
 # Pooled pixels for each component, at least.
 LEAST_PIXELS = 16
+# Starts that go on from the largest sums to finer ones.
+FINALISTS = 6
 
 Refresh = Callable[[Float[np.ndarray, "components features"]], Any]
 
@@ -54,7 +57,7 @@ def fit_pooled(
     *,
     key: Key[Array, ""],
     size: int | None = None,
-    restarts: int = 16,
+    restarts: int = 36,
     max_steps: int = 500,
     rtol: float | int = 1e-6,
     refresh: Refresh | None = None,
@@ -75,7 +78,7 @@ def fit_pooled(
         rank: the number of components K.
         grid: `img.grid`; None takes that of a Laplacian.
         key: randomness of the starts.
-        size: cells along each side of a pooled pixel; None pools until there are 4,000 counts in each, as long as 16 K
+        size: cells along each side of a pooled pixel; None pools until there are 1,000 counts in each, as long as 16 K
             of them are left.
         restarts: starts of the pooled fit.
         max_steps: of each fit.
@@ -91,28 +94,74 @@ def fit_pooled(
     """
     grid = grid_of(problem, grid)
     size = pool_size(problem, grid, rank) if size is None else size
+    found, restarts_of = search(problem, rank, grid, size, key, restarts, max_steps, progress)
     pool, block, cells = pooled(problem, grid, size)
-    found = fit(pool, rank, Sheared(), restarts=restarts, key=key, max_steps=max_steps, rtol=rtol, progress=progress)
-    first, changes = found, []
+    changes: list[float] = []
     while refresh is not None and len(changes) < rounds and (not changes or changes[-1] > 1e-3):
         assert found.coefficients is not None, "refresh is for problems with a basis"
         pool = _with_basis(pool, refresh(found.coefficients))
-        start = Given(found.maps, coefficients=found.coefficients)
-        later = fit(pool, rank, Multiplicative(), start, max_steps=max_steps, rtol=rtol)
+        later = fit(pool, rank, Multiplicative(), start_of(found), max_steps=max_steps, rtol=rtol)
         changes.append(_change(found.coefficients, later.coefficients))
         found = later
-    found = replace(found, restarts=first.restarts)
+    found = replace(found, restarts=restarts_of)
     kept = for_maps(problem, pool.basis)
     solution = fit(kept, rank, Multiplicative(), spread(kept, found, block, cells), max_steps=max_steps, rtol=rtol)
-    solution = replace(solution, restarts=first.restarts, info={**solution.info, "pooled": size})
+    solution = replace(solution, restarts=restarts_of, info={**solution.info, "pooled": size})
     return Pooled(solution, kept, found, size, tuple(changes))
 
 
-def pool_size(problem: Problem, grid: Grid, rank: int) -> int:
-    """Cells along each side, a power of two, by the rule of `fit_pooled`."""
+def search(
+    problem: Problem,
+    rank: int,
+    grid: Grid,
+    size: int,
+    key: Key[Array, ""],
+    restarts: int,
+    max_steps: int,
+    progress: bool = False,
+) -> tuple[Solution, Restarts]:
+    """(the best fit of sums of `size`, all starts): many starts on the largest sums, a few of which go on.
+
+    The starts are fitted in groups; the best of each group goes on, alone and on finer sums, where phases that are
+    rarely pure show better. There the least objective decides.
+    """
+    groups = min(FINALISTS, restarts)
+    coarse = max(size, pool_size(problem, grid, rank, np.inf))
+    pool, block, cells = pooled(problem, grid, coarse)
+    fine, finer, parts = (pool, block, cells) if coarse == size else pooled(problem, grid, size)
+    _, chosen = np.unique(finer, return_index=True)
+    share = (parts / cells[block[chosen]])[:, None]
+    starts, ends = [], []
+    for group in jax.random.split(key, groups):
+        first = fit(
+            pool, rank, Sheared(), restarts=restarts // groups, key=group, max_steps=max_steps, progress=progress
+        )
+        maps = first.maps[block[chosen]] * share
+        start = start_of(replace(first, maps=np.maximum(maps, 1e-3 * maps.mean(axis=0))))
+        starts.append(first.restarts)
+        ends.append(fit(fine, rank, Sheared(), start, max_steps=2 * max_steps, rtol=1e-8))
+    return min(ends, key=lambda end: end.objective), _joined(starts)
+
+
+def _joined(parts: list[Restarts]) -> Restarts:
+    """All restarts of several fits."""
+    longest = max(part.trace.shape[1] for part in parts)
+    traces = [np.pad(p.trace, ((0, 0), (0, longest - p.trace.shape[1])), constant_values=np.nan) for p in parts]
+    objective = np.concatenate([part.objective for part in parts])
+    return Restarts(
+        objective=objective,
+        steps=np.concatenate([part.steps for part in parts]),
+        status=tuple(status for part in parts for status in part.status),
+        trace=np.concatenate(traces),
+        best=int(np.argmin(objective)),
+    )
+
+
+def pool_size(problem: Problem, grid: Grid, rank: int, wanted: float = WANTED_COUNTS) -> int:
+    """Cells along each side, a power of two, until there are so many counts in each sum (see `fit_pooled`)."""
     counts = float(np.asarray(problem.matrix.pixel_sums, float).mean())
     size, dims = 1, len(grid.shape)
-    while counts * size**dims < WANTED_COUNTS and grid.size >= LEAST_PIXELS * rank * (2 * size) ** dims:
+    while counts * size**dims < wanted and grid.size >= LEAST_PIXELS * rank * (2 * size) ** dims:
         size *= 2
     return size
 
@@ -177,7 +226,11 @@ def for_maps(problem: Problem, basis: Any) -> Problem:
 def spread(problem: Problem, found: Solution, block: np.ndarray, cells: np.ndarray) -> Given:
     """Each pixel's share of its pooled pixel, nowhere zero."""
     maps = (found.maps / cells[:, None])[block]
-    maps = np.maximum(maps, 1e-3 * maps.mean(axis=0))
-    if problem.basis is None:
-        return Given(maps, found.spectra)
-    return Given(maps, coefficients=found.coefficients)
+    return start_of(replace(found, maps=np.maximum(maps, 1e-3 * maps.mean(axis=0))))
+
+
+def start_of(found: Solution) -> Given:
+    """A start from where a fit ended."""
+    if found.coefficients is None:
+        return Given(found.maps, found.spectra)
+    return Given(found.maps, coefficients=found.coefficients)

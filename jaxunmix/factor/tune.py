@@ -14,9 +14,8 @@ from ..data.matrix import Counts, Dense
 from .fit import fit
 from .losses import Poisson
 from .penalties import L1, AbstractPenalty, Laplacian, LogSparsity
-from .pooled import for_maps, grid_of, pool_size, pooled, spread
+from .pooled import for_maps, grid_of, pool_size, pooled, search, spread
 from .problem import Problem
-from .sheared import Sheared
 from .solution import Solution
 from .updates import Multiplicative
 
@@ -64,7 +63,7 @@ def tune(
     grid: Grid | None = None,
     share: float = 0.5,
     size: int | None = None,
-    restarts: int = 12,
+    restarts: int = 18,
     max_steps: int = 400,
     progress: bool = False,
 ) -> Problem:
@@ -112,9 +111,8 @@ def tune(
         judge, block, cells = pooled(_with_weights(test, {}), grid, size)
 
         def coarse(weights: Weights) -> Solution:
-            part, *_ = pooled(_with_weights(train, weights), grid, size)
             bar.update()
-            return fit(part, rank, Sheared(), restarts=restarts, key=fit_key, max_steps=max_steps)
+            return search(_with_weights(train, weights), rank, grid, size, fit_key, restarts, max_steps)[0]
 
         found = None
         for i in sparse:
@@ -171,9 +169,7 @@ def _thinned(problem: Problem, share: float, key: Key[Array, ""]) -> tuple[Probl
 
 def _rebuilt(problem: Problem, penalties: Any, matrix: Any = None, tuning: Any = None) -> Problem:
     matrix = problem.matrix if matrix is None else matrix
-    return Problem(
-        matrix, problem.loss, problem.basis, penalties, constraints=problem.constraints, tuning=tuning
-    )
+    return Problem(matrix, problem.loss, problem.basis, penalties, constraints=problem.constraints, tuning=tuning)
 
 
 def _with_weights(problem: Problem, weights: Weights) -> Problem:
@@ -206,7 +202,9 @@ def _deviance(judge: Problem, found: Solution, ratio: float) -> Float[np.ndarray
     maps, spectra = ratio * found.maps, found.spectra
     expected = maps @ spectra.sum(axis=1)
     matrix = judge.matrix
-    counts = matrix.to_scipy().tocoo() if isinstance(matrix, Counts) else scipy.sparse.coo_array(np.asarray(matrix.values))
+    counts = (
+        matrix.to_scipy().tocoo() if isinstance(matrix, Counts) else scipy.sparse.coo_array(np.asarray(matrix.values))
+    )
     model = np.einsum("ik,ki->i", maps[counts.row], spectra[:, counts.col])
     seen = np.bincount(counts.row, counts.data * np.log(np.maximum(model, 1e-30)), minlength=len(maps))
     return expected - seen
