@@ -16,7 +16,8 @@ from .model import Bilinear, onto_basis
 from .problem import Problem
 from .step import AbstractUpdate, Rows, check_bounded, refuse_orthogonal, rows_of, with_rows
 
-# What an entry without counts keeps of its pull, so that it can take the rest of a sum.
+# What an entry without counts keeps of its pull, so that it can take the rest of a sum. The share is of the largest
+# part of the model: of its own there may be nothing, as with a spectrum of zeros, which stands for vacuum.
 LEAST = 1e-20
 
 
@@ -80,7 +81,7 @@ class Multiplicative(AbstractUpdate):
         if isinstance(problem.loss, Poisson):
             pull = rows * first
             if simplex is not None:
-                pull = jnp.maximum(pull, LEAST * rows * second)
+                pull = jnp.maximum(pull, LEAST * rows * jnp.max(second))
             part = _OfCounts(pull, second + gradient - curvature * rows, curvature)
         else:
             gain = rows / jnp.maximum(second + curvature * rows, TINY)
@@ -123,7 +124,8 @@ class _OfCounts(NamedTuple):
     def at(self, nu: Array) -> tuple[Rows, Rows]:
         """The minimum, where curvature w^2 + (slope + nu) w = pull, and its derivative in nu."""
         b = self.slope + nu
-        root = jnp.sqrt(b * b + 4 * self.curvature * self.pull)
+        # Squares of next to nothing, which entries without counts have, would be lost in single precision.
+        root = jnp.hypot(b, 2 * jnp.sqrt(self.curvature) * jnp.sqrt(self.pull))
         far = (root - b) / jnp.maximum(2 * self.curvature, TINY)
         w = jnp.where(b > 0, 2 * self.pull / jnp.maximum(b + root, TINY), far)
         return w, -w / jnp.maximum(root, TINY)
@@ -155,8 +157,9 @@ class _OfSquares(NamedTuple):
         return jnp.where(self.gain > 0, self.push - w / jnp.maximum(self.gain, TINY), -jnp.inf)
 
     def above(self, nu: Array, total: Array) -> "_OfSquares":
-        """With nu taken into the push."""
-        return self._replace(push=self.push - nu)
+        """With nu taken into the push; an entry that alone would reach the total there does so without rounding."""
+        most = total / jnp.maximum(self.gain, TINY)
+        return self._replace(push=jnp.where(self.reached(total) >= nu, most, jnp.minimum(self.push - nu, most)))
 
 
 def _profiles(problem: Problem, rows: Rows, part: _OfCounts | _OfSquares) -> Rows:
@@ -249,4 +252,5 @@ def on_simplex(part: _OfCounts | _OfSquares, rows: Rows, free: Bool[Array, "..."
     w = jnp.where(live, part.at(nu)[0], 0)
     reached = w.sum(axis=1, keepdims=True)
     w = w * safe / jnp.where(reached > 0, reached, 1)
-    return jnp.where(some, w, jnp.where(live & ~(total <= 0), rows, 0))
+    # Where nothing pulls, as in a component whose map is zero, the entries stay.
+    return jnp.where(some & (reached > 0), w, jnp.where(live & ~(total <= 0), rows, 0))
