@@ -20,6 +20,13 @@ PENALTIES = {
     "Laplacian spectra": jxu.penalties.Laplacian("spectra", 0.3),
     "overlap maps": jxu.penalties.SoftOrthogonality("maps", 0.3),
     "overlap spectra": jxu.penalties.SoftOrthogonality("spectra", 0.3),
+    "log maps": jxu.penalties.LogSparsity("maps", 0.3),
+    "log spectra": jxu.penalties.LogSparsity("spectra", 0.3, epsilon=0.5),
+}
+LOSSES = {"frobenius": jxu.losses.Frobenius(), "poisson": jxu.losses.Poisson()}
+BASES = {
+    "shared": np.random.default_rng(1).random((4, 11)) + 0.1,
+    "own": np.random.default_rng(2).random((3, 4, 11)) + 0.1,
 }
 
 
@@ -34,17 +41,18 @@ def _factors(seed: int = 0, rank: int = 3, pixels: int = 40, channels: int = 11)
     return Bilinear(jnp.asarray(rng.random((rank, pixels))), jnp.asarray(rng.random((rank, channels))))
 
 
-def _problem(penalty, x=None, loss=None) -> Problem:
+def _problem(penalty, x=None, loss=None, basis=None) -> Problem:
     x = np.random.default_rng(5).random((40, 11)) if x is None else x
-    return Problem(x, loss, penalties=(penalty,))
+    return Problem(x, loss, basis, penalties=(penalty,))
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", PENALTIES)
 @pytest.mark.parametrize("block", ["maps", "spectra"])
-def test_bound_touches_and_lies_above(name, block):
+def test_bound_touches_and_lies_above(name, block, loss):
     """At the current factors value and gradient agree; elsewhere the quadratic is never below the penalty."""
     penalty = PENALTIES[name]
-    problem = _problem(penalty)
+    problem = _problem(penalty, loss=LOSSES[loss])
     here = _factors()
     rows = here.maps_t if block == "maps" else here.profiles
 
@@ -62,15 +70,82 @@ def test_bound_touches_and_lies_above(name, block):
         assert float(penalty.value(with_rows(other), problem.reference)) <= float(above) * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", ["L1 maps", "Laplacian maps", "overlap maps", "log maps"])
+def test_bound_through_a_basis_touches_and_lies_above(name, loss, basis):
+    """The coefficients move, and with them the size of the spectra that a penalty on the maps sees."""
+    problem = _problem(PENALTIES[name], loss=LOSSES[loss], basis=BASES[basis])
+    here = _factors(channels=4)
+
+    def value(coefficients):
+        return problem.penalty(Bilinear(here.maps_t, coefficients))
+
+    bound = problem.bound(here, "coefficients")
+    slope = jax.grad(value)(here.profiles)
+    np.testing.assert_allclose(jnp.broadcast_to(bound.gradient, slope.shape), slope, rtol=1e-9, atol=1e-12)
+    for seed in range(20):
+        other = jnp.asarray(np.random.default_rng(seed).random((3, 4))) * (seed + 1) / 5
+        step = other - here.profiles
+        above = value(here.profiles) + jnp.sum(bound.gradient * step + bound.curvature * step**2 / 2)
+        assert float(value(other)) <= float(above) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("block", ["maps", "spectra"])
+def test_log_sparsity_is_the_equation_of_its_docstring(block, loss):
+    x, f = np.random.default_rng(5).random((40, 11)), _factors()
+    penalty = jxu.penalties.LogSparsity(block, 0.7, epsilon=0.2)
+    problem = _problem(penalty, x, LOSSES[loss])
+    rows, other = (f.maps_t, f.profiles) if block == "maps" else (f.profiles, f.maps_t)
+    n = rows.shape[1]
+    if loss == "poisson":
+        total, mean, size = x.sum(), x.sum() / n, other.sum(axis=1)
+    else:
+        total = (x**2).sum()
+        mean, size = np.sqrt(total / n), jnp.sqrt((other**2).sum(axis=1))
+    expected = 0.7 * total / n * jnp.log1p(rows * size[:, None] / mean / 0.2).sum()
+    np.testing.assert_allclose(problem.penalty(f), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", PENALTIES)
-def test_value_ignores_the_scale_between_the_blocks(name):
+def test_value_ignores_the_scale_between_the_blocks(name, loss):
     penalty, factors = PENALTIES[name], _factors()
-    reference = _problem(penalty).reference
+    reference = _problem(penalty, loss=LOSSES[loss]).reference
     scaled = factors.scaled(jnp.asarray([0.01, 3.0, 400.0]))
     np.testing.assert_allclose(penalty.value(scaled, reference), penalty.value(factors, reference), rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["L1 maps", "Laplacian maps", "L1 spectra"])
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", ["L1 maps", "Laplacian maps", "Laplacian spectra", "log maps", "log spectra"])
+def test_weight_means_the_same_in_any_unit_of_the_basis(name, loss, basis):
+    """A basis times s is one of coefficients through s: model, loss and penalty are the same."""
+    factors = _factors(channels=4)
+    values = []
+    for s in (1.0, 37.0):
+        problem = _problem(PENALTIES[name], loss=LOSSES[loss], basis=s * BASES[basis])
+        scaled = Bilinear(factors.maps_t, factors.profiles / s)
+        values.append((problem.penalty(scaled), problem.data_term(scaled)))
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["L1 maps", "Laplacian maps", "log maps", "log spectra"])
+def test_weight_means_the_same_at_another_dose_of_counts(name):
+    """Under Poisson a penalty of the true factors grows as the counts, whatever noise they hold; squares hold it."""
+    rng, factors = np.random.default_rng(0), _factors()
+    model = np.asarray(factors.maps @ factors.spectra)
+    shares = []
+    for counts in (10.0, 1000.0):
+        dose = counts / model.mean()
+        x = rng.poisson(dose * model)
+        scaled = Bilinear(dose * factors.maps_t, factors.profiles)
+        shares.append(float(_problem(PENALTIES[name], x, LOSSES["poisson"]).penalty(scaled)) / x.sum())
+    np.testing.assert_allclose(shares[0], shares[1], rtol=0.1)
+
+
+@pytest.mark.parametrize("name", ["L1 maps", "Laplacian maps", "L1 spectra", "log maps", "log spectra"])
 @pytest.mark.parametrize("loss", [jxu.losses.Frobenius(), jxu.losses.Poisson(), jxu.losses.Beta(1.5)])
 def test_weight_means_the_same_at_any_dose(name, loss):
     """Data and model times s: loss and penalty both grow by s^beta, so their balance stays."""
@@ -125,6 +200,11 @@ def test_constant_maps_have_no_laplacian():
         (lambda: jxu.penalties.L1("pixels", 0.1), "block"),
         (lambda: jxu.penalties.L1("maps", -0.1), "weight must be 0 or more"),
         (lambda: jxu.penalties.L1("maps", np.nan), "weight"),
+        (lambda: jxu.penalties.L1("maps", "automatic"), 'or "auto", got'),
+        (lambda: jxu.penalties.LogSparsity("maps", 0.1, epsilon=0), "epsilon must be above 0"),
+        (lambda: jxu.penalties.LogSparsity("coefficients", 0.1), 'block must be "maps" or "spectra"'),
+        (lambda: jxu.penalties.LogSparsity("maps", -0.1), "LogSparsity: the weight must be 0 or more"),
+        (lambda: jxu.penalties.LogSparsity("maps", 0.1, epsilon=np.nan), "epsilon must be above 0"),
         (lambda: jxu.penalties.Laplacian("maps", 0.1), "grid"),
         (lambda: _problem(jxu.penalties.Laplacian("maps", 0.1, (7, 7))), "49 cells in use, the data 40 pixels"),
     ],

@@ -36,6 +36,8 @@ PENALTIES = {
     "Laplacian": (jxu.penalties.Laplacian("maps", 0.5, GRID),),
     "overlap": (jxu.penalties.SoftOrthogonality("maps", 0.3), jxu.penalties.L1("maps", 0.05)),
     "both": (jxu.penalties.L1("maps", 0.05), jxu.penalties.Laplacian("maps", 0.5, GRID)),
+    "log": (jxu.penalties.LogSparsity("maps", 0.05),),
+    "log spectra": (jxu.penalties.LogSparsity("spectra", 0.05), jxu.penalties.Laplacian("maps", 0.5, GRID)),
     "user": (lambda f: 0.1 * jnp.sum(f.maps**2) + 0.1 * jnp.sum(jnp.abs(f.spectra)),),
 }
 
@@ -59,7 +61,7 @@ def _trace(problem, update, steps=25, rank=3):
 def _refused(update: str, loss: str, penalty: str, basis: bool) -> bool:
     if update.startswith("gradient"):
         return False
-    if penalty == "user" or (penalty == "L1 spectra" and basis):
+    if penalty == "user" or (penalty in ("L1 spectra", "log spectra") and basis):
         return True
     if update.startswith("HALS"):
         return loss != "frobenius"
@@ -71,7 +73,7 @@ def _in_table(update: str, loss: str, penalty: str, basis: bool) -> bool:
     if update in ("HALS x3", "gradient sgd"):
         return loss == "frobenius" and not basis
     if update == "gradient":
-        return penalty in ("none", "both", "user") and loss in ("frobenius", "poisson", "beta 0.5") and not basis
+        return penalty in ("none", "both", "log", "user") and loss in ("frobenius", "poisson", "beta 0.5") and not basis
     return True
 
 
@@ -282,6 +284,11 @@ def test_poisson_trajectory_equals_scikit_learns_mu(storage):
         ("MU", {"constraints": ()}, "NonNegative"),
         ("MU", {"basis": np.random.default_rng(0).normal(size=(4, 15))}, "non-negative basis"),
         ("HALS", {"constraints": (), "penalties": PENALTIES["L1"]}, "needs NonNegative"),
+        (
+            "HALS",
+            {"constraints": (), "penalties": PENALTIES["log"]},
+            r'LogSparsity."maps". under HALS needs NonNegative',
+        ),
     ],
 )
 def test_updates_say_what_they_cannot_take(update, problem, message):
