@@ -119,9 +119,8 @@ def make_truth(
     coefficients: np.ndarray | None = None,
 ) -> Truth:
     """The truth in single precision, as the image is."""
-    maps, spectra, kept, coefficients = (
-        None if array is None else array.astype(np.float32) for array in (maps, spectra, reference, coefficients)
-    )
+    kept, coefficients = (None if array is None else array.astype(np.float32) for array in (reference, coefficients))
+    maps, spectra = maps.astype(np.float32), spectra.astype(np.float32)
     return Truth(maps, spectra, tuple(names), kept, noise_sd, tuple(elements), coefficients)
 
 

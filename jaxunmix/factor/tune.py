@@ -13,7 +13,7 @@ from ..data.image import Grid
 from ..data.matrix import Counts, Dense
 from .fit import fit
 from .losses import Poisson
-from .penalties import L1, AbstractPenalty, Laplacian, LogSparsity
+from .penalties import L1, AbstractPenalty, Laplacian, LogSparsity, Penalty, as_weight
 from .pooled import for_maps, grid_of, pool_size, pooled, search, spread
 from .problem import Problem
 from .solution import Solution
@@ -142,11 +142,10 @@ def _check(problem: Problem, waiting: list[int], share: float) -> None:
     for penalty in (problem.penalties[i] for i in waiting):
         if not isinstance(penalty, L1 | LogSparsity | Laplacian) or penalty.block != "maps":
             raise ValueError(
-                f'tune chooses weights of L1, LogSparsity and Laplacian on the "maps"; give {type(penalty).__name__}'
-                f'("{penalty.block}", ...) a number.'
+                'tune chooses weights of L1, LogSparsity and Laplacian on the "maps"; give the other '
+                f"{type(penalty).__name__} a number."
             )
-    matrix = problem.matrix
-    values = matrix.value if isinstance(matrix, Counts) else matrix.values
+    values = problem.matrix.value if isinstance(problem.matrix, Counts) else _dense(problem)
     if not bool((values == values.round()).all()):
         raise ValueError("tune draws each count into one of two sets: X must hold whole counts, not fractions of them.")
 
@@ -160,11 +159,17 @@ def _thinned(problem: Problem, share: float, key: Key[Array, ""]) -> tuple[Probl
         drawn = whole.copy()
         drawn.data = rng.binomial(whole.data.astype(int), share).astype(whole.dtype)
         drawn.eliminate_zeros()
-        parts = (Counts(drawn), Counts(whole - drawn))
-        return tuple(_rebuilt(problem, problem.penalties, part) for part in parts)
-    whole = np.asarray(matrix.values)
-    drawn = rng.binomial(whole.astype(int), share).astype(whole.dtype)
-    return tuple(_rebuilt(problem, problem.penalties, Dense(part)) for part in (drawn, whole - drawn))
+        first, second = _rebuilt(problem, problem.penalties, Counts(drawn)), Counts(whole - drawn)
+        return first, _rebuilt(problem, problem.penalties, second)
+    values = _dense(problem)
+    part = rng.binomial(values.astype(int), share).astype(values.dtype)
+    first = _rebuilt(problem, problem.penalties, Dense(part))
+    return first, _rebuilt(problem, problem.penalties, Dense(values - part))
+
+
+def _dense(problem: Problem) -> Float[np.ndarray, "pixels channels"]:
+    assert isinstance(problem.matrix, Dense), "Poisson data are Dense or Counts"
+    return np.asarray(problem.matrix.values)
 
 
 def _rebuilt(problem: Problem, penalties: Any, matrix: Any = None, tuning: Any = None) -> Problem:
@@ -175,7 +180,7 @@ def _rebuilt(problem: Problem, penalties: Any, matrix: Any = None, tuning: Any =
 def _with_weights(problem: Problem, weights: Weights) -> Problem:
     """The problem with these weights, by the place of the penalty, and 0 for those still open."""
     penalties = [
-        replace(p, weight=weights.get(i, 0.0)) if isinstance(p, AbstractPenalty) and p.is_auto else p
+        replace(p, weight=as_weight(weights.get(i, 0.0))) if isinstance(p, AbstractPenalty) and p.is_auto else p
         for i, p in enumerate(problem.penalties)
     ]
     return _rebuilt(problem, penalties)
@@ -186,14 +191,14 @@ def _best(curves: dict[int, Curve]) -> Weights:
 
 
 def _curve(
-    penalty: AbstractPenalty, weights: tuple[float, ...], judge: Problem, fits: list[Solution], share: float
+    penalty: Penalty, weights: tuple[float, ...], judge: Problem, fits: list[Solution], share: float
 ) -> Curve:
     """Each fit's deviance on the other counts; differences pixel by pixel tell how sure the choice is."""
     scores = np.array([_deviance(judge, one, (1 - share) / share) for one in fits])
     best = int(np.argmin(scores.sum(axis=1)))
     differences = scores - scores[best]
     error = np.sqrt(scores.shape[1]) * differences.std(axis=1)
-    name = f'{type(penalty).__name__}("{penalty.block}")'
+    name = f'{type(penalty).__name__}("maps")'
     return Curve(name, np.array(weights), differences.sum(axis=1), error, weights[best], share * weights[best])
 
 
@@ -202,9 +207,8 @@ def _deviance(judge: Problem, found: Solution, ratio: float) -> Float[np.ndarray
     maps, spectra = ratio * found.maps, found.spectra
     expected = maps @ spectra.sum(axis=1)
     matrix = judge.matrix
-    counts = (
-        matrix.to_scipy().tocoo() if isinstance(matrix, Counts) else scipy.sparse.coo_array(np.asarray(matrix.values))
-    )
+    stored = matrix.to_scipy() if isinstance(matrix, Counts) else _dense(judge)
+    counts = scipy.sparse.coo_array(stored)
     model = np.einsum("ik,ki->i", maps[counts.row], spectra[:, counts.col])
     seen = np.bincount(counts.row, counts.data * np.log(np.maximum(model, 1e-30)), minlength=len(maps))
     return expected - seen
