@@ -17,12 +17,18 @@ The data are simulated (`jaxunmix.simulate.mantle_minerals`), so that the truth 
 cross-sections, yields and detector that the basis has: the errors are those of counting and of the method, not those of
 the physics.
 
+`--data FILE` takes a measured map in place of the simulated ones (200 keV, take-off 22 degrees, elements and holder
+lines as below): without a truth there is no table of methods, but the number of phases is chosen, by the deviance of
+counts that were not fitted. Its axis starts above the line of oxygen. So cations are fitted, and oxygen follows from
+their oxides; it absorbs in the model as it does in the foil.
+
     python -m models.edx_phases [--tiny] [--counts 18] [--seed N] [--starts N] [--out DIR]
+                                [--data FILE] [--phases LOW:HIGH]
 """
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +40,20 @@ from jax import Array
 from sklearn.decomposition import NMF, FastICA
 
 import jaxunmix as jxu
-from jaxunmix.physics.xray import EmissionModel
+from jaxunmix.physics.xray import Basis, EmissionModel
 
 # Of the foil: energy of the beam, take-off angle, thickness, and density of each phase, g per cubic cm.
 BEAM_KEV, TAKE_OFF_DEG, THICKNESS_NM, DENSITY = 200.0, 22.0, 100.0, (4.2, 4.1, 4.5)
 PHASES = 3
 CHOSEN, REFRESHED = "chosen penalties", "chosen penalties, absorbing"
+
+# Of the measured map. Oxygen atoms of each cation in its oxide (iron as Fe2+, though some may be Fe3+), and elements of
+# grid, holder, ion beam and embedding, whose lines may have any strength. The axis starts at 0.83 keV, in the middle of
+# copper's L lines; from here on the detector is modelled well.
+OXIDES = {"Mg": 1.0, "Al": 1.5, "Si": 2.0, "Ca": 1.0, "Fe": 1.0, "Nd": 1.5, "Sm": 1.5, "Hf": 2.0, "Lu": 1.5, "U": 2.0}
+FOREIGN = ("Cu", "Ga", "Zr", "Mo", "Cl")
+LOWEST_KEV, OXYGEN_KEV, MEASURED_DENSITY = 0.91, 0.4, 4.5
+BY_OXIDES = "O (by stoichiometry, not measured)"
 
 Factors = tuple[np.ndarray, np.ndarray]
 Found = tuple[np.ndarray, np.ndarray, float]  # maps, spectra, and the objective by which starts are compared
@@ -56,7 +70,7 @@ class Report:
             without knowing the truth (of ICA, which has none, the first), and the least and largest of all its starts.
         problem: with the chosen weights; `problem.tuning` tells how they were chosen.
         pooled: the fit with these weights, absorbing.
-        phases: at.% of each phase (rows: phases, found and true).
+        phases: at.% of each phase, see `composition`, and the true ones.
         factors: (maps, spectra) of the first start of each method, in the order of the true phases; each spectrum sums
             to one, the maps are shares of a full pixel.
     """
@@ -81,8 +95,12 @@ def build(
 ) -> tuple[EmissionModel, jxu.Problem]:
     """The emission model, and the problem of steps 1 and 2 with both weights open."""
     model = EmissionModel(elements, img.data.energy.values, BEAM_KEV, TAKE_OFF_DEG, thickness_nm, np.array(density))
-    penalties = (jxu.penalties.LogSparsity("maps", "auto"), jxu.penalties.Laplacian("maps", "auto", img.grid))
-    return model, guided(img.matrix(), model.basis(None), penalties)
+    return model, guided(img.matrix(), model.basis(None), open_penalties(img))
+
+
+def open_penalties(img: jxu.SpectrumImage) -> tuple[Any, ...]:
+    """Step 2, with weights to be chosen."""
+    return jxu.penalties.LogSparsity("maps", "auto"), jxu.penalties.Laplacian("maps", "auto", img.grid)
 
 
 def guided(matrix: Any, basis: Any, penalties: Sequence[Any] = (), *more: Any) -> jxu.Problem:
@@ -248,16 +266,126 @@ def analyse(
     problem = jxu.tune(problem, PHASES, key=tuned)
     basis = model.basis(None)
     scores, factors, pooled = compare(problem, basis, model, truth, starts, compared)
-    return Report(scores, summary(scores), problem, pooled, composition(pooled, basis, truth), factors)
-
-
-def composition(pooled: jxu.Pooled, basis: Any, truth: jxu.simulate.Truth) -> pd.DataFrame:
-    """`Report.phases`."""
     order = jxu.metrics.match(pooled.solution.spectra, truth.spectra).order
-    found = np.asarray(pooled.solution.coefficients)[order][:, list(basis.element_columns)]
-    both = np.stack([100 * found / found.sum(axis=1, keepdims=True), 100 * truth.compositions], axis=1)
-    index = pd.MultiIndex.from_product([truth.names, ["found", "true"]], names=["phase", "at.%"])
-    return pd.DataFrame(both.reshape(-1, both.shape[-1]), index, list(truth.elements))
+    phases = composition(problem, pooled, basis, truth.names, order)
+    for name, fractions in zip(truth.names, truth.compositions, strict=True):
+        phases.loc[(name, "true"), :] = 100 * fractions
+    return Report(scores, summary(scores), problem, pooled, phases.loc[list(truth.names)], factors)
+
+
+def composition(
+    problem: jxu.Problem, pooled: jxu.Pooled, basis: Basis, names: Sequence[str], order: Sequence[int]
+) -> pd.DataFrame:
+    """At.% of each phase, and its standard deviation from counting alone and with that of the fluorescence yields."""
+    values = pooled.problem.basis
+    free = jxu.Problem(problem.matrix, problem.loss, values, constraints=problem.constraints)
+    found = jxu.quantify(free, pooled.solution, replace(basis, values=values)).isel(component=list(order))
+    rows = {"at.%": "at_percent", "sd": "at_percent_sd", "sd with yields": "at_percent_sd_total"}
+    each = np.stack([found[name].values for name in rows.values()], axis=1)
+    index = pd.MultiIndex.from_product([names, list(rows)], names=["phase", ""])
+    return pd.DataFrame(each.reshape(-1, each.shape[-1]), index, list(basis.elements))
+
+
+def build_measured(img: jxu.SpectrumImage) -> tuple[jxu.SpectrumImage, Callable[[Any], Basis], jxu.Problem]:
+    """The image from `LOWEST_KEV` on, its basis as a function of the cations' fractions, and the problem.
+
+    The model has oxygen, on an axis that goes on to its line; the basis has neither.
+    """
+    img = replace(img, data=img.data.sel(energy=slice(LOWEST_KEV, None)).astype(np.float32))
+    energy = img.data.energy.values
+    step = (energy[-1] - energy[0]) / (len(energy) - 1)
+    more = int((energy[0] - OXYGEN_KEV) / step)
+    axis = energy[0] + step * np.arange(-more, len(energy))
+    elements = ("O", *OXIDES)
+    model = EmissionModel(elements, axis, BEAM_KEV, TAKE_OFF_DEG, THICKNESS_NM, MEASURED_DENSITY, free=FOREIGN)
+
+    def basis(cations: Any = None) -> Basis:
+        whole = model.basis(None if cations is None else with_oxygen(cations))
+        return replace(
+            whole,
+            values=whole.values[..., 1:, more:],
+            kinds=whole.kinds[1:],
+            owners=whole.owners[1:],
+            families=whole.families[1:],
+            elements=whole.elements[1:],
+            atomic_masses=whole.atomic_masses[1:],
+        )
+
+    return img, basis, guided(img.matrix(), basis(), open_penalties(img))
+
+
+def with_oxygen(cations: np.ndarray) -> np.ndarray:
+    """Fractions of oxygen and the cations, (phases, 1 + cations), of sum one."""
+    every = np.concatenate([cations @ np.array([*OXIDES.values()])[:, None], cations], axis=1)
+    return every / every.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found in a measured map.
+
+    Attributes:
+        ranks: for each number of phases the deviance of the counts that were not fitted, above the least, and the
+            standard error of that difference.
+        rank: the number of least deviance.
+        problem: with the chosen weights.
+        pooled: the fit, absorbing.
+        phases: at.% of the cations, see `composition`.
+        oxides: at.% with the oxygen that the oxides of the cations have; it was not measured.
+        shares: of all counts, of each phase.
+        foreign: counts of each row of the basis that is not of the sample.
+    """
+
+    ranks: pd.DataFrame
+    rank: int
+    problem: jxu.Problem
+    pooled: jxu.Pooled
+    phases: pd.DataFrame
+    oxides: pd.DataFrame
+    shares: pd.Series
+    foreign: pd.Series
+
+
+def held_out(problem: jxu.Problem, ranks: Sequence[int], key: Array) -> pd.DataFrame:
+    """`Measured.ranks`: half of the counts, drawn at random, are fitted, and the others judge."""
+    x = dense(problem.matrix).astype(int)
+    half = np.random.default_rng(np.asarray(jax.random.key_data(key))).binomial(x, 0.5)
+    # What a penalty balances is noise, whose share is twice as large in half of the counts.
+    doubled = [replace(penalty, weight=2 * penalty.weight) for penalty in problem.penalties]
+    part = jxu.Problem(half.astype(np.float32), problem.loss, problem.basis, doubled, constraints=problem.constraints)
+    fits = [jxu.fit_pooled(part, rank, key=key).solution for rank in ranks]
+    each = np.stack([jxu.metrics.deviance(x - half, fit.maps, fit.spectra) for fit in fits])
+    above = each - each[np.argmin(each.sum(axis=1))]
+    error = np.sqrt(each.shape[1]) * above.std(axis=1)
+    return pd.DataFrame({"deviance above the least": above.sum(axis=1), "error": error}, pd.Index(ranks, name="phases"))
+
+
+def analyse_measured(basis: Callable[[Any], Basis], problem: jxu.Problem, ranks: Sequence[int], key: Array) -> Measured:
+    """Weights at the middle number of phases, then the number, then steps 3 and 4."""
+    tuned, judged, fitted = jax.random.split(key, 3)
+    problem = jxu.tune(problem, ranks[(len(ranks) - 1) // 2], key=tuned)
+    table = held_out(problem, ranks, judged)
+    rank = int(table["deviance above the least"].idxmin())
+    plain = basis()
+    columns = list(plain.element_columns)
+    pooled = jxu.fit_pooled(problem, rank, key=fitted, refresh=lambda coefficients: basis(coefficients[:, columns]))
+    names = [f"phase {k}" for k in range(rank)]
+    phases = composition(problem, pooled, plain, names, range(rank))
+    solution = pooled.solution
+    cations = phases.xs("at.%", level=1).to_numpy() / 100
+    areas = np.asarray(pooled.problem.basis, np.float64).sum(axis=2) * solution.coefficients
+    counts = solution.maps.sum(axis=0, dtype=float) @ areas
+    foreign = [i for i, kind in enumerate(plain.kinds) if kind != "element"]
+    return Measured(
+        table,
+        rank,
+        problem,
+        pooled,
+        phases,
+        pd.DataFrame(100 * with_oxygen(cations), names, [BY_OXIDES, *OXIDES]),
+        pd.Series(solution.maps.sum(axis=0, dtype=float) * areas.sum(axis=1) / counts.sum(), names),
+        pd.Series(counts[foreign], [plain.names[i] for i in foreign]),
+    )
 
 
 def text(report: Report) -> str:
@@ -265,11 +393,16 @@ def text(report: Report) -> str:
     parts = {
         "Mean angle (degrees) and mean squared error of the maps": in_columns(report.table, 4),
         "Angle of each phase": in_columns(report.scores.drop(columns=["mse", "objective"]), 2),
-        "Weights": "\n".join(f"{curve.penalty}: {curve.chosen:.3g}" for curve in report.problem.tuning.curves),
+        "Weights": weights(report.problem),
         "Rounds of absorption: change of the coefficients": " ".join(f"{c:.4f}" for c in report.pooled.changes),
         "Composition of each phase (at.%)": in_columns(report.phases, 2),
     }
     return "\n\n".join(f"{title}\n{body}" for title, body in parts.items())
+
+
+def weights(problem: jxu.Problem) -> str:
+    """What was chosen."""
+    return "\n".join(f"{curve.penalty}: {curve.chosen:.3g}" for curve in problem.tuning.curves)
 
 
 def in_columns(frame: pd.DataFrame, digits: int) -> str:
@@ -277,44 +410,96 @@ def in_columns(frame: pd.DataFrame, digits: int) -> str:
     return frame.to_string(float_format=f"{{:.{digits}f}}".format)
 
 
-def figures(img: jxu.SpectrumImage, truth: jxu.simulate.Truth, report: Report) -> dict[str, Any]:
-    """Every figure by its file name."""
-    found = xr.Dataset(
-        {"maps": img.to_maps(report.pooled.solution.maps), "spectra": img.to_spectra(report.pooled.solution.spectra)}
-    )
-    shares = truth.maps / truth.maps.sum(axis=1).mean()
-    shown = {"truth": shares} | {
-        name: report.factors[name][0] for name in ("NMF, Kullback-Leibler", "physics-guided", REFRESHED)
+def text_measured(report: Measured) -> str:
+    """The report of a measured map."""
+    parts = {
+        f"Number of phases: {report.rank}": in_columns(report.ranks, 1),
+        "Weights": weights(report.problem),
+        "Cations of each phase (at.% of the cations)": in_columns(report.phases, 2),
+        "With oxygen by stoichiometry of the oxides (at.%)": in_columns(report.oxides, 2),
+        "Share of the counts": report.shares.to_string(float_format="{:.3f}".format),
+        "Counts that are not of the sample": report.foreign.to_string(float_format="{:.0f}".format),
     }
+    return "\n\n".join(f"{title}\n{body}" for title, body in parts.items())
+
+
+def marked(basis: Basis, energy: np.ndarray) -> dict[str, float]:
+    """Where the rows of the basis are highest: names of lines and their energies, as the figures take them."""
+    rows = np.asarray(basis)
+    named = zip(basis.names, basis.kinds, energy[rows.argmax(axis=-1)], strict=True)
+    return {name.removesuffix(" (free)"): float(at) for name, kind, at in named if kind != "bremsstrahlung"}
+
+
+def labelled(img: jxu.SpectrumImage, solution: jxu.Solution, names: Sequence[str]) -> xr.Dataset:
+    """Maps in counts and spectra of sum one."""
+    area = solution.spectra.sum(axis=1)
+    maps, spectra = img.to_maps(solution.maps * area), img.to_spectra(solution.spectra / area[:, None])
+    return xr.Dataset({"maps": maps, "spectra": spectra}).assign_coords(component=list(names))
+
+
+def figures(img: jxu.SpectrumImage, basis: Basis, truth: jxu.simulate.Truth, report: Report) -> dict[str, Any]:
+    """Every figure by its file name: the scores (figure 1 of the paper), maps (2), spectra and lines (3), weights."""
+    methods_ = ["NMF, Kullback-Leibler", "physics-guided", REFRESHED]
+    shown = {"truth": truth.maps / truth.maps.sum(axis=1).mean()} | {name: report.factors[name][0] for name in methods_}
     panels = np.stack([maps[:, k] for k in range(PHASES) for maps in shown.values()], axis=1)
     names = [truth.names[k] if name == "truth" else name for k in range(PHASES) for name in shown]
-    maps = img.to_maps(panels).assign_coords(component=names)
+    spectra = img.to_spectra(report.factors[REFRESHED][1]).assign_coords(component=list(truth.names))
+    found = labelled(img, report.pooled.solution, [str(k) for k in range(PHASES)])
     return {
+        "methods": jxu.plots.methods(report.scores),
+        "maps": jxu.plots.maps(img.to_maps(panels).assign_coords(component=names).to_dataset(name="maps")),
         "comparison": jxu.plots.comparison(found, truth.maps, truth.spectra, truth.names),
-        "maps": jxu.plots.maps(maps.to_dataset(name="maps")),
+        "lines": jxu.plots.lines(spectra.to_dataset(name="spectra"), marked(basis, img.data.energy.values), (0.2, 10)),
+        "tuning": jxu.plots.tuning(report.problem.tuning),
     }
 
 
-def write(folder: Path, img: jxu.SpectrumImage, truth: jxu.simulate.Truth, report: Report) -> None:
+def figures_measured(img: jxu.SpectrumImage, basis: Basis, report: Measured) -> dict[str, Any]:
+    """Every figure of a measured map by its file name."""
+    names = [f"phase {k}: {100 * share:.0f} % of the counts" for k, share in enumerate(report.shares)]
+    found = labelled(img, report.pooled.solution, names)
+    return {
+        "maps": jxu.plots.maps(found),
+        "lines": jxu.plots.lines(found, marked(basis, img.data.energy.values), (LOWEST_KEV, 18)),
+        "residuals": jxu.plots.residuals(found, img),
+        "tuning": jxu.plots.tuning(report.problem.tuning),
+    }
+
+
+def write(folder: Path, body: str, report: Report | Measured, pictures: dict[str, Any]) -> None:
     """The text, the tables and the figures as files."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.txt").write_text(text(report) + "\n", encoding="utf-8")
-    for name in ("scores", "table", "phases"):
-        getattr(report, name).to_csv(folder / f"{name}.csv", float_format="%.6g")
-    for name, figure in figures(img, truth, report).items():
+    (folder / "report.txt").write_text(body + "\n", encoding="utf-8")
+    for name, values in vars(report).items():
+        if isinstance(values, pd.DataFrame | pd.Series):
+            values.to_csv(folder / f"{name}.csv", float_format="%.6g")
+    for name, figure in pictures.items():
         figure.savefig(folder / f"{name}.png")
 
 
-def main(argv: Sequence[str] | None = None) -> Report:
-    """Simulate, analyse, print and write; see the module."""
-    options = arguments(argv)
+def run_simulated(options: argparse.Namespace) -> tuple[Report, str, dict[str, Any]]:
+    """The report, its text, and its figures if there is a folder for them."""
     simulated, analysed = jax.random.split(jax.random.key(options.seed))
     img, truth = simulate(simulated, options.counts, options.shape)
     model, problem = build(img, truth.elements)
     report = analyse(img, model, problem, truth, options.starts, analysed)
-    print(text(report))
+    return report, text(report), {} if options.out is None else figures(img, model.basis(None), truth, report)
+
+
+def run_measured(options: argparse.Namespace) -> tuple[Measured, str, dict[str, Any]]:
+    """The same of a measured map."""
+    img, basis, problem = build_measured(jxu.load(options.data))
+    report = analyse_measured(basis, problem, options.phases, jax.random.key(options.seed))
+    return report, text_measured(report), {} if options.out is None else figures_measured(img, basis(), report)
+
+
+def main(argv: Sequence[str] | None = None) -> Report | Measured:
+    """Simulate or load, analyse, print and write; see the module."""
+    options = arguments(argv)
+    report, body, pictures = run_simulated(options) if options.data is None else run_measured(options)
+    print(body)
     if options.out is not None:
-        write(options.out, img, truth, report)
+        write(options.out, body, report, pictures)
     return report
 
 
@@ -325,12 +510,19 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--counts", type=float, help="expected in each spectrum, 18")
     parser.add_argument("--starts", type=int, help="random starts of each method, 4")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, help="a measured map, such as es_lp_g8.npz")
+    parser.add_argument("--phases", type=_span, default=range(2, 6), help="numbers to try on it, both ends too; 2:5")
     parser.add_argument("--out", type=Path, help="folder for the text, the tables and the figures")
     options = parser.parse_args(argv)
     options.counts = options.counts or (293.0 if options.tiny else 18.0)
     options.starts = options.starts or (2 if options.tiny else 4)
     options.shape = (48, 48) if options.tiny else (128, 128)
     return options
+
+
+def _span(text: str) -> range:
+    low, _, high = text.partition(":")
+    return range(int(low), int(high or low) + 1)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Figures of a result: maps, spectra, residuals, convergence; and of a scan over the number of components.
+"""Figures of a result: maps, spectra, residuals, convergence; of a scan over the number of components; of weights.
 
-Every function takes the Dataset that `Solution.to_xarray` gives (`rank` and `mse`: a `Scan`) and returns a
-`matplotlib.figure.Figure`, made without pyplot: nothing global changes and no figure stays open
-(`figure.savefig(path)` writes it). A component has the same colour in every figure.
+Every function takes the Dataset that `Solution.to_xarray` gives (`rank` and `mse`: a `Scan`; `tuning`: what `tune`
+tried; `methods`: a table of scores) and returns a `matplotlib.figure.Figure`, made without pyplot: nothing global
+changes and no figure stays open (`figure.savefig(path)` writes it). A component has the same colour in every figure.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike
 from jaxunmix.data.image import SpectrumImage
 
 from . import draw
+from .comparison_plots import lines as lines
+from .comparison_plots import methods as methods
+from .comparison_plots import tuning as tuning
 from .metrics import match
 from .rank_plots import mse as mse
 from .rank_plots import rank as rank
