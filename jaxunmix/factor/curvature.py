@@ -18,7 +18,8 @@ Maps that are held at zero also bend the phases: where a phase is absent, noise 
 and only the other half is fitted. At the true phases the score of the coefficients then is not zero on average: each
 held map adds its own score u < 0 times $r = I_{aw} / I_{ww}$ (given the maps that move). Taking u as half of a normal
 distribution, $E|u| = \sqrt{2 I_{ww} / \pi}$, the coefficients are off by the covariance times the sum of
-$-r \sqrt{2 I_{ww} / \pi}$. It falls with the counts of a pixel as the errors do, but not with the number of pixels, an
+$-r \sqrt{2 I_{ww} / \pi}$. Zeros that were given at the start stay whatever the sign of u and add with that sign, so
+that they cancel. The bias falls with the counts of a pixel as the errors do, but not with the number of pixels, an
 effect of Neyman and Scott's kind (Econometrica 16 (1948) 1).
 """
 
@@ -193,6 +194,7 @@ def _block(phases: _Phases, pixels: _Pixels) -> tuple[Array, Array, Array, Array
     held = phases.movable & ~moves & (diagonal > 0)
     left = jnp.diagonal(between - between @ inverse @ between, axis1=1, axis2=2)
     root = jnp.where(held & (left > FLAT * diagonal), jnp.sqrt(2 / np.pi / jnp.where(left > 0, left, 1)), 0)
+    root *= jnp.sign(pixels.gradient)
     pull = -jnp.einsum("pk,pki->i", root, cross - between @ taken)
     return own, profiled, pull, _map_sd(phases, pixels)
 
