@@ -190,9 +190,7 @@ def _best(curves: dict[int, Curve]) -> Weights:
     return {i: curve.best for i, curve in curves.items()}
 
 
-def _curve(
-    penalty: Penalty, weights: tuple[float, ...], judge: Problem, fits: list[Solution], share: float
-) -> Curve:
+def _curve(penalty: Penalty, weights: tuple[float, ...], judge: Problem, fits: list[Solution], share: float) -> Curve:
     """Each fit's deviance on the other counts; differences pixel by pixel tell how sure the choice is."""
     scores = np.array([_deviance(judge, one, (1 - share) / share) for one in fits])
     best = int(np.argmin(scores.sum(axis=1)))
