@@ -38,7 +38,8 @@ class Pooled:
     Attributes:
         solution: maps of every pixel, with the spectra of `pooled`; its restarts are those of `pooled`.
         problem: what the maps were fitted in, with the basis of the last round.
-        pooled: the fit of the pooled pixels.
+        pooled: the fit of the pooled pixels, whose coefficients have the errors of `quantify(pool, pooled, basis)`.
+        pool: what they were fitted in.
         size: cells along each side of a pooled pixel.
         changes: the largest change of a coefficient, relative to its component's largest, in each round of `refresh`.
     """
@@ -46,6 +47,7 @@ class Pooled:
     solution: Solution
     problem: Problem
     pooled: Solution
+    pool: Problem
     size: int
     changes: tuple[float, ...]
 
@@ -107,7 +109,7 @@ def fit_pooled(
     kept = for_maps(problem, pool.basis)
     solution = fit(kept, rank, Multiplicative(), spread(kept, found, block, cells), max_steps=max_steps, rtol=rtol)
     solution = replace(solution, restarts=restarts_of, info={**solution.info, "pooled": size})
-    return Pooled(solution, kept, found, size, tuple(changes))
+    return Pooled(solution, kept, found, pool, size, tuple(changes))
 
 
 def search(
