@@ -65,7 +65,7 @@ class Report:
 
     Attributes:
         scores: a row for each method and start: "method", "start", the angle of each phase and their mean in degrees,
-            "mse" of the maps, and the objective. Methods without a random start have one.
+            "mse" of the maps (NaN where they were given), and the objective. Methods without a random start have one.
         table: for each method "angle" and "mse" of the start with the lowest objective, which is what one would report
             without knowing the truth (of ICA, which has none, the first), and the least and largest of all its starts.
         problem: with the chosen weights; `problem.tuning` tells how they were chosen.
@@ -181,16 +181,19 @@ def methods(
     def ica(key: Array) -> Found:
         return scikit_learn(matrix, FastICA(PHASES, whiten_solver="eigh", random_state=seed(key)))
 
-    def fitted(key: Array, *more: Any) -> jxu.Solution:
-        return jxu.fit(guided(matrix, basis, (), *more), PHASES, key=key)
+    def known_zeros(key: Array) -> jxu.Solution:
+        known = np.nan_to_num(zeros(truth).values, nan=1.0)
+        # Even amounts of what each phase may have: the zeros alone tell the phases apart.
+        start = jxu.initial.Given(coefficients=known / known.sum(axis=1, keepdims=True))
+        return jxu.fit(guided(matrix, basis, (), zeros(truth)), PHASES, init=start, key=key)
 
     return {
         "NMF, Frobenius": (True, nmf),
         "NMF, Kullback-Leibler": (True, lambda key: nmf(key, solver="mu", beta_loss="kullback-leibler")),
         "ICA": (True, ica),
         "VCA + NNLS": (True, lambda key: vca(matrix, key)),
-        "physics-guided": (True, fitted),
-        "known zeros": (True, lambda key: fitted(key, zeros(truth))),
+        "physics-guided": (True, lambda key: jxu.fit(guided(matrix, basis), PHASES, key=key)),
+        "known zeros": (True, known_zeros),
         CHOSEN: (True, lambda key: jxu.fit_pooled(problem, PHASES, key=key)),
         REFRESHED: (True, lambda key: jxu.fit_pooled(problem, PHASES, key=key, refresh=refresh(model))),
         "oracle": (False, lambda key: oracle(matrix, basis, truth)),
@@ -227,7 +230,7 @@ def compare(
             kept = found if name == REFRESHED and start == 0 else kept
             found, angles, objective = in_order(found, truth)
             factors.setdefault(name, found)
-            error = float(np.mean((found[0] - shares) ** 2))
+            error = np.nan if name.startswith("oracle") else float(np.mean((found[0] - shares) ** 2))
             each = dict(zip(truth.names, angles, strict=True))
             values = {"angle": angles.mean(), "mse": error, "objective": objective}
             rows.append({"method": name, "start": start} | each | values)
@@ -423,21 +426,23 @@ def text_measured(report: Measured) -> str:
     return "\n\n".join(f"{title}\n{body}" for title, body in parts.items())
 
 
-def marked(basis: Basis, energy: np.ndarray) -> dict[str, float]:
-    """Where the rows of the basis are highest: names of lines and their energies, as the figures take them."""
-    rows = np.asarray(basis)
-    named = zip(basis.names, basis.kinds, energy[rows.argmax(axis=-1)], strict=True)
-    return {name.removesuffix(" (free)"): float(at) for name, kind, at in named if kind != "bremsstrahlung"}
+def marked(img: jxu.SpectrumImage, elements: Sequence[str], foreign: Sequence[str] = ()) -> dict[str, float]:
+    """Where the strongest line of each family is: names and energies, as the figure of lines takes them."""
+    energy = img.data.energy.values
+    model = EmissionModel(elements, energy, BEAM_KEV, split="family", free=foreign, bremsstrahlung=False)
+    basis = model.basis(None)
+    highest = energy[np.asarray(basis).argmax(axis=1)]
+    return {name.removesuffix(" (free)"): float(at) for name, at in zip(basis.names, highest, strict=True)}
 
 
-def labelled(img: jxu.SpectrumImage, solution: jxu.Solution, names: Sequence[str]) -> xr.Dataset:
+def labelled(img: jxu.SpectrumImage, solution: jxu.Solution, names: list[str]) -> xr.Dataset:
     """Maps in counts and spectra of sum one."""
     area = solution.spectra.sum(axis=1)
     maps, spectra = img.to_maps(solution.maps * area), img.to_spectra(solution.spectra / area[:, None])
-    return xr.Dataset({"maps": maps, "spectra": spectra}).assign_coords(component=list(names))
+    return xr.Dataset({"maps": maps, "spectra": spectra}, attrs={"loss": "Poisson"}).assign_coords(component=names)
 
 
-def figures(img: jxu.SpectrumImage, basis: Basis, truth: jxu.simulate.Truth, report: Report) -> dict[str, Any]:
+def figures(img: jxu.SpectrumImage, truth: jxu.simulate.Truth, report: Report) -> dict[str, Any]:
     """Every figure by its file name: the scores (figure 1 of the paper), maps (2), spectra and lines (3), weights."""
     methods_ = ["NMF, Kullback-Leibler", "physics-guided", REFRESHED]
     shown = {"truth": truth.maps / truth.maps.sum(axis=1).mean()} | {name: report.factors[name][0] for name in methods_}
@@ -449,18 +454,17 @@ def figures(img: jxu.SpectrumImage, basis: Basis, truth: jxu.simulate.Truth, rep
         "methods": jxu.plots.methods(report.scores),
         "maps": jxu.plots.maps(img.to_maps(panels).assign_coords(component=names).to_dataset(name="maps")),
         "comparison": jxu.plots.comparison(found, truth.maps, truth.spectra, truth.names),
-        "lines": jxu.plots.lines(spectra.to_dataset(name="spectra"), marked(basis, img.data.energy.values), (0.2, 10)),
+        "lines": jxu.plots.lines(spectra.to_dataset(name="spectra"), marked(img, truth.elements), (0.2, 10)),
         "tuning": jxu.plots.tuning(report.problem.tuning),
     }
 
 
-def figures_measured(img: jxu.SpectrumImage, basis: Basis, report: Measured) -> dict[str, Any]:
+def figures_measured(img: jxu.SpectrumImage, report: Measured) -> dict[str, Any]:
     """Every figure of a measured map by its file name."""
-    names = [f"phase {k}: {100 * share:.0f} % of the counts" for k, share in enumerate(report.shares)]
-    found = labelled(img, report.pooled.solution, names)
+    found = labelled(img, report.pooled.solution, list(report.shares.index))
     return {
         "maps": jxu.plots.maps(found),
-        "lines": jxu.plots.lines(found, marked(basis, img.data.energy.values), (LOWEST_KEV, 18)),
+        "lines": jxu.plots.lines(found, marked(img, list(OXIDES), FOREIGN), (LOWEST_KEV, 18)),
         "residuals": jxu.plots.residuals(found, img),
         "tuning": jxu.plots.tuning(report.problem.tuning),
     }
@@ -480,17 +484,17 @@ def write(folder: Path, body: str, report: Report | Measured, pictures: dict[str
 def run_simulated(options: argparse.Namespace) -> tuple[Report, str, dict[str, Any]]:
     """The report, its text, and its figures if there is a folder for them."""
     simulated, analysed = jax.random.split(jax.random.key(options.seed))
-    img, truth = simulate(simulated, options.counts, options.shape)
+    img, truth = simulate(simulated, options.counts, options.shape, options.channels)
     model, problem = build(img, truth.elements)
     report = analyse(img, model, problem, truth, options.starts, analysed)
-    return report, text(report), {} if options.out is None else figures(img, model.basis(None), truth, report)
+    return report, text(report), {} if options.out is None else figures(img, truth, report)
 
 
 def run_measured(options: argparse.Namespace) -> tuple[Measured, str, dict[str, Any]]:
     """The same of a measured map."""
     img, basis, problem = build_measured(jxu.load(options.data))
     report = analyse_measured(basis, problem, options.phases, jax.random.key(options.seed))
-    return report, text_measured(report), {} if options.out is None else figures_measured(img, basis(), report)
+    return report, text_measured(report), {} if options.out is None else figures_measured(img, report)
 
 
 def main(argv: Sequence[str] | None = None) -> Report | Measured:
@@ -506,7 +510,7 @@ def main(argv: Sequence[str] | None = None) -> Report | Measured:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, with what `--tiny` leaves open filled in."""
     parser = argparse.ArgumentParser(prog="python -m models.edx_phases", description=str(__doc__).split("\n")[0])
-    parser.add_argument("--tiny", action="store_true", help="48 x 48 pixels, 293 counts, 2 starts")
+    parser.add_argument("--tiny", action="store_true", help="32 x 32 pixels, 600 channels, 293 counts, 2 starts")
     parser.add_argument("--counts", type=float, help="expected in each spectrum, 18")
     parser.add_argument("--starts", type=int, help="random starts of each method, 4")
     parser.add_argument("--seed", type=int, default=0)
@@ -516,7 +520,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     options.counts = options.counts or (293.0 if options.tiny else 18.0)
     options.starts = options.starts or (2 if options.tiny else 4)
-    options.shape = (48, 48) if options.tiny else (128, 128)
+    options.shape, options.channels = ((32, 32), 600) if options.tiny else ((128, 128), 1980)
     return options
 
 
