@@ -1,8 +1,8 @@
 """jaxunmix beside its peers, in one process, A B A B: prints one table of medians of paired ratios.
 
-    python tests/benchmarks/run.py [iteration objective poisson wide density crossvalidation] [--pairs 3]
+    python tests/benchmarks/run.py [iteration objective wide density crossvalidation] [--pairs 3]
 
-scikit-learn is needed for the first, second and fourth, espm for the third (`pip install -e '.[peers]'`).
+scikit-learn is needed for all but `density` (`pip install -e '.[peers]'`); beside espm we run in edx.py.
 All data are simulated, float32 on our side; compilation is done before and reported apart.
 """
 
@@ -10,7 +10,7 @@ import argparse
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -126,42 +126,6 @@ def _steps_to(target: float, x: np.ndarray, start: jxu.initial.Given) -> int:
         if _half_squares(x, fit.maps, fit.spectra) <= target:
             return steps
     raise RuntimeError("the target objective was not reached in 1000 steps")
-
-
-def poisson(pairs: int) -> list[Row]:
-    """Multiplicative Poisson with a 12-column basis, 16,384 x 1,980, K = 3, per iteration, at two doses."""
-    from espm.estimators import SmoothNMF
-
-    rows = []
-    for counts in (293, 18):
-        x, basis, w, a = _edx(counts)
-        problem = jxu.Problem(x, jxu.losses.Poisson(), basis=basis)
-        start = jxu.initial.Given(w, coefficients=a)
-        kind = type(problem.matrix).__name__
-
-        def peer(steps, x=x, basis=basis, w=w, a=a):
-            model = SmoothNMF(
-                n_components=3,
-                max_iter=steps,
-                tol=0,
-                no_stop_criterion=True,
-                verbose=0,
-                G=basis.T.astype(float),
-                simplex_W=False,
-                eval_print=10**6,
-            )
-            return model.fit_transform(x.T.astype(float), W=a.T.astype(float), H=w.T.astype(float))
-
-        rows.append(
-            paired(
-                f"Poisson with a 12-column basis per iteration, 16,384 x 1,980, K = 3, {counts} counts | espm",
-                partial(per_step, partial(_steps, problem, start), 20, 120),
-                partial(per_step, peer, 2, 6),
-                pairs,
-                f"{kind}, {np.count_nonzero(x) / x.size:.1%} non-zero",
-            )
-        )
-    return rows
 
 
 def _edx(counts: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -332,7 +296,15 @@ def _half_squares(x: np.ndarray, w: np.ndarray, h: np.ndarray) -> float:
     )
 
 
-BENCHMARKS = {f.__name__: f for f in (iteration, objective, poisson, wide, density, crossvalidation)}
+def show(rows: Iterable[Row]) -> None:
+    """Print the table, each row as soon as it is there."""
+    print("| what, against whom | ours (s) | peer (s) | times faster | compile (s) | |\n|---|---|---|---|---|---|")
+    for row in rows:
+        cells = (row.what.replace(" | ", " against "), f"{row.ours:.4g}", f"{row.peer:.4g}", f"{row.ratio:.1f}")
+        print("| " + " | ".join((*cells, f"{row.compile:.1f}", row.note)) + " |", flush=True)
+
+
+BENCHMARKS = {f.__name__: f for f in (iteration, objective, wide, density, crossvalidation)}
 
 
 def main() -> None:
@@ -342,11 +314,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    print("| what, against whom | ours (s) | peer (s) | times faster | compile (s) | |\n|---|---|---|---|---|---|")
-    for name in options.names or BENCHMARKS:
-        for row in BENCHMARKS[name](options.pairs):
-            cells = (row.what.replace(" | ", " against "), f"{row.ours:.4g}", f"{row.peer:.4g}", f"{row.ratio:.1f}")
-            print("| " + " | ".join((*cells, f"{row.compile:.1f}", row.note)) + " |", flush=True)
+    show(row for name in options.names or BENCHMARKS for row in BENCHMARKS[name](options.pairs))
 
 
 if __name__ == "__main__":
