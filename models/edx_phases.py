@@ -27,6 +27,7 @@ their oxides; it absorbs in the model as it does in the foil.
 """
 
 import argparse
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ import pandas as pd
 import xarray as xr
 from jax import Array
 from sklearn.decomposition import NMF, FastICA
+from sklearn.exceptions import ConvergenceWarning
 
 import jaxunmix as jxu
 from jaxunmix.physics.xray import Basis, EmissionModel
@@ -138,13 +140,14 @@ def oracle(matrix: Any, basis: Any, truth: jxu.simulate.Truth) -> jxu.Solution:
 
 
 def scikit_learn(matrix: Any, method: Any) -> Found:
-    """NMF or ICA of scikit-learn; of ICA the sources without their means taken off, and each of either sign."""
+    """NMF or ICA of scikit-learn, stopped at its number of iterations; sources of ICA without their means taken off."""
+    x = matrix.to_scipy() if isinstance(matrix, jxu.Counts) and isinstance(method, NMF) else dense(matrix)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        maps = method.fit_transform(x)
     if isinstance(method, FastICA):
-        x = dense(matrix)
-        method.fit(x)
         signs = np.sign(method.mixing_.sum(axis=0))
         return x @ method.components_.T * signs, (method.mixing_ * signs).T, 0.0
-    maps = method.fit_transform(matrix.to_scipy() if isinstance(matrix, jxu.Counts) else dense(matrix))
     return maps, method.components_, method.reconstruction_err_
 
 
@@ -160,7 +163,7 @@ def vca(matrix: Any, key: Array) -> jxu.Solution:
 
 
 def methods(
-    problem: jxu.Problem, basis: Any, model: EmissionModel, truth: jxu.simulate.Truth
+    problem: jxu.Problem, basis: Any, model: EmissionModel, truth: jxu.simulate.Truth, restarts: int = 36
 ) -> dict[str, tuple[bool, Callable[[Array], Any]]]:
     """Each method as a function of a key, and whether the key makes a difference.
 
@@ -169,6 +172,7 @@ def methods(
         basis: without absorption, which the problem has too.
         model: of the emission.
         truth: for what the paper takes as known, and for the oracle.
+        restarts: of each penalised fit.
     """
     matrix = problem.matrix
 
@@ -187,6 +191,9 @@ def methods(
         start = jxu.initial.Given(coefficients=known / known.sum(axis=1, keepdims=True))
         return jxu.fit(guided(matrix, basis, (), zeros(truth)), PHASES, init=start, key=key)
 
+    def penalised(key: Array, **options: Any) -> jxu.Pooled:
+        return jxu.fit_pooled(problem, PHASES, key=key, restarts=restarts, **options)
+
     return {
         "NMF, Frobenius": (True, nmf),
         "NMF, Kullback-Leibler": (True, lambda key: nmf(key, solver="mu", beta_loss="kullback-leibler")),
@@ -194,8 +201,8 @@ def methods(
         "VCA + NNLS": (True, lambda key: vca(matrix, key)),
         "physics-guided": (True, lambda key: jxu.fit(guided(matrix, basis), PHASES, key=key)),
         "known zeros": (True, known_zeros),
-        CHOSEN: (True, lambda key: jxu.fit_pooled(problem, PHASES, key=key)),
-        REFRESHED: (True, lambda key: jxu.fit_pooled(problem, PHASES, key=key, refresh=refresh(model))),
+        CHOSEN: (True, penalised),
+        REFRESHED: (True, lambda key: penalised(key, refresh=refresh(model))),
         "oracle": (False, lambda key: oracle(matrix, basis, truth)),
         "oracle, absorbing": (False, lambda key: oracle(matrix, model.basis(truth.compositions), truth)),
     }
@@ -219,12 +226,18 @@ def in_order(found: jxu.Pooled | jxu.Solution | Found, truth: jxu.simulate.Truth
 
 
 def compare(
-    problem: jxu.Problem, basis: Any, model: EmissionModel, truth: jxu.simulate.Truth, starts: int, key: Array
+    problem: jxu.Problem,
+    basis: Any,
+    model: EmissionModel,
+    truth: jxu.simulate.Truth,
+    starts: int,
+    key: Array,
+    restarts: int = 36,
 ) -> tuple[pd.DataFrame, dict[str, Factors], jxu.Pooled]:
     """Step 5: `Report.scores` and `Report.factors`, and the first fit with absorption."""
     rows, factors, kept = [], {}, None
     shares = truth.maps / truth.maps.sum(axis=1).mean()
-    for name, (is_random, run) in methods(problem, basis, model, truth).items():
+    for name, (is_random, run) in methods(problem, basis, model, truth, restarts).items():
         for start in range(starts if is_random else 1):
             found = run(jax.random.fold_in(key, start))
             kept = found if name == REFRESHED and start == 0 else kept
@@ -254,6 +267,7 @@ def analyse(
     truth: jxu.simulate.Truth,
     starts: int,
     key: Array,
+    restarts: int = 12,
 ) -> Report:
     """Steps 2 to 5.
 
@@ -262,13 +276,14 @@ def analyse(
         model: of `build`.
         problem: of `build`.
         truth: what to compare with.
-        starts: random starts of each method; the penalised fits take the best of 16 in each.
+        starts: random starts of each method.
         key: randomness.
+        restarts: of each fit by which a weight is chosen; a penalised fit itself takes three times as many.
     """
     tuned, compared = jax.random.split(key)
-    problem = jxu.tune(problem, PHASES, key=tuned)
+    problem = jxu.tune(problem, PHASES, key=tuned, restarts=restarts)
     basis = model.basis(None)
-    scores, factors, pooled = compare(problem, basis, model, truth, starts, compared)
+    scores, factors, pooled = compare(problem, basis, model, truth, starts, compared, 3 * restarts)
     order = jxu.metrics.match(pooled.solution.spectra, truth.spectra).order
     phases = composition(problem, pooled, basis, truth.names, order)
     for name, fractions in zip(truth.names, truth.compositions, strict=True):
@@ -486,7 +501,7 @@ def run_simulated(options: argparse.Namespace) -> tuple[Report, str, dict[str, A
     simulated, analysed = jax.random.split(jax.random.key(options.seed))
     img, truth = simulate(simulated, options.counts, options.shape, options.channels)
     model, problem = build(img, truth.elements)
-    report = analyse(img, model, problem, truth, options.starts, analysed)
+    report = analyse(img, model, problem, truth, options.starts, analysed, options.restarts)
     return report, text(report), {} if options.out is None else figures(img, truth, report)
 
 
@@ -510,7 +525,7 @@ def main(argv: Sequence[str] | None = None) -> Report | Measured:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, with what `--tiny` leaves open filled in."""
     parser = argparse.ArgumentParser(prog="python -m models.edx_phases", description=str(__doc__).split("\n")[0])
-    parser.add_argument("--tiny", action="store_true", help="32 x 32 pixels, 600 channels, 293 counts, 2 starts")
+    parser.add_argument("--tiny", action="store_true", help="32 x 32 pixels, 1,000 channels, 293 counts, 2 starts")
     parser.add_argument("--counts", type=float, help="expected in each spectrum, 18")
     parser.add_argument("--starts", type=int, help="random starts of each method, 4")
     parser.add_argument("--seed", type=int, default=0)
@@ -520,7 +535,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     options.counts = options.counts or (293.0 if options.tiny else 18.0)
     options.starts = options.starts or (2 if options.tiny else 4)
-    options.shape, options.channels = ((32, 32), 600) if options.tiny else ((128, 128), 1980)
+    options.restarts = 4 if options.tiny else 12
+    options.shape, options.channels = ((32, 32), 1000) if options.tiny else ((128, 128), 1980)
     return options
 
 
