@@ -285,21 +285,20 @@ def analyse(
     basis = model.basis(None)
     scores, factors, pooled = compare(problem, basis, model, truth, starts, compared, 3 * restarts)
     order = jxu.metrics.match(pooled.solution.spectra, truth.spectra).order
-    phases = composition(problem, pooled, basis, truth.names, order)
+    phases = composition(pooled, basis, truth.names, order)
     for name, fractions in zip(truth.names, truth.compositions, strict=True):
         phases.loc[(name, "true"), :] = 100 * fractions
     return Report(scores, summary(scores), problem, pooled, phases.loc[list(truth.names)], factors)
 
 
-def composition(
-    problem: jxu.Problem, pooled: jxu.Pooled, basis: Basis, names: Sequence[str], order: Sequence[int]
-) -> pd.DataFrame:
-    """At.% of each phase, and its standard deviation from counting alone and with that of the fluorescence yields."""
-    values = pooled.problem.basis
-    free = jxu.Problem(problem.matrix, problem.loss, values, constraints=problem.constraints)
-    found = jxu.quantify(free, pooled.solution, replace(basis, values=values)).isel(component=list(order))
+def composition(pooled: jxu.Pooled, basis: Basis, names: Sequence[str], order: Sequence[int]) -> pd.DataFrame:
+    """At.% of each phase, and its standard deviation from counting alone and with that of the fluorescence yields.
+
+    From the sums of pixels, in which the spectra were decided.
+    """
+    found = jxu.quantify(pooled.pool, pooled.pooled, replace(basis, values=pooled.pool.basis))
     rows = {"at.%": "at_percent", "sd": "at_percent_sd", "sd with yields": "at_percent_sd_total"}
-    each = np.stack([found[name].values for name in rows.values()], axis=1)
+    each = np.stack([found[name].values[list(order)] for name in rows.values()], axis=1)
     index = pd.MultiIndex.from_product([names, list(rows)], names=["phase", ""])
     return pd.DataFrame(each.reshape(-1, each.shape[-1]), index, list(basis.elements))
 
@@ -388,7 +387,7 @@ def analyse_measured(basis: Callable[[Any], Basis], problem: jxu.Problem, ranks:
     columns = list(plain.element_columns)
     pooled = jxu.fit_pooled(problem, rank, key=fitted, refresh=lambda coefficients: basis(coefficients[:, columns]))
     names = [f"phase {k}" for k in range(rank)]
-    phases = composition(problem, pooled, plain, names, range(rank))
+    phases = composition(pooled, plain, names, range(rank))
     solution = pooled.solution
     cations = phases.xs("at.%", level=1).to_numpy() / 100
     areas = np.asarray(pooled.problem.basis, np.float64).sum(axis=2) * solution.coefficients

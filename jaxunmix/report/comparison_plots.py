@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -14,7 +13,7 @@ from jaxunmix.factor.tune import Tuning
 from . import draw
 
 _LEAST = 1e-4  # of a line's maximum: where the logarithmic axis of `lines` ends
-_APART = 0.022  # of the axis: names of lines nearer than this are written one above the other
+_LETTER = 0.0098  # of the axis: the width of a letter
 
 
 def tuning(found: Tuning) -> Figure:
@@ -42,7 +41,8 @@ def tuning(found: Tuning) -> Figure:
         if weights[0] == 0:
             axes.axvline(least / 2, color="#cccccc", linewidth=0.8, linestyle=":")
             axes.text(least / 4, 1.0, "0", fontsize=draw.SMALL, transform=axes.get_xaxis_transform(), ha="center")
-        linear = max(1.0, float(error.min(initial=1e9, where=error > 0)))
+        # Up to a power of ten, so that no tick stands between it and zero.
+        linear = 10.0 ** np.ceil(np.log10(max(1.0, float(error.min(initial=1e9, where=error > 0)))))
         axes.set_yscale("symlog", linthresh=linear)
         axes.set_ylim(bottom=-linear / 2)
         axes.set_title(f"{draw.plain(curve.penalty)}: {curve.chosen:.3g}", fontsize=draw.TEXT, loc="left")
@@ -106,9 +106,10 @@ def lines(
     shown = result["spectra"]
     places = draw.positions(shown[0])
     low, high = limits or (float(places[0]), float(places[-1]))
-    figure = draw.new_figure(0.5 + 1.45 * len(shown))
-    cells = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     inside = {name: at for name, at in sorted(marked.items(), key=lambda item: item[1]) if low <= at <= high}
+    heights = _heights(inside, high - low)
+    figure = draw.new_figure(0.5 + 1.3 * len(shown) + 0.125 * max(heights, default=0))
+    cells = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for k, (axes, one) in enumerate(zip(cells, shown, strict=True)):
         largest = float(np.nanmax(one.values[(places >= low) & (places <= high)], initial=0.0)) or 1.0
         draw.draw_line(axes, (one / largest).clip(min=_LEAST / 10), k)
@@ -121,23 +122,27 @@ def lines(
         draw.tidy(axes)
         if k < len(shown) - 1:
             axes.set_xlabel("")
-    _name(cells[0], inside, high - low)
-    return figure
-
-
-def _name(axes: Axes, inside: Mapping[str, float | int], width: float | int) -> None:
-    """Names above the axes, those of neighbours at different heights."""
-    ends: list[float] = []  # of the last name at each height
-    for name, at in inside.items():
-        height = next((i for i, end in enumerate(ends) if at - end > _APART * width), len(ends))
-        ends[height : height + 1] = [at + 0.008 * width * len(name)]
-        axes.annotate(
+    for (name, at), height in zip(inside.items(), heights, strict=True):
+        cells[0].annotate(
             draw.plain(name),
             (at, 1.0),
             (0, 2 + 9 * height),
-            xycoords=axes.get_xaxis_transform(),
+            xycoords=cells[0].get_xaxis_transform(),
             textcoords="offset points",
             fontsize=draw.SMALL,
             ha="center",
             va="bottom",
         )
+    return figure
+
+
+def _heights(inside: Mapping[str, float | int], width: float | int) -> list[int]:
+    """How many rows up each name stands, so that neighbours do not meet."""
+    ends: list[float] = []  # of the last name in each row
+    heights = []
+    for name, at in inside.items():
+        half = _LETTER * width * (len(name) + 1) / 2
+        height = next((i for i, end in enumerate(ends) if at - half > end), len(ends))
+        ends[height : height + 1] = [at + half]
+        heights.append(height)
+    return heights
