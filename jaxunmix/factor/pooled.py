@@ -124,25 +124,29 @@ def search(
 ) -> tuple[Solution, Restarts]:
     """(the best fit of sums of `size`, all starts): many starts on the largest sums, a few of which go on.
 
-    The starts are fitted in groups; the best of each group goes on, alone and on finer sums, where phases that are
-    rarely pure show better. There the least objective decides.
+    The starts are fitted in groups; the best of each group goes on to finer sums, where phases that are rarely pure
+    show better, half as many to each: there the least objective decides.
     """
     groups = min(FINALISTS, restarts)
-    coarse = max(size, pool_size(problem, grid, rank, np.inf))
-    pool, block, cells = pooled(problem, grid, coarse)
-    fine, finer, parts = (pool, block, cells) if coarse == size else pooled(problem, grid, size)
-    _, chosen = np.unique(finer, return_index=True)
-    share = (parts / cells[block[chosen]])[:, None]
-    starts, ends = [], []
-    for group in jax.random.split(key, groups):
-        first = fit(
-            pool, rank, Sheared(), restarts=restarts // groups, key=group, max_steps=max_steps, progress=progress
-        )
-        maps = first.maps[block[chosen]] * share
-        start = start_of(replace(first, maps=np.maximum(maps, 1e-3 * maps.mean(axis=0))))
-        starts.append(first.restarts)
-        ends.append(fit(fine, rank, Sheared(), start, max_steps=2 * max_steps, rtol=1e-8))
-    return min(ends, key=lambda end: end.objective), _joined(starts)
+    level = max(size, pool_size(problem, grid, rank, np.inf))
+    pool, block, cells = pooled(problem, grid, level)
+    found = [
+        fit(pool, rank, Sheared(), restarts=restarts // groups, key=group, max_steps=max_steps, progress=progress)
+        for group in jax.random.split(key, groups)
+    ]
+    starts = _joined([one.restarts for one in found])
+    # Each goes on alone: traces of an element that a phase does not have vanish slowly.
+    found = [fit(pool, rank, Sheared(), start_of(one), max_steps=2 * max_steps, rtol=1e-8) for one in found]
+    while level > size:
+        found = sorted(found, key=lambda one: one.objective)[: -(-len(found) // 2)]
+        level = max(size, level // 2)
+        pool, finer, parts = pooled(problem, grid, level)
+        _, first = np.unique(finer, return_index=True)
+        share = (parts / cells[block[first]])[:, None]
+        begun = [_floored(one, one.maps[block[first]] * share) for one in found]
+        found = [fit(pool, rank, Sheared(), start, max_steps=max_steps, rtol=1e-8) for start in begun]
+        block, cells = finer, parts
+    return min(found, key=lambda one: one.objective), starts
 
 
 def _joined(parts: list[Restarts]) -> Restarts:
@@ -227,7 +231,11 @@ def for_maps(problem: Problem, basis: Any) -> Problem:
 
 def spread(problem: Problem, found: Solution, block: np.ndarray, cells: np.ndarray) -> Given:
     """Each pixel's share of its pooled pixel, nowhere zero."""
-    maps = (found.maps / cells[:, None])[block]
+    return _floored(found, (found.maps / cells[:, None])[block])
+
+
+def _floored(found: Solution, maps: np.ndarray) -> Given:
+    """These maps, nowhere zero, with the spectra of a fit."""
     return start_of(replace(found, maps=np.maximum(maps, 1e-3 * maps.mean(axis=0))))
 
 

@@ -85,7 +85,7 @@ def tune(
         key: randomness of thinning and starts.
         grid: as in `fit_pooled`.
         share: of the counts that is fitted.
-        size: of pooled pixels, as in `fit_pooled`.
+        size: of pooled pixels; None takes the largest sums of which 16 K are left, where starts are cheap.
         restarts: starts of each pooled fit.
         max_steps: of each fit.
         progress: a bar on stderr.
@@ -102,7 +102,7 @@ def tune(
     grid = grid_of(problem, grid)
     thin_key, fit_key = jax.random.split(key)
     train, test = _thinned(problem, share, thin_key)
-    size = pool_size(train, grid, rank) if size is None else size
+    size = pool_size(train, grid, rank, np.inf) if size is None else size
     smooth = [i for i in waiting if isinstance(problem.penalties[i], Laplacian)]
     sparse = [i for i in waiting if i not in smooth]
     trials = max(1, len(sparse) * len(SPARSE_WEIGHTS)) + len(smooth) * len(SMOOTH_WEIGHTS)
