@@ -36,6 +36,10 @@ Scale = Float[Array, " components"]
 Weight = Float[Array, ""] | str
 
 
+# The share of a row's sum below which an entry counts as zero where it is divided by.
+NOTHING = 1e-12
+
+
 class Reference(eqx.Module):
     """The scales of the data: S / n and 1 / m of each block, and the order of the norm (see the module's equations)."""
 
@@ -59,8 +63,9 @@ class Reference(eqx.Module):
         """A bound of sum_k slope_k size_k^2 / 2; for sums (sum x)^2 <= n0 sum x^2 / x0, by Cauchy and Schwarz."""
         if self.order == 2:
             return Bound(slope[:, None] * rows, slope[:, None])
-        size = (slope * self.size(rows))[:, None]
-        return Bound(size, jnp.where(rows > 0, size / jnp.where(rows > 0, rows, 1), 0))
+        size = self.size(rows)[:, None]
+        # Below this share of its row an entry is nothing, but its inverse would overflow.
+        return Bound(slope[:, None] * size, slope[:, None] * size / jnp.maximum(rows, NOTHING * size + TINY))
 
 
 def as_weight(weight: Any) -> Weight:

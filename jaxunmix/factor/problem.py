@@ -15,7 +15,7 @@ from . import held
 from .constraints import AbstractConstraint, Fixed, NonNegative, Orthogonal, Proportional, Simplex, UnitNorm
 from .losses import AbstractLoss, Frobenius, Poisson
 from .model import Basis, Bilinear, expand, onto_basis
-from .penalties import AbstractPenalty, Bound, Penalty, Reference
+from .penalties import NOTHING, AbstractPenalty, Bound, Penalty, Reference
 
 
 class Problem(eqx.Module):
@@ -169,9 +169,8 @@ class Problem(eqx.Module):
         if self.reference.order == 1:
             # Nothing is negative: (sum_f d_f B_fc)^2 <= sum_f d_f^2 B_fc s_c / a_f with s = a B, by Cauchy and Schwarz.
             raised = onto_basis(jnp.broadcast_to(bound.curvature * spectra, spectra.shape), self.basis)
-            return Bound(
-                gradient, jnp.where(coefficients > 0, raised / jnp.where(coefficients > 0, coefficients, 1), 0)
-            )
+            floor = NOTHING * coefficients.sum(axis=1, keepdims=True) + TINY
+            return Bound(gradient, raised / jnp.maximum(coefficients, floor))
         # |d basis|^2 <= the largest eigenvalue of basis basis' times |d|^2.
         gram = matmul(self.basis, jnp.swapaxes(self.basis, -1, -2))
         largest = jnp.linalg.eigvalsh(gram)[..., -1:]

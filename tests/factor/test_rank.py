@@ -97,9 +97,15 @@ def test_batches_of_ranks_and_of_restarts_give_the_same_numbers(monkeypatch):
 
 def test_ranks_share_programs_without_much_padding():
     problem = Problem(_data())
-    groups = survey._groups(range(2, 16), problem, 1)
-    assert [rank for group, _ in groups for rank in group] == [*range(6, 16), *range(2, 6)]
-    assert all(padded < 3 * min(group) for group, padded in groups)
+    groups = survey._groups(range(2, 16), problem, 1, workers=1)
+    assert [rank for group in groups for batch in group for rank in batch] == [*range(6, 16), *range(2, 6)]
+    assert all(group[-1][-1] < 3 * group[0][0] for group in groups)
+
+
+def test_each_worker_has_about_the_same_to_do():
+    groups = survey._groups(range(2, 16), Problem(_data()), 1, workers=2)
+    assert groups == [[[11, 12, 13, 14, 15]], [[2, 3, 4, 5, 6, 7, 8, 9, 10]]]
+    assert survey._groups([7], Problem(_data()), 1, workers=2) == [[[7]]]
 
 
 def test_a_second_fold_compiles_nothing(monkeypatch):
