@@ -1,0 +1,1 @@
+"""What is uncertain: sampling of posteriors, and evidences one can trust."""

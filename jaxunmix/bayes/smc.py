@@ -1,0 +1,302 @@
+"""Tempered sequential Monte Carlo: particles carried from the prior to the posterior, level by level.
+
+At each level the next b is the one at which the weights q_b' / q_b keep a given effective sample size, the evidence
+grows by their mean, the particles are resampled by them and moved by an explorer (Del Moral, Doucet and Jasra, 2006;
+the choice of b after Jasra et al., 2011). Several independent runs go side by side in one compiled step per level;
+each has its own b and its own settings, and their spread is the error of the evidence.
+"""
+
+import enum
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Key
+
+from .density import Density, choose, take
+from .explorers import HMC, Explorer
+
+# Bisections of the logarithm of b: from 1e-30 of the limit to one part in a million.
+BISECTIONS = 26
+SMALLEST = 1e-30
+
+
+class Status(enum.Enum):
+    """Why a run ended."""
+
+    DONE = "reached the end of the path, or the stopping rule was met"
+    LEVELS = "stopped at the largest number of levels"
+    LOST = "no particle had a finite weight"
+
+
+class _State(NamedTuple):
+    z: Array
+    terms: Any
+    settings: Any
+    beta: Array
+    ancestor: Array
+
+
+@dataclass(frozen=True)
+class SMCResult:
+    """The outcome of `smc`, as NumPy arrays; a run that ended early repeats its last level.
+
+    Attributes:
+        betas: (runs, levels), from 0 upwards.
+        log_evidence: (runs, levels), ln Z at each.
+        variance: (runs, levels), of ln Z as the weights alone tell it: too small where modes are lost.
+        z: (runs, particles, size), the particles at the end.
+        terms: `density.evaluate` of them, leading axes (runs, particles).
+        particles: (levels, runs, kept, size), those that were kept of each level.
+        kept_terms: their terms, leading axes (levels, runs, kept).
+        acceptance: (runs, levels), the mean acceptance of the moves.
+        ancestors: (runs, levels), how many of the first particles still have descendants.
+        status: one per run.
+    """
+
+    betas: np.ndarray
+    log_evidence: np.ndarray
+    variance: np.ndarray
+    z: np.ndarray
+    terms: Any
+    particles: np.ndarray
+    kept_terms: Any
+    acceptance: np.ndarray
+    ancestors: np.ndarray
+    status: tuple[Status, ...]
+
+    def __repr__(self) -> str:
+        levels, value = self.betas.shape[1], self.log_evidence[:, -1]
+        return f"SMCResult({len(value)} runs, {levels} levels, ln Z = {np.round(value, 3).tolist()})"
+
+
+def smc(
+    density: Density,
+    explorer: Explorer | None = None,
+    *,
+    key: Key[Array, ""],
+    runs: int = 4,
+    particles: int = 1024,
+    moves: int = 5,
+    threshold: float = 0.5,
+    limit: float | int = 1.0,
+    stop: Callable[[np.ndarray, np.ndarray], bool] | None = None,
+    max_levels: int = 500,
+    keep: int = 256,
+    bounded: bool = False,
+) -> SMCResult:
+    """Particles from the prior at b = 0 to b = `limit`, and ln Z(b) on the way.
+
+    Args:
+        density: the path.
+        explorer: the Markov moves; HMC by default.
+        key: the randomness.
+        runs: independent runs, at least two: each takes its whitening from another, so that no move knows its own cloud.
+        particles: of each run. A mode with a share p of the mass at the b where it splits off needs many times 1/p.
+        moves: sweeps of the explorer at each level.
+        threshold: the effective sample size of the weights that chooses the next b, as a share of the particles.
+        limit: the last b.
+        stop: looks at (betas, log_evidence), (levels,) each, of a run after each level; True ends the run.
+        max_levels: the most levels.
+        keep: how many particles of each level and run to keep.
+        bounded: whether q_b falls with b at every point, as with an unnormalised likelihood of at most 1. Then ln Z
+            must never rise, and if it does there is a warning: the density is not what it claims.
+
+    Returns:
+        An `SMCResult`.
+
+    Raises:
+        ValueError: settings out of range, or a density without any finite weight at the first level.
+    """
+    _check(runs, particles, moves, threshold, float(limit), keep)
+    explorer = HMC() if explorer is None else explorer
+    keys = jax.random.split(key, 2)
+    state = _start(density, explorer, keys[0], runs, particles)
+    stride = particles // min(keep, particles)
+    log = _Log(state, stride, runs)
+    while np.any(log.active) and log.levels <= max_levels:
+        traced = jnp.asarray(log.active), jnp.asarray(moves), jnp.asarray(threshold, float), jnp.asarray(limit, float)
+        state, level = _level(density, explorer, state, keys[1], jnp.asarray(log.levels), *traced)
+        log.add(state, level, float(limit), stop)
+    return log.result(state, bounded)
+
+
+def _check(runs: int, particles: int, moves: int, threshold: float, limit: float, keep: int) -> None:
+    for name, value, least in (("runs", runs, 2), ("particles", particles, 2), ("moves", moves, 1), ("keep", keep, 1)):
+        if value < least:
+            raise ValueError(f"smc: {name} must be {least} or more, got {value}.")
+    if not 0 < threshold < 1:
+        raise ValueError(f"smc: threshold must lie between 0 and 1, got {threshold}.")
+    if not 0 < limit < np.inf:
+        raise ValueError(f"smc: limit must be positive and finite, got {limit}; use `stop` to end before it.")
+
+
+@eqx.filter_jit
+def _start(density: Density, explorer: Explorer, key: Key[Array, ""], runs: int, particles: int) -> _State:
+    z = density.sample(key, runs * particles)
+    settings = explorer.init(density, runs)
+    ancestor = jnp.tile(jnp.arange(particles), runs)
+    return _State(z, density.evaluate(z), settings, jnp.zeros(runs, z.dtype), ancestor)
+
+
+@eqx.filter_jit
+def _level(density, explorer, state, key, level, active, moves, threshold, limit):
+    """The next b of each active run, its weights, resampling and moves."""
+    runs, points = len(state.beta), len(state.z)
+    key_resample, key_move = jax.random.split(jax.random.fold_in(key, level))
+    now = _over(density, state.terms, state.beta)
+
+    def weights(beta):
+        change = (_over(density, state.terms, beta) - now).reshape(runs, -1)
+        return jnp.where(jnp.isnan(change), -jnp.inf, change)
+
+    beta = jnp.where(active, _next(weights, state.beta, threshold, limit), state.beta)
+    change = jnp.where(active[:, None], weights(beta), 0)
+    gain, variance = _mean_weight(change)
+    index = _systematic(key_resample, change)
+    index = jnp.where(active[:, None], index, jnp.arange(points // runs))
+    index = (index + (points // runs) * jnp.arange(runs)[:, None]).reshape(-1)
+    z, terms = state.z[index], take(state.terms, index)
+    settings = explorer.tune(state.settings, _neighbours(z, runs), None)
+    z, terms, settings, acceptance = _moves(density, explorer, key_move, (z, terms, settings), beta, moves)
+    keep = jnp.repeat(active, points // runs)
+    z, terms = choose(keep, (z, terms), (state.z, state.terms))
+    return _State(z, terms, settings, beta, state.ancestor[index]), (beta, gain, variance, acceptance)
+
+
+def _over(density: Density, terms: Any, beta: Array) -> Array:
+    points = len(jax.tree.leaves(terms)[0])
+    return density.log_density(terms, jnp.repeat(beta, points // len(beta)))
+
+
+def _next(weights: Callable, beta: Array, threshold: Array, limit: Array) -> Array:
+    """The b of each run at which the effective sample size falls to the threshold, or the limit."""
+
+    def enough(beta):
+        change = weights(beta)
+        size = 2 * logsumexp(change, axis=1) - logsumexp(2 * change, axis=1)
+        return jnp.exp(size) >= threshold * change.shape[1]
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        good = enough(jnp.exp(middle))
+        return jnp.where(good, middle, low), jnp.where(good, high, middle)
+
+    low = jnp.log(jnp.maximum(beta, SMALLEST * limit))
+    low, _ = lax.fori_loop(0, BISECTIONS, halve, (low, jnp.full_like(low, jnp.log(limit))))
+    least = jnp.maximum(jnp.exp(low), beta * (1 + 4 * jnp.finfo(beta.dtype).eps))
+    return jnp.where(enough(jnp.full_like(low, limit)), limit, least)
+
+
+def _mean_weight(change: Array) -> tuple[Array, Array]:
+    """The logarithm of the mean weight of each run, and its relative variance."""
+    particles = change.shape[1]
+    mean = logsumexp(change, axis=1) - jnp.log(particles)
+    square = logsumexp(2 * change, axis=1) - jnp.log(particles)
+    return mean, jnp.expm1(square - 2 * mean) / particles
+
+
+def _systematic(key: Key[Array, ""], change: Array) -> Array:
+    """Systematic resampling: one uniform number for each run."""
+    runs, particles = change.shape
+    share = jnp.cumsum(jax.nn.softmax(change, axis=1), axis=1)
+    share = share / share[:, -1:]
+    places = (jnp.arange(particles) + jax.random.uniform(key, (runs, 1), share.dtype)) / particles
+    return jnp.minimum(jax.vmap(jnp.searchsorted)(share, places), particles - 1)
+
+
+def _neighbours(z: Array, runs: int) -> Array:
+    """To each run the cloud of another: moves that know their own cloud bias its evidence by several nats."""
+    return jnp.roll(z, len(z) // runs, axis=0)
+
+
+def _moves(density: Density, explorer: Explorer, key: Key[Array, ""], start: tuple, beta: Array, moves: Array):
+    """Sweeps of all particles, the steps tuned after each."""
+    runs = len(beta)
+    points = jnp.repeat(beta, len(start[0]) // runs)
+
+    def sweep(move, carry):
+        z, terms, settings, total = carry
+        z, terms, info = explorer.sweep(jax.random.fold_in(key, move), density, z, terms, points, settings)
+        return (
+            z,
+            terms,
+            explorer.tune(settings, _neighbours(z, runs), info),
+            total + jnp.mean(info.acceptance.reshape(runs, -1), 1),
+        )
+
+    z, terms, settings, total = lax.fori_loop(0, moves, sweep, (*start, jnp.zeros_like(beta)))
+    return z, terms, settings, total / moves
+
+
+class _Log:
+    """What happened so far, level by level, on the host."""
+
+    def __init__(self, state: _State, stride: int, runs: int):
+        self.stride, self.runs = stride, runs
+        self.betas, self.evidence, self.variance = [np.zeros(runs)], [np.zeros(runs)], [np.zeros(runs)]
+        self.acceptance = [np.ones(runs)]
+        self.particles, self.terms, self.ancestors = [], [], []
+        self.status = [Status.LEVELS] * runs
+        self.active = np.ones(runs, bool)
+        self._keep(state)
+
+    @property
+    def levels(self) -> int:
+        return len(self.betas)
+
+    def _keep(self, state: _State) -> None:
+        shaped = jax.tree.map(self._shaped, (state.z, state.terms, state.ancestor))
+        z, terms, ancestor = shaped
+        self.particles.append(z[:, :: self.stride].copy())
+        self.terms.append(jax.tree.map(lambda leaf: leaf[:, :: self.stride].copy(), terms))
+        self.ancestors.append(np.array([len(np.unique(run)) for run in ancestor]))
+
+    def _shaped(self, leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        return leaf.reshape(self.runs, -1, *leaf.shape[1:])
+
+    def add(self, state: _State, level: tuple, limit: float, stop: Callable | None) -> None:
+        beta, gain, variance, acceptance = (np.asarray(value, float) for value in level)
+        lost = self.active & ~np.isfinite(gain)
+        if np.all(lost) and self.levels == 1:
+            raise ValueError("smc: no prior draw has a finite density beyond the prior: look for an impossible datum.")
+        self.betas.append(beta)
+        self.evidence.append(self.evidence[-1] + np.where(self.active, gain, 0))
+        self.variance.append(self.variance[-1] + np.where(self.active, variance, 0))
+        self.acceptance.append(np.where(self.active, acceptance, self.acceptance[-1]))
+        self._keep(state)
+        ended = beta >= limit * (1 - 1e-12)
+        if stop is not None:
+            traces = np.stack(self.betas, 1), np.stack(self.evidence, 1)
+            ended |= np.array([bool(stop(b, e)) for b, e in zip(*traces, strict=True)])
+        for run in np.flatnonzero(self.active & (ended | lost)):
+            self.status[run] = Status.LOST if lost[run] else Status.DONE
+        self.active = self.active & ~ended & ~lost
+
+    def result(self, state: _State, bounded: bool) -> SMCResult:
+        z, terms = jax.tree.map(self._shaped, (state.z, state.terms))
+        evidence = np.stack(self.evidence, 1)
+        rise = np.max(np.diff(evidence, axis=1), initial=-np.inf)
+        if bounded and rise > 1e-6 * np.max(np.abs(evidence), initial=1):
+            warnings.warn(f"smc: ln Z rose by {rise:.2g} in one level, which no likelihood below 1 does.", stacklevel=3)
+        return SMCResult(
+            betas=np.stack(self.betas, 1),
+            log_evidence=evidence,
+            variance=np.stack(self.variance, 1),
+            z=z,
+            terms=terms,
+            particles=np.stack(self.particles),
+            kept_terms=jax.tree.map(lambda *leaves: np.stack(leaves), *self.terms),
+            acceptance=np.stack(self.acceptance, 1),
+            ancestors=np.stack(self.ancestors, 1),
+            status=tuple(self.status),
+        )
