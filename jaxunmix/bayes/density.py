@@ -54,7 +54,7 @@ class Density(eqx.Module):
 
     @abc.abstractmethod
     def log_density(self, terms: Any, beta: PerPoint) -> PerPoint:
-        """The logarithm of q_b at the points, cheaply for any b; at b = 0 the prior, also where the likelihood is zero."""
+        """The logarithm of q_b, cheaply for any b; at b = 0 the prior, also where the likelihood is zero."""
 
 
 class TemperedDensity(Density):

@@ -36,14 +36,14 @@ class Settings(NamedTuple):
 
     Attributes:
         log_step: (groups,).
-        count: (groups,), the points that the moments stand for.
+        weight: (groups,), the points that the moments stand for.
         mean: (groups, size).
         covariance: (groups, size, size).
         factor: (groups, size, size), lower triangular, factor @ factor' being the covariance, shrunk to its diagonal.
     """
 
     log_step: PerGroup
-    count: PerGroup
+    weight: PerGroup
     mean: Float[Array, "groups size"]
     covariance: Float[Array, "groups size size"]
     factor: Float[Array, "groups size size"]
@@ -250,7 +250,7 @@ def learn(settings: Settings, z: Points, info: Info | None, memory: float | Arra
     groups, size = settings.mean.shape
     cloud = z.reshape(groups, -1, size)
     walkers = cloud.shape[1]
-    kept = memory * settings.count
+    kept = memory * settings.weight
     share = walkers / (kept + walkers)
     mean = jnp.mean(cloud, 1)
     about = cloud - mean[:, None]
@@ -264,10 +264,11 @@ def learn(settings: Settings, z: Points, info: Info | None, memory: float | Arra
         signal = jnp.mean(info.signal.reshape(groups, -1), 1)
         log_step = jnp.clip(log_step + min(1.0, walkers**0.5 / 20) * signal, -20.0, 3.0)
     count = kept + walkers
-    return Settings(log_step, count, mean, covariance, _factor(covariance, count))
+    return Settings(log_step, count, mean, covariance, factored(covariance, count))
 
 
-def _factor(covariance: Float[Array, "groups size size"], count: PerGroup) -> Float[Array, "groups size size"]:
+def factored(covariance: Float[Array, "groups size size"], count: PerGroup) -> Float[Array, "groups size size"]:
+    """The lower triangular factors of covariances of so many points each, shrunk to their diagonals."""
     size = covariance.shape[-1]
     shrink = ((size / (count + size)) ** 2)[:, None, None]
     variance = jnp.diagonal(covariance, axis1=1, axis2=2)

@@ -202,7 +202,7 @@ def _check_latent(site: Any) -> None:
         raise ValueError(f"site {name!r} is a Delta: use numpyro.deterministic for a known value.")
     if fn.support is not None and fn.support.is_discrete:
         raise ValueError(
-            f"site {name!r} is discrete: sum it out of the model (MixtureSameFamily does for mixtures), or give it `obs`."
+            f"site {name!r} is discrete: sum it out of the model (MixtureSameFamily does for mixtures), or observe it."
         )
     if _differs_from_one(site["scale"]):
         raise ValueError(f"site {name!r}: a scaled prior is not normalised; scale observed sites only.")

@@ -21,7 +21,8 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Key
 
 from .density import Density, choose, take
-from .explorers import HMC, Explorer
+from .explorers import Explorer
+from .jumps import Jumps
 
 # Bisections of the logarithm of b: from 1e-30 of the limit to one part in a million.
 BISECTIONS = 26
@@ -96,9 +97,9 @@ def smc(
 
     Args:
         density: the path.
-        explorer: the Markov moves; HMC by default.
+        explorer: the Markov moves; `Jumps(HMC())` by default.
         key: the randomness.
-        runs: independent runs, at least two: each takes its whitening from another, so that no move knows its own cloud.
+        runs: independent runs, at least two: each takes its whitening from another, so that none knows its cloud.
         particles: of each run. A mode with a share p of the mass at the b where it splits off needs many times 1/p.
         moves: sweeps of the explorer at each level.
         threshold: the effective sample size of the weights that chooses the next b, as a share of the particles.
@@ -116,7 +117,7 @@ def smc(
         ValueError: settings out of range, or a density without any finite weight at the first level.
     """
     _check(runs, particles, moves, threshold, float(limit), keep)
-    explorer = HMC() if explorer is None else explorer
+    explorer = Jumps() if explorer is None else explorer
     keys = jax.random.split(key, 2)
     state = _start(density, explorer, keys[0], runs, particles)
     stride = particles // min(keep, particles)
@@ -226,12 +227,8 @@ def _moves(density: Density, explorer: Explorer, key: Key[Array, ""], start: tup
     def sweep(move, carry):
         z, terms, settings, total = carry
         z, terms, info = explorer.sweep(jax.random.fold_in(key, move), density, z, terms, points, settings)
-        return (
-            z,
-            terms,
-            explorer.tune(settings, _neighbours(z, runs), info),
-            total + jnp.mean(info.acceptance.reshape(runs, -1), 1),
-        )
+        settings = explorer.tune(settings, _neighbours(z, runs), info)
+        return z, terms, settings, total + jnp.mean(info.acceptance.reshape(runs, -1), 1)
 
     z, terms, settings, total = lax.fori_loop(0, moves, sweep, (*start, jnp.zeros_like(beta)))
     return z, terms, settings, total / moves
@@ -244,7 +241,9 @@ class _Log:
         self.stride, self.runs = stride, runs
         self.betas, self.evidence, self.variance = [np.zeros(runs)], [np.zeros(runs)], [np.zeros(runs)]
         self.acceptance = [np.ones(runs)]
-        self.particles, self.terms, self.ancestors = [], [], []
+        self.particles: list[np.ndarray] = []
+        self.terms: list[Any] = []
+        self.ancestors: list[np.ndarray] = []
         self.status = [Status.LEVELS] * runs
         self.active = np.ones(runs, bool)
         self._keep(state)
