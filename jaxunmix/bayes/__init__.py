@@ -1,1 +1,15 @@
 """What is uncertain: sampling of posteriors, and evidences one can trust."""
+
+from .density import Density as Density
+from .density import FunctionDensity as FunctionDensity
+from .evidence import FreeEnergy as FreeEnergy
+from .evidence import free_energy as free_energy
+from .exchange import replica_exchange as replica_exchange
+from .explorers import HMC as HMC
+from .explorers import Explorer as Explorer
+from .explorers import RandomWalk as RandomWalk
+from .explorers import Slice as Slice
+from .jumps import Jumps as Jumps
+from .numpyro_density import NumpyroDensity as NumpyroDensity
+from .smc import smc as smc
+from .tempering import ReplicaExchange as ReplicaExchange

@@ -262,7 +262,7 @@ def learn(settings: Settings, z: Points, info: Info | None, memory: float | Arra
     log_step = settings.log_step
     if info is not None:
         signal = jnp.mean(info.signal.reshape(groups, -1), 1)
-        log_step = jnp.clip(log_step + min(1.0, walkers**0.5 / 20) * signal, -20.0, 3.0)
+        log_step = jnp.clip(log_step + min(1.0, walkers**0.5 / 8) * signal, -20.0, 3.0)
     count = kept + walkers
     return Settings(log_step, count, mean, covariance, factored(covariance, count))
 

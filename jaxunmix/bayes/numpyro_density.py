@@ -117,7 +117,7 @@ class NumpyroDensity(TemperedDensity):
 
         batch = z.shape[:-1]
         values = jax.vmap(one)(z.reshape(-1, self.size))
-        return {name: value.reshape(*batch, *value.shape[1:]) for name, value in values.items()}
+        return {name: value.reshape((*batch, *value.shape[1:])) for name, value in values.items()}
 
 
 class _Guard(Messenger):
@@ -184,7 +184,7 @@ def _check_data(site: Any) -> None:
     missing = np.isnan(value)
     event = len(site["fn"].event_shape)
     kept = np.asarray(True if kept is None else kept)
-    bad = missing & kept.reshape(*kept.shape, *[1] * event)
+    bad = missing & kept.reshape((*kept.shape, *[1] * event))
     if np.any(bad):
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
