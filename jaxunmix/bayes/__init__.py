@@ -11,5 +11,6 @@ from .explorers import RandomWalk as RandomWalk
 from .explorers import Slice as Slice
 from .jumps import Jumps as Jumps
 from .numpyro_density import NumpyroDensity as NumpyroDensity
+from .results import results as results
 from .smc import smc as smc
 from .tempering import ReplicaExchange as ReplicaExchange

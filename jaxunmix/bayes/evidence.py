@@ -6,8 +6,9 @@ linear in b or not:
 - BAR: Bennett's acceptance ratio between neighbours (Bennett 1976; Shirts and Chodera 2008), the value;
 - forward and backward stepping stones: the mean of q_{t+1} / q_t under q_t, and of its inverse under q_{t+1} (Xie et
   al. 2011);
-- thermodynamic integration of <d ln q_b / db>, by the trapezoidal rule with the correction of Friel, Hurn and Wyse
-  (2014) left out and the first pair, where the slope under the prior has no finite variance, taken from BAR.
+- thermodynamic integration of b <d ln q_b / db> over ln b through a cubic spline; the first pair, where ln b has no
+  beginning and the slope under the prior a large variance, is taken from BAR. The trapezoidal rule over b was 1.2 nats
+  off where 22 rungs spread over six decades of b.
 """
 
 import warnings
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpyro.infer import MCMC
+from scipy.interpolate import CubicSpline
 from scipy.special import expit, logsumexp
 from scipy.stats import t as student
 
@@ -130,7 +132,7 @@ def estimate(record: Record) -> dict[str, float]:
     up, down = (np.moveaxis(leaf, -1, 0).reshape(leaf.shape[-1], -1) for leaf in (record.up, record.down))
     betas = record.betas[0, -1]
     slope = np.mean(record.slope, axis=(0, 1))
-    area = np.sum(np.diff(betas[1:]) * (slope[2:] + slope[1:-1]) / 2)
+    area = CubicSpline(np.log(betas[1:]), betas[1:] * slope[1:]).integrate(*np.log(betas[[1, -1]]))
     return {
         "bar": float(bar.sum()),
         "forward": float(np.sum(logsumexp(up, axis=1) - np.log(up.shape[1]))),
@@ -165,7 +167,8 @@ def diagnose(record: Record) -> dict[str, Any]:
     """
     rejection = np.mean(record.rejection, axis=(0, 1))
     trips = [_passages(index) for index in np.asarray(record.replica)]
-    flow = np.nanmean([flow for _, _, flow in trips], axis=0)
+    hot, seen = np.sum([flow for _, _, flow in trips], axis=0)
+    flow = np.where(seen > 0, hot / np.maximum(seen, 1), np.nan)
     return {
         "betas": record.betas[0, -1],
         "rejection": rejection,
@@ -178,7 +181,10 @@ def diagnose(record: Record) -> dict[str, Any]:
 
 
 def _passages(index: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """Round trips, passages from hot to cold, and the flow, of one ladder's index process (sweeps, rungs)."""
+    """Round trips, passages from hot to cold, and at each rung how often the replica there was last hot, and known.
+
+    Of one ladder's index process (sweeps, rungs).
+    """
     rungs = index.shape[1]
     last = np.zeros(rungs, int)
     trips = down = 0
@@ -194,7 +200,7 @@ def _passages(index: np.ndarray) -> tuple[int, int, np.ndarray]:
         last[bottom] = -1
         hot += last[row] == 1
         seen += last[row] != 0
-    return trips, int(down), hot / np.where(seen > 0, seen, np.nan)
+    return trips, int(down), np.stack([hot, seen])
 
 
 def _warnings(estimates: dict[str, float], found: dict[str, Any]) -> tuple[str, ...]:

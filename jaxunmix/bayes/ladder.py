@@ -30,7 +30,7 @@ def equalise(betas: Ladder, rejection: Float[Array, " pairs"]) -> Ladder:
     return new.at[0].set(0).at[-1].set(betas[-1])
 
 
-def monotone_cubic(x: Ladder, y: Ladder, at: Ladder) -> Ladder:
+def monotone_cubic(x: Ladder, y: Ladder, at: Float[Array, " places"]) -> Float[Array, " places"]:
     """The monotone cubic of Fritsch and Butland (1984) through increasing (x, y)."""
     step, slope = jnp.diff(x), jnp.diff(y) / jnp.diff(x)
     ahead, behind = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]

@@ -45,8 +45,8 @@ class NumpyroDensity(TemperedDensity):
 
     Raises:
         ValueError: a model without observed or without latent sites, an undeclared factor, a subsampled plate, a
-            discrete latent site, a prior that cannot be drawn from or is not normalised, NaN in the observed data,
-            a prior or likelihood that is not finite at any draw. The message names the site.
+            discrete latent site, a prior that cannot be drawn from or is not normalised, NaN or infinity in the
+            observed data, a prior or likelihood that is not finite at any draw. The message names the site.
     """
 
     size: int = eqx.field(static=True)
@@ -181,14 +181,15 @@ def _check_data(site: Any) -> None:
     value = np.asarray(value)
     if not np.issubdtype(value.dtype, np.inexact):
         return
-    missing = np.isnan(value)
+    missing = ~np.isfinite(value)
     event = len(site["fn"].event_shape)
     kept = np.asarray(True if kept is None else kept)
     bad = missing & kept.reshape((*kept.shape, *[1] * event))
     if np.any(bad):
         place = tuple(int(i) for i in np.argwhere(bad)[0])
+        what = "NaN" if np.isnan(value[place]) else "infinity"
         raise ValueError(
-            f"observed site {site['name']!r} has NaN, the first at {place}: leave it out, or mask it with "
+            f"observed site {site['name']!r} has {what} at {place}: leave it out, or mask it with "
             "numpyro.handlers.mask."
         )
 

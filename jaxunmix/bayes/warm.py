@@ -77,7 +77,7 @@ def from_prior(density: Density, key: Key[Array, ""], walkers: int, temperatures
 
 
 @eqx.filter_jit
-def learned(density: Density, explorer: Explorer, cloud: np.ndarray) -> Any:
+def learned(density: Density, explorer: Explorer, cloud: Any) -> Any:
     """Settings of each rung above 0 from its cloud (rungs, points, size)."""
     z = jnp.asarray(cloud, float).reshape(-1, density.size)
     return explorer.tune(explorer.init(density, len(cloud)), z, None)
