@@ -64,7 +64,7 @@ def from_particles(
     picks = [_resample(rng, change, CLOUD) for change in (there - here).reshape(len(betas), -1)]
     flat = points.reshape(len(betas), -1, density.size)
     cloud = np.stack([each[pick] for each, pick in zip(flat, picks, strict=True)])
-    start = np.stack([each[rng.permutation(CLOUD)[:walkers] % CLOUD] for each in cloud])
+    start = np.stack([each[rng.choice(CLOUD, walkers, replace=walkers > CLOUD)] for each in cloud])
     return Warm(betas, start, cloud[1:])
 
 

@@ -67,7 +67,7 @@ def test_one_compiled_level_serves_all():
     smc(density, RandomWalk(2), key=jax.random.key(0), limit=2.0, **settings)
     before = len(traced)
     found = smc(density, RandomWalk(2), key=jax.random.key(1), limit=1e4, **settings)
-    assert found.betas.shape[1] > 8
+    assert found.betas.shape[1] > 5
     assert len(traced) == before
 
 
