@@ -3,7 +3,9 @@
 At each level the next b is the one at which the weights q_b' / q_b keep a given effective sample size, the evidence
 grows by their mean, the particles are resampled by them and moved by an explorer (Del Moral, Doucet and Jasra, 2006;
 the choice of b after Jasra et al., 2011). Several independent runs go side by side in one compiled step per level;
-each has its own b and its own settings, and their spread is the error of the evidence.
+each has its own b and its own settings, and their spread is the error of the evidence. That error knows nothing of a
+mode that most runs have lost: one such result was 1.4 nats off and claimed 0.2. Replica exchange from the particles
+mends it.
 """
 
 import enum
