@@ -1,5 +1,5 @@
 """What spectra and patterns are made of: physics that imports nothing from the rest of the package."""
 
-from . import calibration, diffraction, xray
+from . import calibration, diffraction, lineshapes, xray
 
-__all__ = ["calibration", "diffraction", "xray"]
+__all__ = ["calibration", "diffraction", "lineshapes", "xray"]

@@ -1,0 +1,299 @@
+r"""The density of an X-ray absorption spectrum with its heights integrated out.
+
+The spectrum is a baseline, an arctangent edge, a white line and K Gaussians,
+
+    f(E) = y_0 + H step(E; E_0, Gamma) + A_L lorentz(E; E_WL, omega) + A_G gauss(E; E_WL, omega)
+           + sum_k a_k gauss(E; c_k, w_k),
+
+lines of height one. The heights enter linearly and are integrated out, so that only the positions and widths are left
+to be sampled. With b = 1/sigma^2, columns A (heights in units of the sds S of their half-normal priors), and
+$M = I + b A A' = C C'$, $v = C^{-1} b A y$,
+
+    ln q_b = -sum ln C_ii - (b |y|^2 - v'v) / 2 + ln P_b,
+
+where P_b is the probability that heights drawn from N(M^-1 b A y, M^-1) are positive, over that under the prior, 2^-L.
+It has no closed form. Drawn one after the other, from the last to the first, each height has a truncated normal given
+those before; the product of the masses that are left is an unbiased estimate of P_b (Genz, J. Comput. Graph. Stat. 1
+(1992) 141; Keane; Hajivassiliou and McFadden). The uniform numbers u of those draws are part of the point. Then the
+estimate is not noise that a sampler could exploit, but a density of (theta, u) whose integral over u is exact, and each
+point carries one draw of the heights from their posterior (Andrieu and Roberts, Ann. Stat. 37 (2009) 697).
+
+All positions, widths and u are quantiles of their priors: points fill the unit cube uniformly at b = 0.
+"""
+
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import gammaln, log_ndtr, ndtr, ndtri
+from jaxtyping import Array, Float, Key
+
+from ..physics import lineshapes
+from .density import Density, PerPoint, Points
+
+# The numbers of a point that are of no peak: white line, edge, their widths; and the heights that are of no peak.
+SHAPES, FIXED = 4, 4
+BASELINE, STEP, LORENTZ, GAUSS = range(FIXED)
+
+
+class Prior(eqx.Module):
+    """What is known of positions (eV), widths (full at half maximum, eV), heights and noise before the data.
+
+    Attributes:
+        white_line: mean and sd of E_WL, normal.
+        edge: sd of E_0 - E_WL, normal about zero.
+        edge_width, line_width, peak_width: least and largest, uniform in the logarithm.
+        peak: least and largest c_k, uniform.
+        baseline: sd of y_0, normal about zero; half-normal where counts are fitted.
+        heights: sds of H, A_L, A_G and of all a_k, half-normal.
+        noise: least and largest sigma, uniform in the logarithm.
+    """
+
+    white_line: Float[Array, "2"]
+    edge: Float[Array, ""]
+    edge_width: Float[Array, "2"]
+    line_width: Float[Array, "2"]
+    peak_width: Float[Array, "2"]
+    peak: Float[Array, "2"]
+    baseline: Float[Array, ""]
+    heights: Float[Array, "4"]
+    noise: Float[Array, "2"]
+
+
+class Shapes(NamedTuple):
+    """Positions and widths in eV: (points,), and (points, slots) of the peaks."""
+
+    white_line: Array
+    edge: Array
+    edge_width: Array
+    line_width: Array
+    centres: Array
+    widths: Array
+
+
+class Terms(NamedTuple):
+    """What q_b needs of a point: products of columns, columns with the data, u, and where counts are fitted columns."""
+
+    gram: Float[Array, "points heights heights"]
+    moment: Float[Array, "points heights"]
+    uniforms: Float[Array, "points heights"]
+    columns: Float[Array, "points heights channels"] | None
+
+
+class CollapsedSpectrum(Density):
+    """The path q_b of one spectrum, b = 1/sigma^2 (or the power of the likelihood, where counts are fitted).
+
+    A point is (E_WL, E_0, Gamma, omega, c_1.., w_1.., u_1..) as quantiles. There are `slots` peaks; those that are not
+    `live` have columns of zeros, which leave q_b as it is without them, so that one compiled program serves several K.
+
+    Attributes:
+        energy: (channels,), eV.
+        intensity: (channels,).
+        weight: (channels,), one over the noise sd of each channel in units of sigma; of counts over its estimate.
+        live: (slots,), 1 for the peaks that there are.
+        prior: the priors.
+        poisson: whether the intensity is counts. Then the normal distribution of `weight` only proposes heights, and
+            each point carries the ratio of the Poisson to the normal likelihood to the power b.
+    """
+
+    energy: Float[Array, " channels"]
+    intensity: Float[Array, " channels"]
+    weight: Float[Array, " channels"]
+    live: Float[Array, " slots"]
+    prior: Prior
+    poisson: bool = eqx.field(static=True, default=False)
+
+    @property
+    def slots(self) -> int:
+        """How many peaks there is room for."""
+        return len(self.live)
+
+    @property
+    def heights(self) -> int:
+        """How many columns there are."""
+        return FIXED + self.slots
+
+    @property
+    def size(self) -> int:
+        return SHAPES + 2 * self.slots + self.heights
+
+    @property
+    def scales(self) -> Float[Array, " heights"]:
+        """The sds of the heights."""
+        fixed, peak = self.prior.heights[:3], self.prior.heights[3]
+        return jnp.concatenate([self.prior.baseline[None], fixed, jnp.full(self.slots, peak)])
+
+    def sample(self, key: Key[Array, ""], points: int) -> Points:
+        return jax.random.uniform(key, (points, self.size), self.energy.dtype)
+
+    def shapes(self, z: Points) -> Shapes:
+        """Positions and widths of points."""
+        prior, peaks = self.prior, z[:, SHAPES : SHAPES + 2 * self.slots]
+        white_line = prior.white_line[0] + prior.white_line[1] * _normal(z[:, 0])
+        return Shapes(
+            white_line,
+            white_line + prior.edge * _normal(z[:, 1]),
+            _log_uniform(z[:, 2], prior.edge_width),
+            _log_uniform(z[:, 3], prior.line_width),
+            self.centre(peaks[:, : self.slots]),
+            _log_uniform(peaks[:, self.slots :], prior.peak_width),
+        )
+
+    def centre(self, quantile: Array) -> Array:
+        """The position of a peak, eV."""
+        return self.prior.peak[0] + (self.prior.peak[1] - self.prior.peak[0]) * quantile
+
+    def columns(self, z: Points) -> Float[Array, "points heights channels"]:
+        """The shapes of height one, in units of the noise and of the priors of their heights."""
+        s = self.shapes(z)
+        peaks = gaussian_of_height_one(self.energy, s.centres[..., None], s.widths[..., None]) * self.live[:, None]
+        flat = jnp.ones((len(z), 1, len(self.energy)), self.energy.dtype)
+        shapes = jnp.concatenate([flat, self._edge_and_line(s), peaks], 1)
+        return shapes * self.scales[:, None] * self.weight
+
+    def changed_columns(self, z: Points, k: Array) -> Float[Array, "points 4 channels"]:
+        """Those of the step, of the white line, and of peak k."""
+        s = self.shapes(z)
+        peak = gaussian_of_height_one(self.energy, s.centres[:, k, None], s.widths[:, k, None]) * self.live[k]
+        shapes = jnp.concatenate([self._edge_and_line(s), peak[:, None]], 1)
+        return shapes * self.prior.heights[:, None] * self.weight
+
+    def _edge_and_line(self, s: Shapes) -> Float[Array, "points 3 channels"]:
+        line = s.white_line[:, None], s.line_width[:, None]
+        fixed = [
+            lineshapes.arctangent_step(self.energy, s.edge[:, None], s.edge_width[:, None]),
+            lineshapes.lorentzian(self.energy, *line) / lineshapes.lorentzian_peak(line[1]),
+            lineshapes.gaussian(self.energy, *line) / lineshapes.gaussian_peak(line[1]),
+        ]
+        return jnp.stack(fixed, 1)
+
+    def peak_columns(self, centre: Array, width: Array) -> Float[Array, "... channels"]:
+        """The column of a peak from quantiles of its position and width."""
+        shape = gaussian_of_height_one(
+            self.energy, self.centre(centre)[..., None], _log_uniform(width, self.prior.peak_width)[..., None]
+        )
+        return shape * self.prior.heights[3] * self.weight
+
+    def edge_columns(self, edge: Array, width: Array) -> Float[Array, "... channels"]:
+        """The column of the step from its position in eV and the quantile of its width."""
+        widths = _log_uniform(width, self.prior.edge_width)
+        shape = lineshapes.arctangent_step(self.energy, edge[..., None], widths[..., None])
+        return shape * self.prior.heights[0] * self.weight
+
+    def line_columns(self, line: Array, width: Array) -> Float[Array, "... channels"]:
+        """Half a Lorentzian and half a Gaussian from the position in eV and the quantile of the width."""
+        at = line[..., None], _log_uniform(width, self.prior.line_width)[..., None]
+        shape = lineshapes.lorentzian(self.energy, *at) / lineshapes.lorentzian_peak(at[1])
+        shape = 0.5 * (shape + gaussian_of_height_one(self.energy, *at))
+        return shape * (self.prior.heights[1] + self.prior.heights[2]) * self.weight
+
+    @property
+    def target(self) -> Float[Array, " channels"]:
+        """The data in units of the noise."""
+        return self.intensity * self.weight
+
+    def evaluate(self, z: Points) -> Terms:
+        columns = self.columns(z)
+        return Terms(
+            jnp.einsum("pln,pmn->plm", columns, columns),
+            columns @ self.target,
+            z[:, -self.heights :],
+            columns if self.poisson else None,
+        )
+
+    def log_density(self, terms: Terms, beta: PerPoint) -> PerPoint:
+        return self._draw(terms, beta)[0]
+
+    def draw(self, terms: Terms, beta: PerPoint) -> Float[Array, "points heights"]:
+        """The heights that points carry, in the unit of the intensity: draws of their posterior given the shapes."""
+        return self._draw(terms, beta)[1] * self.scales
+
+    def _draw(self, terms: Terms, beta: PerPoint) -> tuple[PerPoint, Array]:
+        square = jnp.sum(self.target**2)
+        factor, v = factorise(terms.gram, beta, (beta[:, None] * terms.moment)[:, None])
+        heights, inside = _positive(factor, v[0], terms.uniforms.T, signed_first=not self.poisson)
+        log_root = jnp.sum(jnp.log(jnp.diagonal(factor)), 1)
+        value = inside - log_root - 0.5 * (beta * square - jnp.sum(v[0] ** 2, 0))
+        if self.poisson:
+            value = value + beta * self._poisson_over_normal(terms, heights.T)
+        return jnp.where(jnp.isnan(value), -jnp.inf, value), heights.T
+
+    def _poisson_over_normal(self, terms: Terms, heights: Array) -> PerPoint:
+        fitted = jnp.einsum("pl,pln->pn", heights, terms.columns)
+        rate = jnp.maximum(fitted / self.weight, 1e-30)
+        poisson = self.intensity * jnp.log(rate) - rate - gammaln(self.intensity + 1)
+        normal = -0.5 * (self.target - fitted) ** 2
+        return jnp.sum(poisson - normal, 1)
+
+
+def gaussian_of_height_one(energy: Array, centre: Array, width: Array) -> Array:
+    """The Gaussian over its value at the centre."""
+    return jnp.exp(-4.0 * math.log(2.0) * ((energy - centre) / width) ** 2)
+
+
+def _normal(quantile: Array) -> Array:
+    tiny = jnp.finfo(quantile.dtype).eps
+    return ndtri(jnp.clip(quantile, tiny, 1 - tiny))
+
+
+def _log_uniform(quantile: Array, ends: Array) -> Array:
+    return ends[0] * jnp.exp(quantile * jnp.log(ends[1] / ends[0]))
+
+
+def factorise(gram: Array, beta: PerPoint, rows: Array) -> tuple[Array, Array]:
+    """C of I + beta gram = C C', (n, n, points), and C^-1 of each of the rows (points, m, n), as (m, n, points).
+
+    With the points last each step works on contiguous numbers of all points, without a call for each small matrix.
+    """
+    n = gram.shape[1]
+    matrix = beta * jnp.moveaxis(gram, 0, -1) + jnp.eye(n, dtype=beta.dtype)[..., None]
+    matrix = jnp.concatenate([matrix, jnp.moveaxis(rows, 0, -1)])
+    index = jnp.arange(len(matrix))[:, None]
+
+    def eliminate(j, factor):
+        row = jnp.where(jnp.arange(n)[:, None] < j, factor[j], 0)
+        column = matrix[:, j] - jnp.sum(factor * row, 1)
+        return factor.at[:, j].set(jnp.where(index >= j, column / jnp.sqrt(column[j]), 0))
+
+    factor = lax.fori_loop(0, n, eliminate, jnp.zeros_like(matrix))
+    return factor[:n], factor[n:]
+
+
+def _positive(factor: Array, v: Array, uniforms: Array, *, signed_first: bool) -> tuple[Array, PerPoint]:
+    """Positive heights, drawn from the last to the first, and the logarithm of the mass left to them over 2^-L.
+
+    C' (x - m) = z has standard normal z, and x_j >= 0 is z_j >= C'_j. (x - m) of those drawn before - C_jj m_j.
+    """
+    count, dtype = len(v), v.dtype
+    index = jnp.arange(count)[:, None]
+    # Beyond 37 sds the tail of the normal distribution underflows; such a point weighs nothing anyway.
+    farthest = 36.0 if dtype == jnp.float64 else 12.0
+
+    def draw(step, carry):
+        mean, change, mass = carry
+        j = count - 1 - step
+        column = jnp.where(index > j, factor[:, j], 0)
+        diagonal = factor[j, j]
+        m = (v[j] - jnp.sum(column * mean, 0)) / diagonal
+        before = jnp.sum(column * change, 0)
+        least = jnp.minimum(before - m * diagonal, farthest)
+        signed = signed_first & (j == BASELINE)
+        tail = jnp.where(signed, 1.0, ndtr(-least))
+        z = -ndtri(jnp.clip(uniforms[j] * tail, jnp.finfo(dtype).tiny, 1 - jnp.finfo(dtype).epsneg))
+        mass = mass + jnp.where(signed, 0.0, log_ndtr(-least) + math.log(2.0))
+        return mean.at[j].set(m), change.at[j].set((z - before) / diagonal), mass
+
+    start = jnp.zeros_like(v), jnp.zeros_like(v), jnp.zeros(v.shape[1], dtype)
+    mean, change, mass = lax.fori_loop(0, count, draw, start)
+    return mean + change, mass
+
+
+def change_columns(terms: Terms, columns: Array, which: Array, target: Array) -> Terms:
+    """The terms after the columns `which` of each point have become others: their products alone are formed anew."""
+    new = columns[:, which]
+    products = jnp.einsum("pln,pmn->plm", columns, new)
+    gram = terms.gram.at[:, :, which].set(products).at[:, which, :].set(jnp.swapaxes(products, 1, 2))
+    return terms._replace(gram=gram, moment=terms.moment.at[:, which].set(new @ target))
