@@ -10,7 +10,7 @@
 
 from importlib.metadata import version
 
-from . import physics
+from . import bayes, physics
 from .data import preprocess, simulate
 from .data.compressed import Compressed
 from .data.image import Grid, SpectrumImage
@@ -39,6 +39,7 @@ __all__ = [
     "Solution",
     "SpectrumImage",
     "Status",
+    "bayes",
     "constraints",
     "fit",
     "fit_pooled",

@@ -1,5 +1,7 @@
 """What is uncertain: sampling of posteriors, and evidences one can trust."""
 
+from .decomposition import Decomposition as Decomposition
+from .decomposition import Decompositions as Decompositions
 from .density import Density as Density
 from .density import FunctionDensity as FunctionDensity
 from .evidence import FreeEnergy as FreeEnergy
@@ -13,4 +15,7 @@ from .jumps import Jumps as Jumps
 from .numpyro_density import NumpyroDensity as NumpyroDensity
 from .results import results as results
 from .smc import smc as smc
+from .spectroscopy import Priors as Priors
+from .spectroscopy import decompose_spectrum as decompose_spectrum
+from .spectroscopy import spectrum_model as spectrum_model
 from .tempering import ReplicaExchange as ReplicaExchange

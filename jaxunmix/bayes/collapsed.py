@@ -117,7 +117,7 @@ class CollapsedSpectrum(Density):
         return FIXED + self.slots
 
     @property
-    def size(self) -> int:
+    def size(self) -> int:  # type: ignore[override, misc]
         return SHAPES + 2 * self.slots + self.heights
 
     @property

@@ -32,7 +32,7 @@ from .collapsed import (
     change_columns,
     factorise,
 )
-from .density import Density, PerPoint, Points, choose
+from .density import PerPoint, Points, choose
 from .explorers import Explorer, Info
 
 # Shares of a uniform draw among the cells, and of the points that draw part of their u anew with a move.
@@ -84,7 +84,7 @@ class PeakMoves(Explorer):
     shapes: int = eqx.field(static=True, default=2)
     cells: tuple[int, int] = eqx.field(static=True, default=(64, 6))
 
-    def init(self, density: Density, groups: int) -> PeakSettings:
+    def init(self, density: Any, groups: int) -> PeakSettings:
         dtype = density.energy.dtype
         # Before there is a cloud: the prior, in a sequence that fills the cube evenly.
         cloud = (0.5 + jnp.outer(jnp.arange(CLOUD), jnp.asarray(EVEN, dtype))) % 1
@@ -106,7 +106,7 @@ class PeakMoves(Explorer):
         return settings._replace(peaks=peaks, shapes=shapes)
 
     def sweep(
-        self, key: Key[Array, ""], density: Density, z: Points, terms: Any, beta: PerPoint, settings: PeakSettings
+        self, key: Key[Array, ""], density: Any, z: Points, terms: Any, beta: PerPoint, settings: PeakSettings
     ) -> tuple[Points, Any, Info]:
         columns = density.columns(z)
         at = _At(z, columns, terms, density.log_density(terms, beta))

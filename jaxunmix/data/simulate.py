@@ -4,7 +4,7 @@ Every generator takes an explicit random key and returns `(SpectrumImage, Truth)
 `truth.maps @ truth.spectra` in the unit of the data. Where the data are counts, each true spectrum sums to
 one and the maps are expected counts; otherwise the maps are fractions and the spectra carry the unit. (The
 truth of `battery_xas(raw=True)` is that of the normalised image.) An argument out of its range is a ValueError
-that names it.
+that names it. `edge_spectrum` gives one spectrum in place of an image.
 """
 
 from typing import Literal
@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 
 from . import scenes
 from .domains import battery_xas
+from .edges import edge_spectrum
 from .image import SpectrumImage
 from .minerals import core_shell, mantle_minerals
 from .nanosheets import nanosheets
@@ -35,6 +36,7 @@ __all__ = [
     "Truth",
     "battery_xas",
     "core_shell",
+    "edge_spectrum",
     "edx_phases",
     "eels_oxides",
     "line_scan",

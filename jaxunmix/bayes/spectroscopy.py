@@ -1,0 +1,275 @@
+r"""Decomposition of an X-ray absorption spectrum: how many peaks, where, and how sure that is.
+
+A spectrum near an edge is modelled as baseline, arctangent edge, white line (pseudo-Voigt) and K Gaussians; see
+`collapsed` for the equations and the priors. For each K the free energy
+
+    F(K, b) = -ln p(D | K, b) = -(n / 2) ln (b / 2 pi) - ln Z_K(b),        b = 1 / sigma^2,
+
+comes from one tempered run, since Z_K(b) is what tempered sampling passes through on its way: the noise is selected
+together with K by its minimum (K. Nagata et al., Neural Networks 28 (2012) 82; S. Tokuda et al., J. Phys. Soc. Jpn. 86
+(2017) 024001), or integrated out with a prior uniform in ln sigma, which gives the posterior of K.
+
+Everything here runs in double precision, whatever the default: at 0.5 % noise the products of single precision are no
+longer exact to a nat.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, ArrayLike, Key
+from tqdm import tqdm
+
+from ..physics import lineshapes
+from .collapsed import CollapsedSpectrum, Prior
+from .decomposition import Decomposition, Decompositions, Fit, gather
+from .peak_moves import PeakMoves
+from .smc import smc
+
+# Slots for peaks that programs are compiled for: K is rounded up to the next of them.
+SLOTS = (2, 5, 8, 11, 14, 17, 20, 25, 30)
+# A run ends when the noise that it has reached is so many nats less probable than the best.
+BEYOND = 10.0
+Pair = tuple[float | int, float | int]
+
+
+@dataclass(frozen=True)
+class Priors:
+    """What is known before the data; what is None follows from the energies and the range of the intensities.
+
+    Attributes:
+        white_line: mean and sd of E_WL in eV; by default where the spectrum is highest, and 1/20 of the window.
+        edge: sd of E_0 - E_WL in eV; 4.5 after the battery study.
+        edge_width, line_width, peak_width: least and largest full width at half maximum in eV, uniform in the
+            logarithm; by default two channels and a quarter of the window.
+        peak: least and largest position of a peak in eV; by default the window.
+        baseline: sd of the constant; by default the largest absolute intensity.
+        heights: sds of the half-normal priors of the step, the Lorentzian and the Gaussian of the white line, and the
+            peaks; by default the range of the intensities for each.
+        noise: least and largest sd of the noise, uniform in the logarithm; by default 1e-4 and 1 times the range.
+    """
+
+    white_line: Pair | None = None
+    edge: float | int = 4.5
+    edge_width: Pair | None = None
+    line_width: Pair | None = None
+    peak_width: Pair | None = None
+    peak: Pair | None = None
+    baseline: float | int | None = None
+    heights: tuple[float | int, float | int, float | int, float | int] | None = None
+    noise: Pair | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("edge_width", "line_width", "peak_width", "peak", "noise"):
+            pair = getattr(self, name)
+            if pair is not None and not (pair[0] < pair[1] and (name == "peak" or pair[0] > 0)):
+                raise ValueError(f"Priors: {name} must be (least, largest), widths and noise positive, got {pair}.")
+        if self.white_line is not None and not self.white_line[1] > 0:
+            raise ValueError(f"Priors: white_line must be (mean, sd) with a positive sd, got {self.white_line}.")
+        for name in ("edge", "baseline", "heights"):
+            value = getattr(self, name)
+            if value is not None and not np.all(np.asarray(value) > 0):
+                raise ValueError(f"Priors: {name} must be positive, got {value}.")
+
+    def complete(self, energy: np.ndarray, intensity: np.ndarray) -> "Priors":
+        """With every None replaced by its default for these data."""
+        window, spacing = float(np.ptp(energy)), float(np.median(np.diff(energy)))
+        span, widths = float(np.ptp(intensity)), (2 * spacing, window / 4)
+        defaults: dict[str, Any] = {
+            "white_line": (float(energy[np.argmax(intensity)]), window / 20),
+            "edge_width": widths,
+            "line_width": widths,
+            "peak_width": widths,
+            "peak": (float(energy[0]), float(energy[-1])),
+            "baseline": float(np.max(np.abs(intensity))),
+            "heights": (span,) * 4,
+            "noise": (1e-4 * span, span),
+        }
+        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Priors(**{name: defaults[name] if value is None else value for name, value in given.items()})
+
+    def arrays(self) -> Prior:
+        """As the density takes them."""
+        return Prior(**{field.name: jnp.asarray(getattr(self, field.name), float) for field in fields(self)})
+
+
+def decompose_spectrum(
+    energy: ArrayLike,
+    intensity: ArrayLike,
+    peaks: Sequence[int] | int = range(6),
+    noise: float | int | str | ArrayLike | None = None,
+    priors: Priors | None = None,
+    *,
+    key: Key[Array, ""],
+    runs: int = 4,
+    particles: int = 512,
+    moves: int = 4,
+    progress: bool = False,
+) -> Decomposition | Decompositions:
+    """The number of peaks, the noise, and the posterior of every parameter of an X-ray absorption spectrum.
+
+    For every K, `runs` independent tempered samplers go from the prior to beyond the best noise; their spread is the
+    error of the free energy. It takes seconds for K up to 5 and minutes for 14.
+
+    Args:
+        energy: (channels,), eV, increasing.
+        intensity: (channels,), or (spectra, channels) for several spectra, which share their compiled programs.
+        peaks: the numbers of Gaussians K to try.
+        noise: None where it is to be found; a known sd; an sd for each channel; or "poisson" for counts.
+        priors: `Priors`.
+        key: the randomness.
+        runs: independent samplers for each K.
+        particles: of each sampler.
+        moves: sweeps of `PeakMoves` at each level of noise.
+        progress: whether to show a bar.
+
+    Returns:
+        A `Decomposition`, or `Decompositions` of several spectra.
+
+    Raises:
+        ValueError: energies that do not increase, NaN, another length of the intensities, a constant spectrum, fewer
+            channels than parameters, K below 0, a noise that is not positive, or counts that are not.
+    """
+    energies, data = np.asarray(energy, float), np.asarray(intensity, float)
+    counts = sorted({peaks} if isinstance(peaks, int) else {int(k) for k in peaks})
+    settings = {"runs": runs, "particles": particles, "moves": moves}
+
+    def one(spectrum: np.ndarray, key: Key[Array, ""]) -> Decomposition:
+        _check(energies, spectrum, counts)
+        return _decomposed(energies, spectrum, counts, noise, priors or Priors(), key, settings, progress)
+
+    if data.ndim != 2:
+        return one(data, key)
+    return Decompositions(tuple(one(d, k) for d, k in zip(data, jax.random.split(key, len(data)), strict=True)))
+
+
+def _decomposed(energy, intensity, counts, noise, priors, key, settings, progress) -> Decomposition:
+    """Every number of peaks of one spectrum, as many at a time as there are cores."""
+    weight, limit = _noise(noise, intensity)
+    chosen = priors.complete(energy, intensity)
+    last = 1 / chosen.noise[0] ** 2 if limit is None else limit
+    stop = _past_the_best(len(energy)) if limit is None else None
+
+    def run(count: int) -> Fit:
+        # The precision is a setting of the thread.
+        with jax.enable_x64(True):
+            slots = next((s for s in SLOTS if s >= count), count)
+            density = CollapsedSpectrum(  # type: ignore[call-arg]
+                energy=jnp.asarray(energy),
+                intensity=jnp.asarray(intensity),
+                weight=jnp.asarray(weight),
+                live=(jnp.arange(slots) < count).astype(float),
+                prior=chosen.arrays(),
+                poisson=isinstance(noise, str),
+            )
+            keys = jax.random.split(jax.random.fold_in(key, count))
+            kept = settings["particles"]
+            result = smc(density, PeakMoves(), key=keys[0], limit=last, stop=stop, keep=kept, **settings)
+            return gather(density, result, count, noise_known=limit is not None, key=keys[1])
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        # The largest first: it takes the longest.
+        jobs = {count: pool.submit(run, count) for count in reversed(counts)}
+        fits = [jobs[count].result() for count in tqdm(counts, disable=not progress, unit="K")]
+    return Decomposition(energy, intensity, chosen, tuple(fits))
+
+
+def _past_the_best(channels: int) -> Any:
+    """Whether a run has gone to where the noise is too small by far."""
+
+    def stop(betas: np.ndarray, log_evidence: np.ndarray) -> bool:
+        free_energy = -0.5 * channels * np.log(betas[1:]) - log_evidence[1:]
+        return bool(free_energy[-1] > np.min(free_energy) + BEYOND)
+
+    return stop
+
+
+def _check(energy: np.ndarray, intensity: np.ndarray, peaks: Sequence[int]) -> None:
+    if energy.ndim != 1 or intensity.shape != energy.shape:
+        raise ValueError(
+            f"decompose_spectrum: energy has shape {energy.shape} and intensity {intensity.shape}; both must be "
+            "(channels,), or intensity (spectra, channels)."
+        )
+    for name, values in (("energy", energy), ("intensity", intensity)):
+        if not np.all(np.isfinite(values)):
+            at = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ValueError(f"decompose_spectrum: {name} is not finite at channel {at}; leave such channels out.")
+    if np.any(np.diff(energy) <= 0):
+        at = int(np.flatnonzero(np.diff(energy) <= 0)[0])
+        raise ValueError(
+            f"decompose_spectrum: energies must increase, but channel {at + 1} ({energy[at + 1]:g} eV) is not above "
+            f"channel {at} ({energy[at]:g} eV); sort them, and average what was measured twice."
+        )
+    if np.ptp(intensity) == 0:
+        raise ValueError(
+            f"decompose_spectrum: the intensity is {intensity[0]:g} in every channel: nothing to decompose."
+        )
+    if not peaks or peaks[0] < 0:
+        raise ValueError(f"decompose_spectrum: peaks must be one or more numbers from 0 up, got {list(peaks)}.")
+    parameters = 8 + 3 * peaks[-1]
+    if parameters >= len(energy):
+        raise ValueError(
+            f"decompose_spectrum: with {peaks[-1]} peaks there are {parameters} parameters, but only {len(energy)} "
+            f"channels; ask for at most {max((len(energy) - 9) // 3, 0)} peaks."
+        )
+
+
+def _noise(noise: Any, intensity: np.ndarray) -> tuple[np.ndarray, float | None]:
+    """One over the noise of each channel in units of sigma, and b at the end where it is known."""
+    if noise is None:
+        return np.ones_like(intensity), None
+    if isinstance(noise, str):
+        if noise != "poisson":
+            raise ValueError(f'decompose_spectrum: noise must be None, a number, an array or "poisson", got {noise!r}.')
+        if np.any(intensity < 0) or np.any(intensity != np.round(intensity)):
+            raise ValueError("decompose_spectrum: Poisson noise needs counts, whole numbers from 0 up.")
+        return 1 / np.sqrt(np.maximum(intensity, 1)), 1.0
+    sd = np.broadcast_to(np.asarray(noise, float), intensity.shape)
+    if not np.all(sd > 0) or not np.all(np.isfinite(sd)):
+        raise ValueError(
+            "decompose_spectrum: the noise must be positive and finite, one number or one for each channel."
+        )
+    return 1 / sd, 1.0
+
+
+def spectrum_model(
+    energy: ArrayLike, intensity: ArrayLike | None, peaks: int, noise: ArrayLike, priors: Priors
+) -> None:
+    """The model of `decompose_spectrum` as a NumPyro model with every parameter sampled, for any sampler.
+
+    Args:
+        energy: (channels,), eV.
+        intensity: (channels,); None to simulate.
+        peaks: K.
+        noise: sd of the noise.
+        priors: complete, see `Priors.complete`.
+    """
+    p, energy = priors, jnp.asarray(energy)
+    line = numpyro.sample("E_WL", dist.Normal(*p.white_line))  # type: ignore[misc]
+    edge = numpyro.sample("E0", dist.Normal(line, p.edge))
+    edge_width = numpyro.sample("edge_width", dist.LogUniform(*p.edge_width))  # type: ignore[misc]
+    line_width = numpyro.sample("line_width", dist.LogUniform(*p.line_width))  # type: ignore[misc]
+    baseline = numpyro.sample("baseline", dist.Normal(0, p.baseline))
+    names = ("step", "lorentzian", "gaussian")
+    step, lorentz, gauss = (
+        numpyro.sample(name, dist.HalfNormal(sd))
+        for name, sd in zip(names, p.heights[:3], strict=True)  # type: ignore[index]
+    )
+    fitted = baseline + step * lineshapes.arctangent_step(energy, edge, edge_width)
+    fitted += lorentz * lineshapes.lorentzian(energy, line, line_width) / lineshapes.lorentzian_peak(line_width)
+    fitted += gauss * lineshapes.gaussian(energy, line, line_width) / lineshapes.gaussian_peak(line_width)
+    if peaks:
+        with numpyro.plate("peak", peaks):
+            centre = numpyro.sample("peak_centre", dist.Uniform(*p.peak))  # type: ignore[misc]
+            width = numpyro.sample("peak_width", dist.LogUniform(*p.peak_width))  # type: ignore[misc]
+            height = numpyro.sample("peak_height", dist.HalfNormal(p.heights[3]))  # type: ignore[index]
+        shapes = lineshapes.gaussian(energy, centre[:, None], width[:, None]) / lineshapes.gaussian_peak(width)[:, None]
+        fitted += height @ shapes
+    numpyro.sample("intensity", dist.Normal(fitted, noise), obs=intensity)

@@ -1,0 +1,197 @@
+"""The density with its heights integrated out against closed forms, and its moves against the joint distribution."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import ndtr
+from scipy.stats import multivariate_normal, norm, poisson
+
+from jaxunmix.bayes import collapsed
+from jaxunmix.bayes.explorers import Explorer
+from jaxunmix.bayes.peak_moves import PeakMoves
+
+CHANNELS = 16
+ENERGY = np.linspace(0.0, 15.0, CHANNELS)
+
+
+@pytest.fixture(autouse=True)
+def _double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def prior(height=1.0):
+    pairs = {"white_line": (8.0, 1.0), "edge_width": (1.0, 4.0), "line_width": (1.0, 4.0), "peak_width": (1.0, 4.0)}
+    pairs |= {"peak": (0.0, 15.0), "noise": (1e-3, 1.0), "heights": (height,) * 4, "baseline": height, "edge": 3.0}
+    return collapsed.Prior(**{name: jnp.asarray(value, float) for name, value in pairs.items()})
+
+
+def density(slots=1, live=1, intensity=None, poisson=False, height=1.0):
+    y = np.linspace(0.2, 1.4, CHANNELS) if intensity is None else np.asarray(intensity)
+    weight = 1 / np.sqrt(np.maximum(y, 1)) if poisson else np.ones(CHANNELS)
+    arrays = [jnp.asarray(a, float) for a in (ENERGY, y, weight, np.arange(slots) < live)]
+    return collapsed.CollapsedSpectrum(*arrays, prior(height), poisson)
+
+
+def log_mean(values):
+    return float(np.logaddexp.reduce(np.asarray(values)) - np.log(len(values)))
+
+
+@pytest.mark.parametrize("b", [0.0, 0.3, 4.0, 60.0])
+def test_the_mean_over_uniforms_is_the_normal_integral_over_positive_heights(b):
+    d = density()
+    theta = d.sample(jax.random.key(1), 1)
+    z = jnp.tile(theta, (40_000, 1)).at[:, -d.heights :].set(jax.random.uniform(jax.random.key(2), (40_000, d.heights)))
+    found = d.log_density(d.evaluate(z), jnp.full(len(z), b))
+    # Exactly: a normal integral over all heights, times the share of the posterior in the positive orthant over 2^-L.
+    columns = np.asarray(d.columns(theta)[0])
+    precision = np.eye(d.heights) + b * columns @ columns.T
+    mean = np.linalg.solve(precision, b * columns @ np.asarray(d.target))
+    normal = -0.5 * np.linalg.slogdet(precision)[1] - 0.5 * (b * np.sum(d.target**2) - mean @ precision @ mean)
+    covariance = np.linalg.inv(precision)[1:, 1:]  # the baseline may be negative
+    inside = multivariate_normal(-mean[1:], covariance, seed=0).cdf(np.zeros(d.heights - 1))
+    exact = float(normal) + np.log(inside) + (d.heights - 1) * np.log(2)
+    weight = np.exp(np.asarray(found) - exact)
+    error = weight.std() / np.sqrt(len(weight))
+    assert error < 0.03
+    assert weight.mean() == pytest.approx(1, abs=4 * error + 1e-3)
+
+
+def test_at_b_0_the_density_is_the_uniform_prior():
+    d = density()
+    z = d.sample(jax.random.key(3), 50)
+    np.testing.assert_allclose(d.log_density(d.evaluate(z), jnp.zeros(50)), 0, atol=1e-12)
+
+
+def test_heights_are_positive_and_follow_the_posterior_of_one_height():
+    # One column alone far from the others' reach: a truncated normal with a known mean.
+    d = density(slots=0, live=0, intensity=np.full(CHANNELS, 0.1))
+    z = d.sample(jax.random.key(4), 2000)
+    heights = np.asarray(d.draw(d.evaluate(z), jnp.full(2000, 50.0)))
+    assert np.all(heights[:, 1:] >= 0)
+    assert np.any(heights[:, 0] < 0) or heights[:, 0].min() < 0.05
+    uniforms = jax.random.uniform(jax.random.key(5), (5000, 1))
+    flat = collapsed.Terms(jnp.full((5000, 1, 1), 4.0), jnp.full((5000, 1), -1.0), uniforms, None)
+    factor, v = collapsed.factorise(flat.gram, jnp.ones(5000), flat.moment[:, None])
+    found, mass = collapsed._positive(factor, v[0], flat.uniforms.T, signed_first=False)
+    mean, sd = -1 / 5, 1 / np.sqrt(5)  # of N(M^-1 b A y, M^-1)
+    assert float(mass[0]) == pytest.approx(np.log(2 * norm.sf(0, mean, sd)), abs=1e-10)
+    expected = mean + sd * norm.pdf(mean / sd) / norm.cdf(mean / sd)
+    assert float(found.mean()) == pytest.approx(expected, abs=0.012)
+
+
+def test_slots_without_a_peak_change_nothing():
+    few, many = density(1, 1), density(4, 1)
+    z = few.sample(jax.random.key(6), 30)
+    wide = many.sample(jax.random.key(7), 30)
+    wide = wide.at[:, :5].set(z[:, :5]).at[:, 8].set(z[:, 5]).at[:, 12:17].set(z[:, 6:])
+    b = jnp.full(30, 20.0)
+    found = many.log_density(many.evaluate(wide), b)
+    np.testing.assert_allclose(found, few.log_density(few.evaluate(z), b), rtol=1e-10)
+    np.testing.assert_allclose(many.draw(many.evaluate(wide), b)[:, :5], few.draw(few.evaluate(z), b), rtol=1e-9)
+
+
+def test_poisson_evidence_of_given_shapes_is_the_mean_likelihood_over_prior_heights():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(4.0, CHANNELS).astype(float)
+    d = density(0, 0, counts, poisson=True, height=4.0)
+    theta = d.sample(jax.random.key(8), 1)
+    uniforms = jax.random.uniform(jax.random.key(9), (40_000, d.heights))
+    z = jnp.tile(theta, (40_000, 1)).at[:, -d.heights :].set(uniforms)
+    found = d.log_density(d.evaluate(z), jnp.ones(len(z)))
+    shapes = np.asarray(d.columns(theta)[0]) / np.asarray(d.scales)[:, None] / np.asarray(d.weight)
+    heights = 4.0 * np.abs(rng.standard_normal((200_000, d.heights)))
+    exact = log_mean(poisson.logpmf(counts, heights @ shapes).sum(1))
+    assert log_mean(found) == pytest.approx(exact, abs=0.1)
+
+
+def test_changed_columns_give_the_terms_of_the_new_point():
+    d = density(3, 3)
+    old, new = d.sample(jax.random.key(10), 20), d.sample(jax.random.key(11), 20)
+    new = new.at[:, 4:6].set(old[:, 4:6]).at[:, 7:9].set(old[:, 7:9])
+    which = jnp.asarray([collapsed.STEP, collapsed.LORENTZ, collapsed.GAUSS, collapsed.FIXED + 2])
+    columns = d.columns(old).at[:, which].set(d.changed_columns(new, jnp.asarray(2)))
+    found = collapsed.change_columns(d.evaluate(old), columns, which, d.target)
+    expected = d.evaluate(new)
+    np.testing.assert_allclose(found.gram, expected.gram, atol=1e-12)
+    np.testing.assert_allclose(found.moment, expected.moment, atol=1e-12)
+
+
+def inverse_uniforms(columns, target, scaled, b):
+    """The u that give these heights in units of their sds: what `draw` maps to them."""
+    factor = np.linalg.cholesky(np.eye(len(columns)) + b * columns @ columns.T)
+    mean = np.linalg.solve(factor.T, np.linalg.solve(factor, b * columns @ target))
+    z = factor.T @ (scaled - mean)
+    tail = ndtr(np.diag(factor) * scaled - z)
+    tail[collapsed.BASELINE] = 1.0
+    return ndtr(-z) / tail
+
+
+class Colder(Explorer):
+    """A broken explorer: the right moves for a higher b."""
+
+    inner: Explorer
+
+    def init(self, density, groups):
+        return self.inner.init(density, groups)
+
+    def sweep(self, key, density, z, terms, beta, settings):
+        return self.inner.sweep(key, density, z, terms, 1.5 * beta, settings)
+
+    def tune(self, settings, z, info, memory=0.0):
+        return settings
+
+
+def joint(explorer, sets, sweeps=3, b=25.0, slots=2):
+    """Points and data drawn together, and the same after sweeps: (before, after), moments with the data."""
+    d = density(slots, slots)
+    rng = np.random.default_rng(5)
+    z = np.array(d.sample(jax.random.key(12), sets))
+    heights = np.abs(rng.standard_normal((sets, d.heights))) * np.asarray(d.scales)
+    heights[:, 0] *= np.sign(rng.standard_normal(sets))
+    columns, scaled = np.asarray(d.columns(jnp.asarray(z))), heights / np.asarray(d.scales)
+    y = np.einsum("sl,sln->sn", scaled, columns) + rng.standard_normal((sets, CHANNELS)) / np.sqrt(b)
+    z[:, -d.heights :] = [inverse_uniforms(*each, b) for each in zip(columns, y, scaled, strict=True)]
+
+    @eqx.filter_jit
+    def moved(keys, z, y):
+        def one(key, z, y):
+            own = eqx.tree_at(lambda d: d.intensity, d, y)
+            at, settings = z[None], explorer.init(d, 1)
+            first = own.log_density(own.evaluate(at), jnp.full(1, b))
+            for _ in range(sweeps):
+                key, use = jax.random.split(key)
+                at, *_ = explorer.sweep(use, own, at, own.evaluate(at), jnp.full(1, b), settings)
+            return at[0], first, own.log_density(own.evaluate(at), jnp.full(1, b))
+
+        return jax.vmap(one)(keys, z, y)
+
+    keys = jax.random.split(jax.random.key(13), sets)
+    after, first, last = (np.asarray(a) for a in moved(keys, jnp.asarray(z), jnp.asarray(y)))
+    assert np.mean(np.any(after != z, 1)) > 0.9
+    statistic = np.stack([y.mean(1), y.max(1), ENERGY[np.argmax(y, 1)]], 1)
+    statistic = (statistic - statistic.mean(0)) / statistic.std(0)
+    places, n = slice(0, 4 + 2 * slots), d.size
+    moments = [z - 0.5, (z - 0.5) ** 2, *(statistic[:, [i]] * z[:, places] for i in range(3))]
+    other = [after - 0.5, (after - 0.5) ** 2, *(statistic[:, [i]] * after[:, places] for i in range(3))]
+    apart = np.concatenate([*other, last], 1) - np.concatenate([*moments, first], 1)
+    assert apart.shape[1] > 2 * n
+    return np.abs(apart.mean(0)) / (apart.std(0) / np.sqrt(sets) + 1e-12)
+
+
+MOVES = {
+    "local": PeakMoves(local=2, relocations=0, shapes=0),
+    "relocations": PeakMoves(local=0, relocations=1, shapes=0, cells=(16, 3)),
+    "edge and white line": PeakMoves(local=0, relocations=0, shapes=2),
+}
+
+
+@pytest.mark.parametrize("explorer", MOVES.values(), ids=MOVES)
+def test_each_move_leaves_the_joint_distribution_as_it_was(explorer):
+    assert joint(explorer, 2000).max() < 4.5
+
+
+def test_the_joint_distribution_shows_a_wrong_temperature():
+    assert joint(Colder(PeakMoves(local=4, relocations=1, shapes=2, cells=(16, 3))), 2000).max() > 6

@@ -1,0 +1,154 @@
+"""Decomposition of spectra of known parts, the model in NumPyro, and what is refused."""
+
+import jax
+import numpy as np
+import pytest
+from numpyro import handlers
+from numpyro.infer.util import log_density
+
+import jaxunmix as jxu
+from jaxunmix.bayes import Priors, decompose_spectrum, spectrum_model
+from jaxunmix.bayes.numpyro_density import NumpyroDensity
+from jaxunmix.bayes.smc import smc
+
+# Small samplers for small tests: few peaks, much noise.
+QUICK = {"particles": 128, "runs": 3, "moves": 3}
+
+
+@pytest.fixture(scope="module")
+def found():
+    energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
+    return decompose_spectrum(energy, intensity, range(3), key=jax.random.key(0), **QUICK), truth
+
+
+def test_the_true_number_of_peaks_is_the_most_probable(found):
+    result, _ = found
+    assert result.peaks == 1
+    assert float(result.table["probability"].sum()) == pytest.approx(1)
+    assert float(result.table["free_energy"].sel(peaks=0) - result.table["free_energy"].sel(peaks=1)) > 5
+    assert result.resolved == bool(result.table["probability"].max() >= 0.95)
+
+
+def test_noise_and_white_line_are_found_within_their_errors(found):
+    result, truth = found
+    noise = result.posterior["noise"]
+    assert abs(float(noise.mean()) - 0.02) < 3 * float(noise.std())
+    low, high = result.interval("E_WL", 0.99)
+    assert low < float(truth["E_WL"]) < high
+    centre = result.posterior["peak_centre"].isel(peak=0)
+    assert abs(float(centre.mean()) - float(truth["peak_centre"][0])) < 4 * float(centre.std())
+
+
+def test_the_best_fit_is_at_least_as_likely_as_the_truth(found):
+    result, truth = found
+    residual = result.intensity - jxu.data.edges.spectrum(result.energy, truth)
+    noise = float(1 / np.sqrt(np.mean(1 / result.fit.posterior["noise"] ** 2)))
+    at_truth = np.sum(-0.5 * (residual / noise) ** 2 - np.log(noise) - 0.5 * np.log(2 * np.pi))
+    assert result.fit.log_likelihood > at_truth - 1
+
+
+def test_parts_add_up_to_the_fit_and_areas_are_those_of_the_curves(found):
+    result, _ = found
+    fine = np.linspace(7600, 7840, 24_001)
+    parts = result.components(fine)
+    assert list(parts["component"].values) == ["baseline", "edge", "white line", "peak 1", "fit"]
+    np.testing.assert_allclose(parts.sel(component="fit"), parts.isel(component=slice(4)).sum("component"), rtol=1e-6)
+    area = np.trapezoid(parts.sel(component="peak 1"), fine)
+    assert area == pytest.approx(float(result.map_estimate["peak_area"][0]), rel=1e-3)
+    assert result.components().sizes == {"component": 5, "energy": 60}
+
+
+def test_posterior_is_laid_out_by_chain_draw_and_peak(found):
+    result, _ = found
+    assert dict(result.posterior.sizes) == {"chain": 1, "draw": 2000, "peak": 1}
+    assert "1 peaks with probability" in repr(result)
+
+
+def test_free_energy_over_noise_is_least_near_the_noise(found):
+    result, _ = found
+    fit = result.fit
+    assert np.all(np.diff(fit.noise) >= 0)
+    assert 0.6 < fit.noise[np.argmin(fit.free_energy)] / 0.02 < 1.6
+
+
+def test_several_spectra_are_compared():
+    one = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=60)
+    shifted = np.interp(one[0] - 0.6, one[0], one[1])
+    both = decompose_spectrum(one[0], np.stack([one[1], shifted]), 0, key=jax.random.key(1), **QUICK)
+    apart = both.difference(0, 1)
+    assert len(both) == 2
+    assert both.table.sizes == {"spectrum": 2, "peaks": 1}
+    assert apart["probability"] > 0.99
+    assert apart["low"] < 0.6 < apart["high"]
+
+
+def test_a_known_noise_gives_the_evidence_of_the_model_with_every_parameter_sampled():
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=0, noise=0.15, channels=25)
+    collapsed = decompose_spectrum(energy, intensity, 0, 0.15, key=jax.random.key(0), particles=512, runs=4)
+    priors = Priors().complete(energy, intensity)
+    density = NumpyroDensity(spectrum_model, (energy, intensity, 0, 0.15, priors))
+    full = smc(density, key=jax.random.key(1), runs=4, particles=1024, moves=4).log_evidence[:, -1]
+    error = np.hypot(collapsed.fits[0].error, np.std(full, ddof=1) / 2)
+    assert error < 0.3
+    assert collapsed.fits[0].log_evidence == pytest.approx(np.logaddexp.reduce(full) - np.log(4), abs=3 * error + 0.05)
+
+
+def test_counts_are_decomposed_under_poisson_noise():
+    energy, expected, truth = jxu.simulate.edge_spectrum(jax.random.key(7), peaks=1, noise=1e-9, channels=60)
+    counts = np.random.default_rng(0).poisson(400 * np.maximum(expected, 0)).astype(float)
+    result = decompose_spectrum(energy, counts, [1], "poisson", key=jax.random.key(0), **QUICK)
+    low, high = result.interval("E_WL", 0.99)
+    assert low < float(truth["E_WL"]) < high
+    step = result.posterior["step"]
+    assert abs(float(step.mean()) - 400) < 4 * float(step.std())
+
+
+def test_the_numpyro_model_has_the_same_priors():
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=2, noise=0.1, channels=40)
+    priors = Priors().complete(energy, intensity)
+    with handlers.seed(rng_seed=0):
+        sites = handlers.trace(spectrum_model).get_trace(energy, None, 2, 0.1, priors)
+    values = {name: site["value"] for name, site in sites.items() if site["type"] == "sample" and name != "intensity"}
+    total, _ = log_density(spectrum_model, (energy, intensity, 2, 0.1, priors), {}, values)
+    assert np.isfinite(float(total))
+    assert values["peak_centre"].shape == (2,)
+    assert sites["intensity"]["value"].shape == (40,)
+
+
+ENERGY, LINE = np.linspace(7700.0, 7740.0, 30), np.linspace(0.0, 1.0, 30)
+BAD = {
+    "energies must increase": (ENERGY[::-1], LINE, {}),
+    "energies must increase, but channel 4": (np.r_[ENERGY[:4], ENERGY[3:-1]], LINE, {}),
+    "energy is not finite": (np.r_[ENERGY[:-1], np.nan], LINE, {}),
+    "intensity is not finite at channel 0": (ENERGY, np.r_[np.nan, LINE[1:]], {}),
+    "is 1 in every channel": (ENERGY, np.ones(30), {}),
+    "ask for at most 7 peaks": (ENERGY, LINE, {"peaks": range(9)}),
+    "from 0 up": (ENERGY, LINE, {"peaks": [-1, 2]}),
+    "from 0 up, got \\[\\]": (ENERGY, LINE, {"peaks": []}),
+    "must be \\(channels,\\)": (ENERGY, LINE[:-1], {}),
+    "noise must be positive": (ENERGY, LINE, {"noise": 0.0}),
+    "Poisson noise needs counts": (ENERGY, LINE, {"noise": "poisson"}),
+    "noise must be None": (ENERGY, LINE, {"noise": "normal"}),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_is_refused(message):
+    energy, intensity, options = BAD[message]
+    with pytest.raises(ValueError, match=message):
+        decompose_spectrum(energy, intensity, key=jax.random.key(0), **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"peak": (3.0, 3.0)}, {"edge_width": (0.0, 1.0)}, {"white_line": (7710.0, 0.0)}, {"heights": (1, 1, -1, 1)}],
+)
+def test_priors_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match="Priors"):
+        Priors(**options)
+
+
+@pytest.mark.parametrize("options", [{"peaks": -1}, {"noise": 0.0}, {"window": (2.0, 1.0)}, {"channels": 1}])
+def test_simulated_spectra_refuse_what_makes_no_sense(options):
+    with pytest.raises(ValueError, match="edge_spectrum"):
+        jxu.simulate.edge_spectrum(jax.random.key(0), **options)
