@@ -1,4 +1,4 @@
-"""The command line: `jaxunmix unmix | rank | simulate | demo`.
+"""The command line: `jaxunmix unmix | rank | spectrum | simulate | demo`.
 
 Exit codes: 0 done, 1 unexpected, 2 bad input or usage, 130 interrupted (the best iterate is written first).
 """
@@ -19,7 +19,7 @@ import numpy as np
 import typer
 import xarray as xr
 
-from . import __version__, cli_rank
+from . import __version__, cli_rank, cli_spectrum
 from . import cli_options as opt
 from . import cli_run as run
 from .cli_options import Kind, Loss, Start, Update
@@ -287,6 +287,39 @@ def rank_(
     with run.folder(Path(f"{file.stem}-rank") if out is None else out, "rank.nc", quiet) as folder:
         scan = cli_rank.scanned(img, settings, quiet)
         cli_rank.written(folder, scan, img, file.name, _COMMAND.get())
+
+
+@app.command(name="spectrum")
+def spectrum_(
+    file: opt.FileArgument,
+    peaks: opt.PeaksOption = "0:5",
+    noise: opt.NoiseOption = None,
+    poisson: opt.PoissonOption = False,
+    array: opt.ArrayOption = None,
+    dims: opt.DimsOption = None,
+    signal_dims: opt.SignalDimsOption = None,
+    energy: opt.EnergyOption = None,
+    scale: opt.ScaleOption = None,
+    mask: opt.MaskOption = None,
+    crop: opt.CropOption = None,
+    bin: opt.BinOption = None,
+    seed: opt.SeedOption = 0,
+    out: opt.SpectrumOutOption = None,
+    quiet: opt.QuietOption = False,
+) -> None:
+    """Decompose an X-ray absorption spectrum near its edge: edge, white line and peaks.
+
+        jaxunmix spectrum edge.xdi --crop energy=8320:8380 --peaks 0:4
+
+    Of several spectra the mean is taken. Prints how probable each number of peaks is and what the most probable one
+    says, with errors, and writes spectrum.nc, posterior.nc and pictures. Half a minute for each number of peaks up to
+    5. Crop to the edge: oscillations far above it need many peaks.
+    """
+    numbers = opt.parse_peaks(peaks)
+    source = run.Source(file, array, dims, signal_dims, energy, scale, mask)
+    img = run.image(source, run.Preparation(crop, bin, False, None), None, quiet)
+    with run.folder(Path(f"{file.stem}-spectrum") if out is None else out, "spectrum.nc", quiet) as folder:
+        cli_spectrum.written(folder, cli_spectrum.decomposed(img, numbers, noise, poisson, seed, quiet))
 
 
 @app.command(name="simulate")

@@ -315,6 +315,29 @@ QuietOption = Annotated[
 ]
 
 
+PeaksOption = Annotated[
+    str,
+    typer.Option("--peaks", metavar="LOW:HIGH", help="Numbers of peaks to try, both ends included."),
+]
+NoiseOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Known sd of the noise, in the unit of the intensity; by default it is found.", show_default=False
+    ),
+]
+PoissonOption = Annotated[bool, typer.Option("--poisson", help="The intensities are counts.")]
+SpectrumOutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for the results, of which an older one is replaced; by default the name of FILE and -spectrum.",
+        show_default=False,
+        rich_help_panel=_OUT,
+    ),
+]
+
+
 def with_remedy(message: str) -> str:
     """The library's message, with the option that does what it advises."""
     options = [option for python, option in _REMEDIES.items() if python in message]
@@ -346,13 +369,23 @@ def parse_factor(text: str) -> tuple[str, int]:
 
 def parse_ranks(text: str) -> range:
     """The numbers of components of --ranks, both ends included."""
+    found = _parse_range("--ranks", text)
+    if found.start < 1:
+        raise ValueError(f"--ranks {text}: there is no fit of 0 components; begin with 1 or more")
+    return found
+
+
+def parse_peaks(text: str) -> range:
+    """The numbers of peaks of --peaks, both ends included."""
+    return _parse_range("--peaks", text)
+
+
+def _parse_range(option: str, text: str) -> range:
     low, _, high = text.partition(":")
     if not (low.isdecimal() and high.isdecimal()):
-        raise ValueError(f"--ranks {text}: write LOW:HIGH with whole numbers, such as 2:10")
-    if int(low) < 1:
-        raise ValueError(f"--ranks {text}: there is no fit of 0 components; begin with 1 or more")
+        raise ValueError(f"{option} {text}: write LOW:HIGH with whole numbers, such as 2:10")
     if int(low) > int(high):
-        raise ValueError(f"--ranks {text}: nothing lies between; the lower number comes first, {high}:{low}")
+        raise ValueError(f"{option} {text}: nothing lies between; the lower number comes first, {high}:{low}")
     return range(int(low), int(high) + 1)
 
 

@@ -7,6 +7,7 @@ from itertools import count
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 
 import jaxunmix as jxu
 from jaxunmix import cli, cli_rank
@@ -370,3 +371,29 @@ def test_version_from_the_installed_command():
     line = "import sys; from jaxunmix.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", line, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"jaxunmix {jxu.__version__}\n"
+
+
+def test_spectrum_writes_table_posterior_and_figures(run, tmp_path):
+    energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=40)
+    np.savetxt(tmp_path / "edge.csv", np.stack([energy, intensity], 1), delimiter=",", header="energy,mu", comments="")
+    code, out, _ = run("spectrum", "edge.csv", "--peaks", "0:1", "--out", "found")
+    assert code == 0
+    assert "white line" in out
+    table = xr.load_dataset(tmp_path / "found" / "spectrum.nc")
+    posterior = xr.load_dataset(tmp_path / "found" / "posterior.nc")
+    assert list(table["peaks"].values) == [0, 1]
+    low, high = posterior["E_WL"].quantile([0.005, 0.995])
+    assert low < float(truth["E_WL"]) < high
+    assert (tmp_path / "found" / "spectrum.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--peaks", "3:1"), "1:3"), (("--peaks", "all"), "whole numbers"), (("--noise", "0.1", "--poisson"), "leave it")],
+)
+def test_spectrum_refuses_options_that_make_no_sense(run, tmp_path, options, message):
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=40)
+    np.savetxt(tmp_path / "edge.csv", np.stack([energy, intensity], 1), delimiter=",", header="energy,mu", comments="")
+    code, _, err = run("spectrum", "edge.csv", *options)
+    assert code == 2
+    assert message in err

@@ -19,6 +19,7 @@ HEIGHTS = {
     "cli_options": 5,
     "cli_run": 6,
     "cli_rank": 7,
+    "cli_spectrum": 7,
     "cli": 8,
 }
 TOP = 9  # jaxunmix/__init__.py, models and notebooks

@@ -116,8 +116,8 @@ class CollapsedSpectrum(Density):
         """How many columns there are."""
         return FIXED + self.slots
 
-    @property
-    def size(self) -> int:  # type: ignore[override, misc]
+    @property  # type: ignore[misc]
+    def size(self) -> int:  # type: ignore[override]
         return SHAPES + 2 * self.slots + self.heights
 
     @property

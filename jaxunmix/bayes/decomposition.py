@@ -17,8 +17,8 @@ from ..physics import lineshapes
 from .collapsed import FIXED, SHAPES, CollapsedSpectrum
 from .smc import SMCResult
 
-# Points of the grid of noise between two levels of a run, and draws of a posterior.
-BETWEEN, DRAWS = 8, 2000
+# Points of the grid of noise between two levels of a run, draws of a posterior, and noises at which F is told.
+BETWEEN, DRAWS, GRID = 8, 2000, 200
 # Levels whose noise is less probable than the best by more than this are left out of the integral over the noise.
 WINDOW = 14.0
 RESOLVED = 0.95
@@ -32,8 +32,8 @@ class Fit:
         peaks: K.
         log_evidence: ln p(D | K), the noise integrated out, of all runs together (the mean of their evidences).
         run_log_evidence: (runs,).
-        noise: sds of the noise at the levels of all runs, increasing; empty where the noise is known.
-        free_energy: F(K, b) there.
+        noise: a grid of sds of the noise, increasing; empty where the noise is known.
+        free_energy: F(K, b) there, the runs together.
         posterior: draws over "draw": see `Decomposition.posterior`.
         best: the parameters of the best fit, the same names.
         log_likelihood: of the best fit at its noise.
@@ -113,8 +113,12 @@ class Decomposition:
 
     @property
     def resolved(self) -> bool:
-        """Whether the data decide the number of peaks: its probability is at least 0.95."""
-        return bool(self.table["probability"].max() >= RESOLVED)
+        """Whether the data decide the number of peaks.
+
+        Its probability is at least 0.95, and it is not the largest of several that were tried.
+        """
+        edge = len(self.fits) > 1 and self.peaks == self.fits[-1].peaks
+        return bool(self.table["probability"].max() >= RESOLVED) and not edge
 
     @property
     def posterior(self) -> xr.DataTree:
@@ -220,13 +224,23 @@ def gather(density: CollapsedSpectrum, result: SMCResult, peaks: int, *, noise_k
     points, beta = _drawn(nodes, per_run, density, noise_known, rng)
     posterior = _posterior(density, result, points, beta, peaks)
     best, log_likelihood = _best(density, result, points, beta, peaks)
-    betas, log_z = result.betas[:, 1:], result.log_evidence[:, 1:]
-    order = np.argsort(-betas, axis=None)
-    noise = np.array([]) if noise_known else 1 / np.sqrt(betas.ravel()[order])
-    free_energy = -log_marginal(betas, log_z).ravel()[order]
+    noise, free_energy = _surface(result, log_marginal, noise_known)
     return Fit(
         peaks, _log_mean(per_run), per_run, noise, free_energy, posterior, best, log_likelihood, result.betas.shape[1]
     )
+
+
+def _surface(result: SMCResult, log_marginal: Any, noise_known: bool) -> tuple[np.ndarray, np.ndarray]:
+    """F over a grid of noise that all runs have passed."""
+    if noise_known:
+        return np.array([]), np.array([])
+    b = np.geomspace(np.max(result.betas[:, 1]), np.min(result.betas[:, -1]), GRID)
+    runs = []
+    for betas, log_z in zip(result.betas, result.log_evidence, strict=True):
+        last = int(np.searchsorted(betas, betas[-1]))
+        values = np.interp(np.log(b), np.log(betas[1 : last + 1]), log_z[1 : last + 1])
+        runs.append(log_marginal(b, values))
+    return 1 / np.sqrt(b[::-1]), -(np.logaddexp.reduce(runs, axis=0) - math.log(len(runs)))[::-1]
 
 
 @dataclass

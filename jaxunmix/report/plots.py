@@ -23,6 +23,8 @@ from .comparison_plots import tuning as tuning
 from .metrics import match
 from .rank_plots import mse as mse
 from .rank_plots import rank as rank
+from .spectrum_plots import decomposition as decomposition
+from .spectrum_plots import free_energy as free_energy
 
 _CHUNK_VALUES = 2**22  # values of the residual formed at a time
 

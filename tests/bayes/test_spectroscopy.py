@@ -1,5 +1,7 @@
 """Decomposition of spectra of known parts, the model in NumPyro, and what is refused."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -27,6 +29,13 @@ def test_the_true_number_of_peaks_is_the_most_probable(found):
     assert float(result.table["probability"].sum()) == pytest.approx(1)
     assert float(result.table["free_energy"].sel(peaks=0) - result.table["free_energy"].sel(peaks=1)) > 5
     assert result.resolved == bool(result.table["probability"].max() >= 0.95)
+
+
+def test_the_largest_number_tried_is_never_called_resolved(found):
+    result, _ = found
+    up_to_one = dataclasses.replace(result, fits=result.fits[:2])
+    assert float(up_to_one.table["probability"].max()) > 0.95
+    assert not up_to_one.resolved
 
 
 def test_noise_and_white_line_are_found_within_their_errors(found):
@@ -67,7 +76,7 @@ def test_posterior_is_laid_out_by_chain_draw_and_peak(found):
 def test_free_energy_over_noise_is_least_near_the_noise(found):
     result, _ = found
     fit = result.fit
-    assert np.all(np.diff(fit.noise) >= 0)
+    assert np.all(np.diff(fit.noise) > 0)
     assert 0.6 < fit.noise[np.argmin(fit.free_energy)] / 0.02 < 1.6
 
 
