@@ -35,6 +35,6 @@ def test_figure_is_light():
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"`[^`\n]*?(--[a-z-]+)[^`\n]*`", TEXT))))
 def test_options_exist(option, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    for command in ("unmix", "rank", "simulate", "demo"):
+    for command in ("unmix", "rank", "spectrum", "simulate", "demo"):
         cli.main(shlex.split(f"{command} --help"))
     assert option in capsys.readouterr().out + "--help"
