@@ -1,5 +1,8 @@
 """One X-ray absorption spectrum near an edge, of known parts."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import numpy as np
 import xarray as xr
@@ -64,7 +67,7 @@ def edge_spectrum(
     return energy, spectrum(energy, truth) + noise * rng.standard_normal(channels), truth
 
 
-def spectrum(energy: np.ndarray, truth: xr.Dataset) -> np.ndarray:
+def spectrum(energy: np.ndarray, truth: Mapping[Any, Any]) -> np.ndarray:
     """The expected intensity of such parts."""
     p = {name: np.asarray(truth[name], float) for name in truth}
     line = p["E_WL"], p["line_width"]
