@@ -112,7 +112,7 @@ def test_counts_are_decomposed_under_poisson_noise():
     assert abs(float(step.mean()) - 400) < 4 * float(step.std())
 
 
-def test_the_numpyro_model_has_the_same_priors():
+def test_the_numpyro_model_simulates_every_part_within_its_priors():
     energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=2, noise=0.1, channels=40)
     priors = Priors().complete(energy, intensity)
     with handlers.seed(rng_seed=0):
@@ -121,6 +121,8 @@ def test_the_numpyro_model_has_the_same_priors():
     total, _ = log_density(spectrum_model, (energy, intensity, 2, 0.1, priors), {}, values)
     assert np.isfinite(float(total))
     assert values["peak_centre"].shape == (2,)
+    assert np.all((values["peak_centre"] >= 7700) & (values["peak_centre"] <= 7740))
+    assert np.all((values["peak_width"] >= priors.peak_width[0]) & (values["peak_width"] <= priors.peak_width[1]))
     assert sites["intensity"]["value"].shape == (40,)
 
 
