@@ -44,13 +44,14 @@ def monotone_cubic(x: Ladder, y: Ladder, at: Float[Array, " places"]) -> Float[A
 
 
 def rungs(betas: np.ndarray, rejection: np.ndarray, number: int | None, last: float) -> np.ndarray:
-    """A first ladder from the levels of several runs, each with its own (runs, levels), and rejections between them.
+    """A first ladder to `last` from the levels of several runs, (runs, levels), and rejections between them.
 
     Without a `number` there are 2 Lambda + 3, at least 4.
     """
     curves = [_curve(b[: _length(b)], r[: _length(b) - 1]) for b, r in zip(betas, rejection, strict=True)]
     first = np.mean([b[1] for b, _ in curves])
     grid = np.unique(np.concatenate([np.log1p(b / first) for b, _ in curves]))
+    grid = np.append(grid[grid < np.log1p(last / first)], np.log1p(last / first))
     barrier = np.mean([np.interp(grid, np.log1p(b / first), c) for b, c in curves], axis=0)
     number = max(4, int(np.ceil(2 * barrier[-1])) + 3) if number is None else number
     barrier = barrier + LEAST * np.linspace(0, 1, len(grid))

@@ -44,6 +44,9 @@ TARGET, FIRST_STEP, LARGEST_STEP, GAIN = 0.3, 0.3, 0.5, 1.5
 EVEN = tuple(1.1673039782614187**-i for i in range(1, SHAPES + 1))
 # Points of the cloud that edge and white line are taken from, and the kernel's sd in interquartile ranges.
 CLOUD, BANDWIDTH = 128, 0.25
+# A round of moves of edge and white line: three nearby (0), exchange with a peak (1), from the cloud (2), and from it
+# with a peak placed anew (3); and what it is where there are no peaks.
+ROUND, ROUND_WITHOUT_PEAKS = (0, 0, 0, 1, 2, 3), (0, 0, 0, 0, 2, 2)
 
 
 class PeakSettings(NamedTuple):
@@ -74,8 +77,8 @@ class PeakMoves(Explorer):
     Attributes:
         local: local moves of each peak in a sweep.
         relocations: of each peak in a sweep.
-        shapes: times in a sweep that edge and white line make three local moves, an exchange of the white line with a
-            peak, and one to the place and width of both in a cloud.
+        shapes: rounds in a sweep of moves of edge and white line: three local ones, an exchange of the white line with
+            a peak, and two to the place and width of both in a cloud, in the second with a peak placed anew.
         cells: of the grid of relocation, in position and in width.
     """
 
@@ -98,8 +101,10 @@ class PeakMoves(Explorer):
         if info is None:
             return settings
 
+        gain = GAIN * jnp.sqrt(1 - jnp.asarray(memory, z.dtype))
+
         def towards(step, excess):
-            return jnp.minimum(step * jnp.exp(GAIN * jnp.mean(excess.reshape(len(step), -1), 1)), LARGEST_STEP)
+            return jnp.minimum(step * jnp.exp(gain * jnp.mean(excess.reshape(len(step), -1), 1)), LARGEST_STEP)
 
         # Where there are peaks their acceptance is told, and the signal is that of edge and white line.
         peaks, shapes = towards(settings.peaks, info.acceptance - TARGET), towards(settings.shapes, info.signal)
@@ -127,11 +132,12 @@ class PeakMoves(Explorer):
         def shape(i, carry):
             at, total = carry
             # Of every five, one takes both from the cloud and one exchanges, where there is a peak to exchange with.
-            kind = jnp.where(i % 5 == 4, 2, jnp.where((i % 5 == 3) & (live > 0), 1, 0))
-            at, ok = _shape(jax.random.fold_in(keys[1], i), density, at, beta, kind, step, settings)
-            return at, total + ok * (i % 5 < 3)
+            which = i % len(ROUND)
+            kind = jnp.where(live > 0, jnp.asarray(ROUND)[which], jnp.asarray(ROUND_WITHOUT_PEAKS)[which])
+            at, ok = _shape(jax.random.fold_in(keys[1], i), density, at, beta, kind, step, settings, self.cells)
+            return at, total + ok * (which < 3)
 
-        at, shapes = lax.fori_loop(0, 5 * self.shapes, shape, (at, zero))
+        at, shapes = lax.fori_loop(0, len(ROUND) * self.shapes, shape, (at, zero))
         shapes = shapes / (3 * self.shapes)
         acceptance = jnp.where(live > 0, local / jnp.maximum(self.local * live, 1), shapes)
         return at.z, at.terms, Info(acceptance, shapes - TARGET)
@@ -187,18 +193,22 @@ def _nearby(key: Key[Array, ""], old: tuple[Array, Array], step: PerPoint) -> tu
 def _relocated(key, density: CollapsedSpectrum, at: _At, beta, k, old, cells) -> tuple[Array, Array, Array]:
     """A place and width of peak k on the grid by the weights of the residual, and the ratio of the ways."""
     weights = place_weights(density, at.columns, at.terms, beta, k, cells)
-    (centre, width), ratio = _pick_place(key, weights, old, cells)
+    (centre, width), ratio = _pick_place(key, weights, weights, old, cells)
     return centre, width, ratio
 
 
-def _pick_place(key: Key[Array, ""], weights: Array, old: Any, cells: tuple[int, ...]) -> tuple[list[Array], Array]:
+def _pick_place(
+    key: Key[Array, ""], weights: Array, weights_back: Array, old: Any, cells: tuple[int, ...]
+) -> tuple[list[Array], Array]:
     """Quantiles, uniform in a cell drawn by the weights, and the log ratio of the ways back and forth.
 
-    The cells are those of a grid of len(cells) axes, flattened.
+    The cells are those of a grid of len(cells) axes, flattened; the way back goes by the other weights.
     """
     keys = jax.random.split(key)
     number = math.prod(cells)
-    shares = (1 - ANYWHERE) * jax.nn.softmax(weights, 1) + ANYWHERE / number
+    shares, shares_back = (
+        (1 - ANYWHERE) * jax.nn.softmax(each, 1) + ANYWHERE / number for each in (weights, weights_back)
+    )
     below = jnp.cumsum(shares, 1)
     at = jax.random.uniform(keys[0], (len(shares), 1), shares.dtype) * below[:, -1:]
     cell = jnp.minimum(jnp.sum(below <= at, 1), number - 1)
@@ -206,7 +216,8 @@ def _pick_place(key: Key[Array, ""], weights: Array, old: Any, cells: tuple[int,
     new = [(i + w) / n for i, w, n in zip(jnp.unravel_index(cell, cells), within, cells, strict=True)]
     place = tuple(jnp.clip((o * n).astype(int), 0, n - 1) for o, n in zip(old, cells, strict=True))
     before = jnp.ravel_multi_index(place, cells, mode="clip")
-    there, back = (jnp.take_along_axis(shares, i[:, None], 1)[:, 0] for i in (cell, before))
+    there = jnp.take_along_axis(shares, cell[:, None], 1)[:, 0]
+    back = jnp.take_along_axis(shares_back, before[:, None], 1)[:, 0]
     return new, (jnp.log(back) - jnp.log(there)).astype(old[0].dtype)
 
 
@@ -276,16 +287,38 @@ def _from_cloud(key: Key[Array, ""], z: Points, cloud: Array, groups: int) -> tu
     return z.at[:, :SHAPES].set(new), ratio, jnp.all((new > 0) & (new < 1), 1)
 
 
-def _shape(key, density: CollapsedSpectrum, at: _At, beta, kind, step, settings) -> tuple[_At, Array]:
-    """One move of edge and white line of all points: nearby (kind 0), exchange with a peak (1), from the cloud (2)."""
+def _from_cloud_with_peak(
+    key: Key[Array, ""], density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, cloud: Array, groups: int, cells
+) -> tuple[Points, Array, Array]:
+    """Edge and white line of one of a cloud, and peak k where the residual then is.
+
+    A peak beside the edge makes up for where the edge is: either is bound by the other.
+    """
+    keys = jax.random.split(key)
+    z, ratio, inside = _from_cloud(keys[0], at.z, cloud, groups)
+    which = jnp.asarray([STEP, LORENTZ, GAUSS])
+    columns = at.columns.at[:, which].set(density.changed_columns(z, k)[:, :3])
+    terms = change_columns(at.terms, columns, which, density.target)
+    there = place_weights(density, columns, terms, beta, k, cells)
+    back = place_weights(density, at.columns, at.terms, beta, k, cells)
+    place = SHAPES + k, SHAPES + density.slots + k
+    (centre, width), peak_ratio = _pick_place(keys[1], there, back, tuple(z[:, i] for i in place), cells)
+    z = z.at[:, place[0]].set(centre).at[:, place[1]].set(width)
+    return z, ratio + peak_ratio, inside
+
+
+def _shape(key, density: CollapsedSpectrum, at: _At, beta, kind, step, settings, cells) -> tuple[_At, Array]:
+    """One move of edge and white line of all points, of the `ROUND`."""
     keys = jax.random.split(key, 4)
     k = jax.random.randint(keys[3], (), 0, jnp.maximum(jnp.sum(density.live).astype(int), 1))
+    groups = len(settings.shapes)
     z, ratio, inside = lax.switch(
         kind,
         (
             lambda: _reshaped(keys[0], at.z, step),
             lambda: _exchanged(keys[0], density, at.z, k),
-            lambda: _from_cloud(keys[0], at.z, settings.cloud, len(settings.shapes)),
+            lambda: _from_cloud(keys[0], at.z, settings.cloud, groups),
+            lambda: _from_cloud_with_peak(keys[0], density, at, beta, k, settings.cloud, groups, cells),
         ),
     )
     z = z.at[:, -density.heights :].set(_refreshed(keys[1], at.terms.uniforms))

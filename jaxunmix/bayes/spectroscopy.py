@@ -14,9 +14,11 @@ longer exact to a nat.
 """
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import jax
@@ -29,7 +31,8 @@ from tqdm import tqdm
 
 from ..physics import lineshapes
 from .collapsed import CollapsedSpectrum, Prior
-from .decomposition import Decomposition, Decompositions, Fit, gather
+from .decomposition import Decomposition, Decompositions, Exchange, Fit
+from .fits import exchanged, gather
 from .peak_moves import PeakMoves
 from .smc import smc
 
@@ -37,6 +40,8 @@ from .smc import smc
 SLOTS = (2, 5, 8, 11, 14, 17, 20, 25, 30)
 # A run ends when the noise that it has reached is so many nats less probable than the best.
 BEYOND = 10.0
+# Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
+UNSURE, PROBABLE = 1.0, 0.01
 Pair = tuple[float | int, float | int]
 
 
@@ -111,6 +116,7 @@ def decompose_spectrum(
     runs: int = 4,
     particles: int = 512,
     moves: int = 4,
+    exchange: int = 0,
     progress: bool = False,
 ) -> Decomposition | Decompositions:
     """The number of peaks, the noise, and the posterior of every parameter of an X-ray absorption spectrum.
@@ -128,6 +134,9 @@ def decompose_spectrum(
         runs: independent samplers for each K.
         particles: of each sampler.
         moves: sweeps of `PeakMoves` at each level of noise.
+        exchange: sweeps of replica exchange from the particles at the most probable K, as a check:
+            `Decomposition.exchange` tells whether replicas pass between the prior and the data, and a second free
+            energy. A thousand give some round trips at K = 3, and take longer than the tempered runs.
         progress: whether to show a bar.
 
     Returns:
@@ -143,21 +152,22 @@ def decompose_spectrum(
 
     def one(spectrum: np.ndarray, key: Key[Array, ""]) -> Decomposition:
         _check(energies, spectrum, counts)
-        return _decomposed(energies, spectrum, counts, noise, priors or Priors(), key, settings, progress)
+        return _decomposed(energies, spectrum, counts, noise, priors or Priors(), key, settings, exchange, progress)
 
     if data.ndim != 2:
         return one(data, key)
     return Decompositions(tuple(one(d, k) for d, k in zip(data, jax.random.split(key, len(data)), strict=True)))
 
 
-def _decomposed(energy, intensity, counts, noise, priors, key, settings, progress) -> Decomposition:
+def _decomposed(energy, intensity, counts, noise, priors, key, settings, exchange, progress) -> Decomposition:
     """Every number of peaks of one spectrum, as many at a time as there are cores."""
     weight, limit = _noise(noise, intensity)
     chosen = priors.complete(energy, intensity)
     last = 1 / chosen.noise[0] ** 2 if limit is None else limit
     stop = _past_the_best(len(energy)) if limit is None else None
+    explorer = PeakMoves()
 
-    def run(count: int) -> Fit:
+    def run(count: int) -> tuple[Fit, Callable[[], Exchange] | None]:
         # The precision is a setting of the thread.
         with jax.enable_x64(True):
             slots = next((s for s in SLOTS if s >= count), count)
@@ -169,16 +179,41 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, progres
                 prior=chosen.arrays(),
                 poisson=isinstance(noise, str),
             )
-            keys = jax.random.split(jax.random.fold_in(key, count))
+            keys = jax.random.split(jax.random.fold_in(key, count), 3)
             kept = settings["particles"]
-            result = smc(density, PeakMoves(), key=keys[0], limit=last, stop=stop, keep=kept, **settings)
-            return gather(density, result, count, noise_known=limit is not None, key=keys[1])
+            result = smc(density, explorer, key=keys[0], limit=last, stop=stop, keep=kept, **settings)
+            fit = gather(density, result, count, noise_known=limit is not None, key=keys[1])
+        return fit, partial(exchanged, density, explorer, result, fit, keys[2], exchange) if exchange else None
 
+    fits: list[Fit] = []
+    check = None
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         # The largest first: it takes the longest.
         jobs = {count: pool.submit(run, count) for count in reversed(counts)}
-        fits = [jobs[count].result() for count in tqdm(counts, disable=not progress, unit="K")]
-    return Decomposition(energy, intensity, chosen, tuple(fits))
+        for count in tqdm(counts, disable=not progress, unit="K"):
+            fit, then = jobs.pop(count).result()
+            # Particles are many: those of the best are kept.
+            if all(fit.log_evidence > other.log_evidence for other in fits):
+                check = then
+            fits.append(fit)
+    with jax.enable_x64(True):
+        found = Decomposition(energy, intensity, chosen, tuple(fits), None if check is None else check())
+    warn_of_errors(found)
+    return found
+
+
+def warn_of_errors(found: Decomposition) -> None:
+    """Warns where the runs disagree on a number of peaks that matters."""
+    table = found.table
+    unsure = (table["error"].values > UNSURE) & (table["probability"].values > PROBABLE)
+    if unsure.any():
+        pairs = zip(table["peaks"].values[unsure], table["error"].values[unsure], strict=True)
+        errors = ", ".join(f"{error:.1f} at K = {k}" for k, error in pairs)
+        warnings.warn(
+            f"decompose_spectrum: the runs disagree, the errors of ln p(D | K) are {errors} nats; do not rely on the "
+            "probabilities of K, or take more particles or runs.",
+            stacklevel=4,
+        )
 
 
 def _past_the_best(channels: int) -> Any:

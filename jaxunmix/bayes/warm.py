@@ -35,7 +35,12 @@ class Warm(NamedTuple):
 
 
 def from_particles(
-    density: Density, result: SMCResult, key: Key[Array, ""], walkers: int, temperatures: int | None = None
+    density: Density,
+    result: SMCResult,
+    key: Key[Array, ""],
+    walkers: int,
+    temperatures: int | None = None,
+    last: float | None = None,
 ) -> Warm:
     """Rungs at equal steps of the barrier that the particles show, and points at each by importance resampling.
 
@@ -48,10 +53,11 @@ def from_particles(
         key: the randomness.
         walkers: points at each rung to start from.
         temperatures: the number of rungs; by the barrier where None.
+        last: b of the last rung; where None the last that all runs have reached.
     """
     runs = len(result.betas)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
-    last = float(np.min(result.betas[:, -1]))
+    last = float(np.min(result.betas[:, -1])) if last is None else last
     betas = rungs(result.betas, _rejections(density, result, rng), temperatures, last)
     levels = np.stack([_nearest(result.betas[run], betas) for run in range(runs)])
     chosen = levels.T, np.arange(runs)

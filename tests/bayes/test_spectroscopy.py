@@ -12,6 +12,7 @@ import jaxunmix as jxu
 from jaxunmix.bayes import Priors, decompose_spectrum, spectrum_model
 from jaxunmix.bayes.numpyro_density import NumpyroDensity
 from jaxunmix.bayes.smc import smc
+from jaxunmix.bayes.spectroscopy import warn_of_errors
 
 # Small samplers for small tests: few peaks, much noise.
 QUICK = {"particles": 128, "runs": 3, "moves": 3}
@@ -78,6 +79,27 @@ def test_free_energy_over_noise_is_least_near_the_noise(found):
     fit = result.fit
     assert np.all(np.diff(fit.noise) > 0)
     assert 0.6 < fit.noise[np.argmin(fit.free_energy)] / 0.02 < 1.6
+
+
+def test_replica_exchange_from_the_particles_gives_the_same_free_energy():
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
+    result = decompose_spectrum(energy, intensity, [1], key=jax.random.key(0), exchange=200, **QUICK)
+    seen, fit = result.exchange, result.fit
+    assert seen.round_trips >= 10
+    assert seen.free_energy == pytest.approx(seen.of_particles, abs=3 * np.hypot(seen.error, fit.error))
+    assert seen.of_particles == pytest.approx(fit.free_energy.min(), abs=0.01)
+    assert np.isinf(seen.noise[0])
+    assert seen.noise[-1] == pytest.approx(fit.noise[np.argmin(fit.free_energy)])
+    assert len(seen.flow) == len(seen.noise) == len(seen.rejection) + 1
+    assert seen.flow[0] == 1
+    assert seen.flow[-1] == 0
+
+
+def test_runs_that_disagree_are_told(found):
+    result, _ = found
+    apart = dataclasses.replace(result.fits[1], run_log_evidence=result.fits[1].run_log_evidence + [-6.0, 0, 6])
+    with pytest.warns(UserWarning, match="runs disagree.* at K = 1 nats"):
+        warn_of_errors(dataclasses.replace(result, fits=(result.fits[0], apart)))
 
 
 def test_several_spectra_are_compared():

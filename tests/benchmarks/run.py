@@ -216,9 +216,10 @@ def crossvalidation(pairs: int) -> list[Row]:
         # Counts: no clipping at zero, which makes a component of its own that the two may weigh differently.
         img, _ = jxu.simulate.mixture(jax.random.key(seed), 3_600, 100, 6, noise="poisson", counts=2000.0)
         small = img.data.values.reshape(-1, 100)
-        chosen = jxu.rank.scan(jxu.Problem(small), ranks, (criterion,), restarts=1, key=jax.random.key(1)).best
-        rows[-1].note += f"; 3,600 pixels of counts, draw {seed}: K = {chosen}, scikit-learn's whole scan "
-        rows[-1].note += str(_peer_rank(small, ranks))
+        scan = jxu.rank.scan(jxu.Problem(small), ranks, (criterion,), restarts=1, key=jax.random.key(1))
+        least, peer_table = ranks[int(np.argmin(scan.table["BiCrossValidation"].values))], _peer_folds(small, ranks)
+        rows[-1].note += f"; 3,600 pixels of counts, draw {seed}: least at {least}, chosen {scan.best}, by scikit-learn"
+        rows[-1].note += f" {ranks[int(np.argmin(peer_table.mean(axis=1)))]}, {_fewest(peer_table, ranks)}"
     return rows
 
 
@@ -267,21 +268,28 @@ def _peer_fit(x: np.ndarray, rank: int, target: float | None) -> tuple[float, fl
     return taken, reached, steps
 
 
-def _peer_rank(x: np.ndarray, ranks: list[int]) -> int:
-    """The whole scan by scikit-learn's fits and plain linear algebra."""
+def _peer_folds(x: np.ndarray, ranks: list[int]) -> np.ndarray:
+    """The held-out residuals (ranks, folds) by scikit-learn's fits and plain linear algebra."""
     from sklearn.decomposition import NMF
 
-    totals = dict.fromkeys(ranks, 0.0)
+    table = np.zeros((len(ranks), 20))
     for fold in range(20):
         pixels, channels = (_held(size, fold) for size in x.shape)
         training = _training(x, fold)
         beside, below = np.delete(x[pixels], channels, axis=1), np.delete(x[:, channels], pixels, axis=0)
-        for rank in ranks:
+        for row, rank in zip(table, ranks, strict=True):
             model = NMF(rank)
             w = model.fit_transform(training)
             predicted = beside @ np.linalg.pinv(model.components_) @ np.linalg.pinv(w) @ below
-            totals[rank] += float(((x[np.ix_(pixels, channels)] - predicted) ** 2).sum())
-    return min(totals, key=totals.get)
+            row[fold] = np.sum((x[np.ix_(pixels, channels)] - predicted) ** 2)
+    return table
+
+
+def _fewest(table: np.ndarray, ranks: list[int]) -> int:
+    """The fewest within a standard error of the least, of held-out residuals (ranks, folds)."""
+    apart = table - table[np.argmin(table.mean(axis=1))]
+    error = apart.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
+    return ranks[int(np.argmax(apart.mean(axis=1) <= error))]
 
 
 def _steps(problem: jxu.Problem, start: jxu.initial.Given, steps: int) -> jxu.Solution:

@@ -1,0 +1,288 @@
+"""From tempered runs to the `Fit` of one number of peaks: the noise integrated out, draws, the best fit, a check."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Key
+from scipy.optimize import least_squares
+
+from ..physics import lineshapes
+from . import warm
+from .collapsed import FIXED, SHAPES, CollapsedSpectrum
+from .decomposition import Exchange, Fit, curves, log_mean
+from .evidence import free_energy
+from .exchange import replica_exchange
+from .explorers import Explorer
+from .smc import SMCResult
+
+# Points of the grid of noise between two levels of a run, draws of a posterior, and noises at which F is told.
+BETWEEN, DRAWS, GRID = 8, 2000, 200
+# Levels whose noise is less probable than the best by more than this are left out of the integral over the noise.
+WINDOW = 14.0
+# Ladders side by side in replica exchange, and sweeps before, in which steps and rungs are tuned.
+LADDERS, WARMUP = 16, 128
+
+
+def gather(density: CollapsedSpectrum, result: SMCResult, peaks: int, *, noise_known: bool, key: Key[Array, ""]) -> Fit:
+    """The `Fit` of one number of peaks from its tempered runs."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    nodes = _nodes(density, result, noise_known)
+    per_run = np.array([_integral(nodes, run, density, noise_known) for run in range(len(result.betas))])
+    points, beta = _drawn(nodes, per_run, density, noise_known, rng)
+    posterior = _posterior(density, result, points, beta, peaks)
+    best, log_likelihood = _best(density, result, points, beta, peaks)
+    noise, surface = _surface(density, result, noise_known)
+    return Fit(
+        peaks, log_mean(per_run), per_run, noise, surface, posterior, best, log_likelihood, result.betas.shape[1]
+    )
+
+
+def exchanged(
+    density: CollapsedSpectrum, explorer: Explorer, result: SMCResult, fit: Fit, key: Key[Array, ""], sweeps: int
+) -> Exchange:
+    """Replica exchange from the particles of a fit to its most probable noise.
+
+    Args:
+        density: of the fit.
+        explorer: of its moves.
+        result: its tempered runs.
+        fit: what they gave.
+        key: the randomness.
+        sweeps: recorded ones, of `LADDERS` ladders.
+    """
+    last = float(np.min(result.betas[:, -1]))
+    if fit.noise.size:
+        last = min(last, float(fit.noise[np.argmin(fit.free_energy)]) ** -2)
+    keys = jax.random.split(key)
+    begin = warm.from_particles(density, result, keys[0], LADDERS, last=last)
+    settings = warm.learned(density, explorer, begin.cloud)
+    run = replica_exchange(
+        density, explorer, begin.betas, begin.start, keys[1], sweeps, settings=settings, warmup=WARMUP
+    )
+    found = free_energy(run)
+    seen = found.diagnostics
+    with np.errstate(divide="ignore"):
+        noise = _noise_of(density, seen["betas"])
+    particles = [_between(run, last) for run in zip(result.betas, result.log_evidence, strict=True)]
+    return Exchange(
+        noise=noise,
+        flow=seen["flow"],
+        round_trips=seen["round_trips"],
+        rejection=seen["rejection"],
+        free_energy=-float(_log_marginal(density, last, -found.value)),
+        error=found.error,
+        of_particles=-float(_log_marginal(density, last, log_mean(np.array(particles)))),
+        warnings=found.warnings,
+    )
+
+
+def _log_marginal(density: CollapsedSpectrum, b: Any, log_z: Any) -> Any:
+    """Ln p(D | K, b) from ln Z(b)."""
+    if density.poisson:
+        return log_z
+    weight = np.asarray(density.weight)
+    return log_z + 0.5 * len(weight) * np.log(np.maximum(b, 1e-300) / (2 * np.pi)) + np.sum(np.log(weight))
+
+
+def _between(run: tuple[np.ndarray, np.ndarray], b: Any) -> Any:
+    """Ln Z at b between the levels of a run."""
+    betas, log_z = run
+    # A run that ended before the others repeats its last level.
+    levels = slice(1, int(np.searchsorted(betas, betas[-1])) + 1)
+    return np.interp(np.log(b), np.log(betas[levels]), log_z[levels])
+
+
+def _surface(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> tuple[np.ndarray, np.ndarray]:
+    """F over a grid of noise that all runs have passed."""
+    if noise_known:
+        return np.array([]), np.array([])
+    b = np.geomspace(np.max(result.betas[:, 1]), np.min(result.betas[:, -1]), GRID)
+    pairs = zip(result.betas, result.log_evidence, strict=True)
+    runs = [_log_marginal(density, b, _between(pair, b)) for pair in pairs]
+    return 1 / np.sqrt(b[::-1]), -(np.logaddexp.reduce(runs, axis=0) - math.log(len(runs)))[::-1]
+
+
+@dataclass
+class _Node:
+    """A noise at which a level of a run is looked at: ln p(D | b), and the weights of the particles there."""
+
+    run: int
+    level: int
+    beta: float
+    log_marginal: float
+    log_weight: np.ndarray
+
+
+def _nodes(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> list[_Node]:
+    """A fine grid of noise about the best: each of its points from the nearest level by importance weights."""
+    found = []
+    for run, (betas, log_z) in enumerate(zip(result.betas, result.log_evidence, strict=True)):
+        # A run that ended before the others repeats its last level.
+        last = int(np.searchsorted(betas, betas[-1]))
+        value = _log_marginal(density, betas[: last + 1], log_z[: last + 1])
+        if noise_known:
+            zero = np.zeros(result.particles.shape[2])
+            found.append(_Node(run, last, float(betas[-1]), float(value[-1]), zero))
+            continue
+        for level in np.flatnonzero(value[1:] > value[1:].max() - WINDOW) + 1:
+            here = math.log(betas[level])
+            low = here if betas[level - 1] <= 0 else (here + math.log(betas[level - 1])) / 2
+            high = here if level == last else (here + math.log(betas[level + 1])) / 2
+            grid = np.exp(low + (high - low) * (np.arange(BETWEEN) + 0.5) / BETWEEN)
+            terms = jax.tree.map(lambda leaf: leaf[level, run], result.kept_terms)  # noqa: B023
+            change = np.asarray(_changes(density, terms, betas[level], grid))
+            peak = change.max(1, keepdims=True)
+            mean = peak[:, 0] + np.log(np.mean(np.exp(change - peak), 1))
+            values = _log_marginal(density, grid, log_z[level] + mean)
+            found += [
+                _Node(run, int(level), float(b), float(v), w) for b, v, w in zip(grid, values, change, strict=True)
+            ]
+    return found
+
+
+@eqx.filter_jit
+def _changes(density: CollapsedSpectrum, terms: Any, beta: Any, grid: Any) -> Array:
+    """Ln q_b' - ln q_b of the particles of a level, (grid, particles)."""
+    count = len(jax.tree.leaves(terms)[0])
+
+    def at(b):
+        return density.log_density(jax.tree.map(jnp.asarray, terms), jnp.full(count, b))
+
+    return jax.lax.map(at, jnp.asarray(grid)) - at(jnp.asarray(beta))
+
+
+def _log_shares(nodes: list[_Node], run: int) -> tuple[list[_Node], np.ndarray]:
+    """The nodes of a run and the logarithm of what each adds to the integral over ln sigma."""
+    own = sorted((node for node in nodes if node.run == run), key=lambda node: node.beta)
+    step = np.gradient([0.5 * math.log(node.beta) for node in own]) if len(own) > 1 else np.ones(1)
+    return own, np.array([node.log_marginal for node in own]) + np.log(step)
+
+
+def _integral(nodes: list[_Node], run: int, density: CollapsedSpectrum, noise_known: bool) -> float:
+    _, shares = _log_shares(nodes, run)
+    if noise_known:
+        return float(shares[0])
+    low, high = np.asarray(density.prior.noise)
+    return float(np.logaddexp.reduce(shares) - math.log(math.log(high / low)))
+
+
+def _drawn(nodes, per_run, density, noise_known, rng) -> tuple[list[tuple[int, int, int]], np.ndarray]:
+    """(run, level, particle) and b of draws from the posterior, each run with the weight of its evidence."""
+    weights = np.exp(per_run - per_run.max())
+    counts = rng.multinomial(DRAWS, weights / weights.sum())
+    points, betas = [], []
+    for run, count in enumerate(counts):
+        own, shares = _log_shares(nodes, run)
+        share = np.exp(shares - shares.max())
+        for node, number in zip(own, rng.multinomial(count, share / share.sum()), strict=True):
+            inner = np.exp(node.log_weight - node.log_weight.max())
+            picks = rng.choice(len(inner), number, p=inner / inner.sum())
+            points += [(run, node.level, int(i)) for i in picks]
+            betas += [node.beta] * number
+    return points, np.array(betas)
+
+
+def _taken(result: SMCResult, points: list[tuple[int, int, int]]) -> tuple[np.ndarray, Any]:
+    run, level, index = np.array(points).T
+    return result.particles[level, run, index], jax.tree.map(lambda leaf: leaf[level, run, index], result.kept_terms)
+
+
+@eqx.filter_jit
+def _told(density: CollapsedSpectrum, z: Any, terms: Any, beta: Any) -> Any:
+    return density.shapes(jnp.asarray(z)), density.draw(jax.tree.map(jnp.asarray, terms), jnp.asarray(beta))
+
+
+def _dataset(shapes: Any, heights: np.ndarray, noise: np.ndarray, peaks: int) -> xr.Dataset:
+    """Parameters by name, over "draw" and "peak", peaks by position."""
+    order = np.argsort(np.asarray(shapes.centres)[:, :peaks], axis=1)
+    centre, width, height = (
+        np.take_along_axis(np.asarray(a)[:, :peaks], order, 1)
+        for a in (shapes.centres, shapes.widths, heights[:, FIXED:])
+    )
+    single = {
+        "E_WL": shapes.white_line,
+        "E0": shapes.edge,
+        "edge_width": shapes.edge_width,
+        "line_width": shapes.line_width,
+        **dict(zip(("baseline", "step", "lorentzian", "gaussian"), heights[:, :FIXED].T, strict=True)),
+        "noise": noise,
+    }
+    area = height / np.asarray(lineshapes.gaussian_peak(width))
+    plural = {"peak_centre": centre, "peak_width": width, "peak_height": height, "peak_area": area}
+    variables = {name: ("draw", np.asarray(value)) for name, value in single.items()}
+    return xr.Dataset(variables | {name: (("draw", "peak"), value) for name, value in plural.items()})
+
+
+def _posterior(density, result, points, beta, peaks) -> xr.Dataset:
+    z, terms = _taken(result, points)
+    shapes, heights = _told(density, z, terms, beta)
+    return _dataset(shapes, np.asarray(heights), _noise_of(density, beta), peaks)
+
+
+def _noise_of(density: CollapsedSpectrum, beta: np.ndarray) -> np.ndarray:
+    """The sd of the noise: sigma, times the mean of what each channel has in units of it."""
+    return 1 / np.sqrt(beta) * float(np.mean(1 / np.asarray(density.weight)))
+
+
+def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
+    """The most probable parameters from the best draws, at the mean noise, and their log likelihood."""
+    z, terms = _taken(result, points)
+    _, heights = _told(density, z, terms, beta)
+    b = float(1 / np.mean(1 / np.sqrt(beta)) ** 2)
+    free = np.r_[np.arange(SHAPES + peaks), SHAPES + density.slots + np.arange(peaks)].astype(int)
+    kept = np.r_[np.arange(FIXED), FIXED + np.arange(peaks)].astype(int)
+    scaled = np.asarray(heights) / np.asarray(density.scales)
+    starts = np.concatenate([np.clip(z[:, free], 1e-9, 1 - 1e-9), scaled[:, kept]], 1)
+    lower = np.r_[np.zeros(len(free)), 0.0 if density.poisson else -np.inf, np.zeros(len(kept) - 1)]
+    upper = np.r_[np.ones(len(free)), np.full(len(kept), np.inf)]
+
+    def residual(x):
+        return np.asarray(_residual(density, jnp.asarray(x), jnp.asarray(free), jnp.asarray(kept), b))
+
+    def jacobian(x):
+        return np.asarray(_jacobian(density, jnp.asarray(x), jnp.asarray(free), jnp.asarray(kept), b))
+
+    values = np.asarray(_residuals(density, jnp.asarray(starts), jnp.asarray(free), jnp.asarray(kept), b))
+    order = np.argsort(np.sum(values**2, 1))
+    firsts = order[:: max(len(order) // 64, 1)][:3]
+    fitted = [
+        least_squares(
+            residual, np.clip(starts[i], lower + 1e-12, upper - 1e-12), jacobian, (lower, upper), max_nfev=200
+        )
+        for i in firsts
+    ]
+    x = min(fitted, key=lambda fit: fit.cost).x
+    point, height = np.full((1, density.size), 0.5), np.zeros((1, density.heights))
+    point[0, free], height[0, kept] = x[: len(free)], x[len(free) :]
+    shapes = density.shapes(jnp.asarray(point))
+    best = _dataset(shapes, height * np.asarray(density.scales), _noise_of(density, np.array([b])), peaks)
+    best = best.isel(draw=0)
+    return best, _log_likelihood(density, best, b)
+
+
+def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> float:
+    fitted = np.sum([np.asarray(c) for c in curves(np.asarray(density.energy), best).values()], axis=0)
+    data, weight = np.asarray(density.intensity), np.asarray(density.weight)
+    if density.poisson:
+        rate = np.maximum(fitted, 1e-30)
+        return float(np.sum(data * np.log(rate) - rate - jax.scipy.special.gammaln(data + 1)))
+    return float(np.sum(-0.5 * b * (weight * (data - fitted)) ** 2 + 0.5 * np.log(b / (2 * np.pi)) + np.log(weight)))
+
+
+def _of(density: CollapsedSpectrum, x: Array, free: Array, kept: Array, b: float) -> Array:
+    """What is squared and halved in the negative log posterior: weighted residuals, and heights in their prior sds."""
+    z = jnp.full((1, density.size), 0.5).at[0, free].set(x[: len(free)])
+    heights = jnp.zeros(density.heights).at[kept].set(x[len(free) :])
+    misfit = density.target - heights @ density.columns(z)[0]
+    return jnp.concatenate([jnp.sqrt(b) * misfit, heights])
+
+
+_residual = eqx.filter_jit(_of)
+_jacobian = eqx.filter_jit(lambda density, x, free, kept, b: jax.jacfwd(lambda x: _of(density, x, free, kept, b))(x))
+_residuals = eqx.filter_jit(lambda density, x, free, kept, b: jax.vmap(lambda x: _of(density, x, free, kept, b))(x))
