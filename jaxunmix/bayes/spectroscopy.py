@@ -210,7 +210,7 @@ def warn_of_errors(found: Decomposition) -> None:
         pairs = zip(table["peaks"].values[unsure], table["error"].values[unsure], strict=True)
         errors = ", ".join(f"{error:.1f} at K = {k}" for k, error in pairs)
         warnings.warn(
-            f"decompose_spectrum: the runs disagree, the errors of ln p(D | K) are {errors} nats; do not rely on the "
+            f"decompose_spectrum: the runs disagree, errors of ln p(D | K) in nats: {errors}; do not rely on the "
             "probabilities of K, or take more particles or runs.",
             stacklevel=4,
         )

@@ -97,8 +97,9 @@ def test_replica_exchange_from_the_particles_gives_the_same_free_energy():
 
 def test_runs_that_disagree_are_told(found):
     result, _ = found
-    apart = dataclasses.replace(result.fits[1], run_log_evidence=result.fits[1].run_log_evidence + [-6.0, 0, 6])
-    with pytest.warns(UserWarning, match="runs disagree.* at K = 1 nats"):
+    evidences = result.fits[1].run_log_evidence + np.array([-6.0, 0, 6])
+    apart = dataclasses.replace(result.fits[1], run_log_evidence=evidences)
+    with pytest.warns(UserWarning, match="runs disagree.* at K = 1;"):
         warn_of_errors(dataclasses.replace(result, fits=(result.fits[0], apart)))
 
 
