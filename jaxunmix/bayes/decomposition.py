@@ -195,6 +195,20 @@ class Decompositions:
             "probability": float(np.mean(apart > 0)),
         }
 
+    def above(self, name: str = "E_WL") -> np.ndarray:
+        """The probability that a parameter of one spectrum lies above that of another, (spectra, spectra).
+
+        Of the row's over the column's, from all pairs of draws: P and its transpose add up to one, and the diagonal
+        is one half.
+        """
+        draws = [np.sort(each.fit.posterior[name].to_numpy()) for each in self.spectra]
+
+        def share(a: np.ndarray, b: np.ndarray) -> float:
+            ranks = np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")
+            return float(np.mean(ranks) / (2 * len(b)))
+
+        return np.array([[share(a, b) for b in draws] for a in draws])
+
 
 def curves(energy: Any, p: Any) -> dict[str, Array]:
     """The parts of a spectrum at these parameters."""
@@ -320,7 +334,9 @@ def _drawn(nodes, per_run, density, noise_known, rng) -> tuple[list[tuple[int, i
             picks = rng.choice(len(inner), number, p=inner / inner.sum())
             points += [(run, node.level, int(i)) for i in picks]
             betas += [node.beta] * number
-    return points, np.array(betas)
+    # Run by run and level by level: shuffled, so that draws of two spectra can be paired as independent ones.
+    order = rng.permutation(len(points))
+    return [points[i] for i in order], np.array(betas)[order]
 
 
 def _taken(result: SMCResult, points: list[tuple[int, int, int]]) -> tuple[np.ndarray, Any]:

@@ -105,7 +105,7 @@ def decompose_spectrum(
     intensity: ArrayLike,
     peaks: Sequence[int] | int = range(6),
     noise: float | int | str | ArrayLike | None = None,
-    priors: Priors | None = None,
+    priors: Priors | Sequence[Priors] | None = None,
     *,
     key: Key[Array, ""],
     runs: int = 4,
@@ -123,7 +123,7 @@ def decompose_spectrum(
         intensity: (channels,), or (spectra, channels) for several spectra, which share their compiled programs.
         peaks: the numbers of Gaussians K to try.
         noise: None where it is to be found; a known sd; an sd for each channel; or "poisson" for counts.
-        priors: `Priors`.
+        priors: `Priors`, or one for each of several spectra.
         key: the randomness.
         runs: independent samplers for each K.
         particles: of each sampler.
@@ -135,19 +135,27 @@ def decompose_spectrum(
 
     Raises:
         ValueError: energies that do not increase, NaN, another length of the intensities, a constant spectrum, fewer
-            channels than parameters, K below 0, a noise that is not positive, or counts that are not.
+            channels than parameters, K below 0, a noise that is not positive, counts that are not, or priors for
+            another number of spectra.
     """
     energies, data = np.asarray(energy, float), np.asarray(intensity, float)
     counts = sorted({peaks} if isinstance(peaks, int) else {int(k) for k in peaks})
     settings = {"runs": runs, "particles": particles, "moves": moves}
 
-    def one(spectrum: np.ndarray, key: Key[Array, ""]) -> Decomposition:
+    def one(spectrum: np.ndarray, prior: Priors, key: Key[Array, ""]) -> Decomposition:
         _check(energies, spectrum, counts)
-        return _decomposed(energies, spectrum, counts, noise, priors or Priors(), key, settings, progress)
+        return _decomposed(energies, spectrum, counts, noise, prior, key, settings, progress)
 
+    spectra = data if data.ndim == 2 else data[None]
+    each = [priors or Priors()] * len(spectra) if priors is None or isinstance(priors, Priors) else list(priors)
+    if len(each) != len(spectra):
+        raise ValueError(
+            f"decompose_spectrum: {len(each)} priors for {len(spectra)} spectra; give one for all, or one for each."
+        )
     if data.ndim != 2:
-        return one(data, key)
-    return Decompositions(tuple(one(d, k) for d, k in zip(data, jax.random.split(key, len(data)), strict=True)))
+        return one(data, each[0], key)
+    keys = jax.random.split(key, len(data))
+    return Decompositions(tuple(one(*of) for of in zip(data, each, keys, strict=True)))
 
 
 def _decomposed(energy, intensity, counts, noise, priors, key, settings, progress) -> Decomposition:
