@@ -400,7 +400,7 @@ def spectroscopy_text(lines: Spectroscopy) -> dict[str, str]:
             float_format="{:.2f}".format, formatters=digits
         )
         + "\nGaussians also make up for edges that are no arctangents. Noise above the expected is what they leave of\n"
-        "the misfit. The interval of E_WL knows nothing of it.",
+        "the misfit; E_WL is to be believed where they agree, for its interval knows nothing of a wrong model.",
         "Free energy (nats) of each number of Gaussians": in_columns(free_energies(lines), 1),
         "Probability that the white line of the row's map is above that of the column's": in_columns(lines.above, 3),
     }

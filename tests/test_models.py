@@ -63,10 +63,15 @@ def test_battery_finds_the_white_lines_of_the_domains(battery):
     assert len(lines.decompositions) == 4
     assert lines.decompositions.table.sizes == {"spectrum": 4, "peaks": 3}
     assert ((table["low"] < table["E_WL"]) & (table["E_WL"] < table["high"])).all()
-    # The edge under a white line of 5 eV lifts the far side of its top.
-    np.testing.assert_allclose(table["E_WL"], table["top"], atol=0.75)
-    # Two Gaussians do not quite make an arctangent of an error function.
-    assert ((table["noise"] > 0.7 * table["expected"]) & (table["noise"] < 2.5 * table["expected"])).all()
+    # Two Gaussians do not always make an arctangent of an error function.
+    ratio = table["noise"] / table["expected"]
+    assert ((ratio > 0.8) & (ratio < 2)).all()
+    # Where they do, the white line is right to a channel; elsewhere it is known to be near the top, the prior's sd of
+    # 1 eV and the 0.4 eV by which the edge lifts the far side of it.
+    described = ratio < 1.1
+    assert described.sum() >= 2
+    np.testing.assert_allclose(table["E_WL"], table["top"], atol=1.5)
+    np.testing.assert_allclose(table["E_WL"][described], table["top"][described], atol=0.4)
 
 
 def test_battery_white_lines_are_in_the_order_of_the_true_tops(battery):
