@@ -49,9 +49,9 @@ import jaxunmix as jxu
 
 # Channels fitted about the highest one for the energy of the peak top: 6 eV, about the width of a white line.
 PEAK_CHANNELS = 15
-# For step 7, the top of a domain's spectrum is looked for so many eV about the median of the pixels' tops, beyond which
-# other peaks may be higher, and fitted in so many channels, since it has little noise. E_WL is near it: the sd in eV.
-WHITE_LINE, TOP_CHANNELS, NEAR_TOP = 8.0, 7, 1.0
+# For step 7, the top of a domain's spectrum is looked for where the white line of Co K may be (eV; peaks beyond may be
+# higher), and fitted in so many channels, since it has little noise. E_WL is near it: the sd in eV.
+WHITE_LINE, TOP_CHANNELS, NEAR_TOP = (7714.0, 7730.0), 7, 1.0
 # Sds of the priors of step, white line (twice) and Gaussians, in edge steps. Gaussians as strong as the white line
 # could take its place at no loss, and E_WL would be the energy of some other line.
 HEIGHTS = (1.0, 1.0, 1.0, 0.3)
@@ -321,18 +321,18 @@ def spectroscopy(
         key: randomness.
     """
     energy = img.data["energy"].values
-    middle = float(report.peak_top.median())
     # Normalised to them, the first and the last channel are 0 and 1 without noise. What noise they had shifts and
     # scales the whole spectrum, as baseline and heights do.
     inner = slice(1, -1)
-    near = np.nan_to_num(tops(energy, report.spectra, middle), nan=middle)
+    near = tops(energy, report.spectra)
+    near = np.where(np.isnan(near), np.nanmedian(near), near)
     priors = [jxu.bayes.Priors(white_line=(float(top), NEAR_TOP), heights=HEIGHTS) for top in near]
     found = jxu.bayes.decompose_spectrum(
         energy[inner], report.spectra[:, inner], peaks, priors=priors, key=key, **sampler
     )
     order = jxu.metrics.match(report.maps.T, truth.maps.T).order
     true_tops, names = np.full(report.rank, np.nan), [f"map {k}" for k in range(report.rank)]
-    true_tops[order[order >= 0]] = tops(energy, truth.spectra, middle)[order >= 0]
+    true_tops[order[order >= 0]] = tops(energy, truth.spectra)[order >= 0]
     low, high = np.transpose([each.interval("E_WL") for each in found.spectra])
     columns = {
         "peaks": [each.peaks for each in found.spectra],
@@ -349,11 +349,10 @@ def spectroscopy(
     return Spectroscopy(found, pd.DataFrame(columns, names), pd.DataFrame(found.above("E_WL"), names, names))
 
 
-def tops(energy: np.ndarray, spectra: np.ndarray, middle: float) -> np.ndarray:
-    """The energy of the top of each spectrum (K, channels) near the middle, (K,) in eV; NaN where there is none."""
+def tops(energy: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+    """The energy of the top of each spectrum (K, channels) in `WHITE_LINE`, (K,) in eV; NaN where it has none."""
     image = jxu.SpectrumImage.from_array(spectra, dims=("domain", "energy"), coords={"energy": energy})
-    window = (middle - WHITE_LINE, middle + WHITE_LINE)
-    return jxu.preprocess.peak_top_energy(image, window, channels=TOP_CHANNELS).values
+    return jxu.preprocess.peak_top_energy(image, WHITE_LINE, channels=TOP_CHANNELS).values
 
 
 def table(values: np.ndarray, rows: str, columns: str) -> pd.DataFrame:

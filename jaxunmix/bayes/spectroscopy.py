@@ -71,8 +71,8 @@ class Priors:
             pair = getattr(self, name)
             if pair is not None and not (pair[0] < pair[1] and (name == "peak" or pair[0] > 0)):
                 raise ValueError(f"Priors: {name} must be (least, largest), widths and noise positive, got {pair}.")
-        if self.white_line is not None and not self.white_line[1] > 0:
-            raise ValueError(f"Priors: white_line must be (mean, sd) with a positive sd, got {self.white_line}.")
+        if self.white_line is not None and not (np.all(np.isfinite(self.white_line)) and self.white_line[1] > 0):
+            raise ValueError(f"Priors: white_line must be (mean, sd), finite, the sd positive, got {self.white_line}.")
         for name in ("edge", "baseline", "heights"):
             value = getattr(self, name)
             if value is not None and not np.all(np.asarray(value) > 0):

@@ -70,7 +70,9 @@ def free_energy(result: Decomposition) -> Figure:
     left.errorbar(peaks, energies, errors, fmt="o-", color=draw.colour(0), markersize=3)
     for k, value, share in zip(peaks, energies, shares, strict=True):
         if share > 0.005:
-            left.annotate(f"{float(share):.2f}", (k, value), (0, 5), textcoords="offset points", fontsize=draw.SMALL)
+            place = {"textcoords": "offset points", "fontsize": draw.SMALL, "ha": "center"}
+            left.annotate(f"{float(share):.2f}", (k, value), (0, 7), **place)
+    left.margins(x=0.15, y=0.12)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label(left, "peaks", "free energy (nats)")
     _draw_surface(middle, result)

@@ -174,7 +174,13 @@ def test_bad_input_is_refused(message):
 
 @pytest.mark.parametrize(
     "options",
-    [{"peak": (3.0, 3.0)}, {"edge_width": (0.0, 1.0)}, {"white_line": (7710.0, 0.0)}, {"heights": (1, 1, -1, 1)}],
+    [
+        {"peak": (3.0, 3.0)},
+        {"edge_width": (0.0, 1.0)},
+        {"white_line": (7710.0, 0.0)},
+        {"white_line": (float("nan"), 1.0)},
+        {"heights": (1, 1, -1, 1)},
+    ],
 )
 def test_priors_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match="Priors"):
