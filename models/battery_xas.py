@@ -11,20 +11,28 @@ their places and their spectra are to be found:
    error; the paper takes the least of the curve.
 5. The original spectra are the means of $X_0$ under the maps, $(M^T X_0)_k / \sum_i M_{ik}$.
 6. The maps are compared with the truth, with k-means, and with the energy of the peak top.
+7. The original spectrum of each domain is an edge, a white line (pseudo-Voigt) and an unknown number of Gaussians in
+   unknown noise, $f(E) = y_0 + H s(E; E_0, \Gamma) + A_L L(E; E_{WL}, \omega) + A_G G(E; E_{WL}, \omega) +
+   \sum_{k=1}^K a_k G(E; c_k, w_k)$ (K. Nagata et al., Neural Networks 28 (2012) 82; S. Tokuda et al., J. Phys. Soc.
+   Jpn. 86 (2017) 024001). The edge s of measured spectra is an arctangent; those of the simulated ones are error
+   functions, and so is that of the fit (`EDGE`).
+8. Number and noise are those of the least free energy $F(K, b) = -\ln p(D \mid K, b)$, $b = 1/\sigma^2$, from samples
+   tempered between prior and posterior; the best parameters give the figure of each domain's parts (figure 8).
+9. The posteriors of the energy of the white line, $E_{WL}$, are compared domain by domain (figure 9).
 
 The image is simulated, so that the truth is known, and with it how well maps of one domain in each pixel can do at
-this noise (`Truth.oracle`).
+this noise (`Truth.oracle`), and where the white lines are.
 
 The number cannot be found, by this or by any criterion that goes by the rank of the data, where the differences
 $S_k - r$ span fewer dimensions than there are domains (a domain whose spectrum is a mixture of two others adds none),
 or where one of these dimensions does not stand out of the noise (`Truth.signal_to_noise` well below 1).
 
     python -m models.battery_xas [--tiny] [--out DIR] [--seed N] [--domains K] [--size N] [--ranks LOW:HIGH]
-                                 [--snr DB] [--raw]
+                                 [--snr DB] [--raw] [--peaks LOW:HIGH]
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +48,15 @@ import jaxunmix as jxu
 
 # Channels fitted about the highest one for the energy of the peak top: 6 eV, about the width of a white line.
 PEAK_CHANNELS = 15
+# For step 7, the top of a domain's spectrum is looked for where the white line of Co K may be (eV; peaks beyond may be
+# higher), and fitted in so many channels, since it has little noise. E_WL is near it: the sd in eV.
+WHITE_LINE, TOP_CHANNELS, NEAR_TOP = (7714.0, 7730.0), 7, 1.0
+# Sds of the priors of step, white line (twice) and Gaussians, in edge steps. Gaussians as strong as the white line
+# could take its place at no loss, and E_WL would be the energy of some other line.
+HEIGHTS = (1.0, 1.0, 1.0, 0.3)
+# The shape of the simulated edges. An arctangent in its place is made up for by Gaussians, and what they leave counts as
+# noise: of eight domains none was then resolved with up to three of them, and intervals of E_WL missed the truth.
+EDGE = "erf"
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,24 @@ class Overlap:
 
 
 @dataclass(frozen=True)
+class Spectroscopy:
+    """Edge, white line and peaks of the domains' original spectra.
+
+    Attributes:
+        decompositions: one for each map, in the order of `Report.maps`.
+        table: for each the most probable number of `peaks`, its `probability`, whether the data decide it (`resolved`),
+            the sd of the `noise` found, and of what single pixels leave in the mean (`expected`); mean and interval of
+            90 % of the white line's energy (`E_WL`, `low`, `high`) and the `truth`, all in eV. NaN where there is no
+            true domain.
+        above: (K, K), the probability that E_WL of the row's domain lies above that of the column's.
+    """
+
+    decompositions: jxu.bayes.Decompositions
+    table: pd.DataFrame
+    above: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Report:
     """What was found, and how far it is from the truth.
 
@@ -91,6 +126,7 @@ class Report:
         thresholds: for each map the interval of that energy that goes best with it, and their correlation.
         magnitude: see `magnitude_invariance`.
         overlap: see `overlapping_domains`.
+        spectroscopy: steps 7 to 9; None where they were left out.
     """
 
     rank: int
@@ -107,6 +143,7 @@ class Report:
     thresholds: pd.DataFrame
     magnitude: Comparison
     overlap: Overlap
+    spectroscopy: Spectroscopy | None = None
 
 
 def simulate(
@@ -267,6 +304,59 @@ def scores(img: jxu.SpectrumImage, truth: jxu.simulate.Truth, maps: np.ndarray, 
     return pd.DataFrame(columns, truth.names)
 
 
+def spectroscopy(
+    img: jxu.SpectrumImage,
+    truth: jxu.simulate.Truth,
+    report: Report,
+    peaks: Sequence[int],
+    sampler: Mapping[str, int],
+    key: Array,
+) -> Spectroscopy:
+    """Steps 7 to 9.
+
+    Args:
+        img: the normalised image.
+        truth: what to compare with.
+        report: of `analyse`.
+        peaks: numbers of Gaussians to try.
+        sampler: `runs`, `particles` and `moves` of `decompose_spectrum`.
+        key: randomness.
+    """
+    energy = img.data["energy"].values
+    # Normalised to them, the first and the last channel are 0 and 1 without noise. What noise they had shifts and
+    # scales the whole spectrum, as baseline and heights do.
+    inner = slice(1, -1)
+    near = tops(energy, report.spectra)
+    near = np.where(np.isnan(near), np.nanmedian(near), near)
+    priors = [jxu.bayes.Priors(white_line=(float(top), NEAR_TOP), heights=HEIGHTS) for top in near]
+    found = jxu.bayes.decompose_spectrum(
+        energy[inner], report.spectra[:, inner], peaks, priors=priors, key=key, edge=EDGE, **sampler
+    )
+    order = jxu.metrics.match(report.maps.T, truth.maps.T).order
+    lines, names = np.full(report.rank, np.nan), [f"map {k}" for k in range(report.rank)]
+    lines[order[order >= 0]] = np.asarray(truth.white_lines)[order >= 0]
+    low, high = np.transpose([each.interval("E_WL") for each in found.spectra])
+    columns = {
+        "peaks": [each.peaks for each in found.spectra],
+        "probability": found.table["probability"].max("peaks"),
+        "resolved": [each.resolved for each in found.spectra],
+        "noise": [each.noise for each in found.spectra],
+        # The mean is weighted by the map.
+        "expected": truth.noise_sd * np.linalg.norm(report.maps, axis=0) / report.maps.sum(axis=0),
+        "E_WL": [float(each.posterior["E_WL"].mean()) for each in found.spectra],
+        "low": low,
+        "high": high,
+        "truth": lines,
+    }
+    return Spectroscopy(found, pd.DataFrame(columns, names), pd.DataFrame(found.above("E_WL"), names, names))
+
+
+def tops(energy: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+    """The energy of the top of each spectrum (K, channels) in `WHITE_LINE`, (K,) in eV; NaN where it has none."""
+    image = jxu.SpectrumImage.from_array(spectra, dims=("domain", "energy"), coords={"energy": energy})
+    return jxu.preprocess.peak_top_energy(image, WHITE_LINE, channels=TOP_CHANNELS).values
+
+
 def table(values: np.ndarray, rows: str, columns: str) -> pd.DataFrame:
     """A table with numbered rows and columns."""
     names = [[f"{what} {k}" for k in range(size)] for what, size in zip((rows, columns), values.shape, strict=True)]
@@ -298,7 +388,29 @@ def text(report: Report) -> str:
         "In the pixels of two domains": f"mean share of the second by NMF, truly 0.5: {overlap.second_share:.3f}\n"
         f"part of them in clusters of their own by k-means: {overlap.own_clusters:.3f}",
     }
+    if report.spectroscopy is not None:
+        parts |= spectroscopy_text(report.spectroscopy)
     return "\n\n".join(f"{title}\n{body}" for title, body in parts.items())
+
+
+def spectroscopy_text(lines: Spectroscopy) -> dict[str, str]:
+    """Steps 7 to 9 in words and numbers, by title."""
+    digits = dict.fromkeys(("noise", "expected"), "{:.5f}".format)
+    return {
+        "White line of the original spectra (eV), and Gaussians besides": lines.table.to_string(
+            float_format="{:.2f}".format, formatters=digits
+        )
+        + "\nNoise above the expected is a misfit, and E_WL not to be believed there: its interval knows nothing of a\n"
+        "wrong model.",
+        "Free energy (nats) of each number of Gaussians": in_columns(free_energies(lines), 1),
+        "Probability that the white line of the row's map is above that of the column's": in_columns(lines.above, 3),
+    }
+
+
+def free_energies(lines: Spectroscopy) -> pd.DataFrame:
+    """Of each map (rows) and number of Gaussians (columns), nats."""
+    values = lines.decompositions.table["free_energy"]
+    return pd.DataFrame(values.values, lines.table.index, values["peaks"].values)
 
 
 def in_columns(frame: pd.DataFrame, digits: int) -> str:
@@ -316,21 +428,36 @@ def figures(img: jxu.SpectrumImage, truth: jxu.simulate.Truth, report: Report) -
     low, high = report.thresholds["low"], report.thresholds["high"]
     inside = (top >= low.values) & (top <= high.values)
     names = [*(f"{a:.1f} to {b:.1f} eV" for a, b in zip(low, high, strict=True)), f"top - {middle:.1f} eV"]
-    tops = img.to_maps(np.hstack([inside, top - middle])).assign_coords(component=names)
-    return {
+    shown = img.to_maps(np.hstack([inside, top - middle])).assign_coords(component=names)
+    drawn = {
         "rank": jxu.plots.rank(report.scan),
         "comparison": jxu.plots.comparison(found, truth.maps, truth.spectra, truth.names),
         "k_means": jxu.plots.maps(clusters.to_dataset(name="maps")),
-        "peak_top": jxu.plots.maps(tops.to_dataset(name="maps")),
+        "peak_top": jxu.plots.maps(shown.to_dataset(name="maps")),
     }
+    return drawn if report.spectroscopy is None else drawn | spectroscopy_figures(report.spectroscopy)
+
+
+def spectroscopy_figures(lines: Spectroscopy) -> dict[str, Any]:
+    """Figures 8 and 9 and the free energies of each map, by file name."""
+    found, names = lines.decompositions, list(lines.table.index)
+    each = {f"free_energy_{k}": jxu.plots.free_energy(one) for k, one in enumerate(found.spectra)}
+    return {
+        "decompositions": jxu.plots.decompositions(found, names),
+        "white_lines": jxu.plots.white_lines(found, names, lines.table["truth"]),
+    } | each
 
 
 def write(folder: Path, img: jxu.SpectrumImage, truth: jxu.simulate.Truth, report: Report) -> None:
     """The text, the tables and the figures as files."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.txt").write_text(text(report) + "\n", encoding="utf-8")
-    for name, values in (report.tables | {"scores": report.scores, "thresholds": report.thresholds}).items():
-        values.to_csv(folder / f"{name}.csv", float_format="%.6g")
+    tables = report.tables | {"scores": report.scores, "thresholds": report.thresholds}
+    if report.spectroscopy is not None:
+        lines = report.spectroscopy
+        tables |= {"spectroscopy": lines.table, "above": lines.above, "free_energy": free_energies(lines)}
+    for name, values in tables.items():
+        values.to_csv(folder / f"{name}.csv", float_format="%.8g")
     for name, figure in figures(img, truth, report).items():
         figure.savefig(folder / f"{name}.png")
 
@@ -338,10 +465,14 @@ def write(folder: Path, img: jxu.SpectrumImage, truth: jxu.simulate.Truth, repor
 def main(argv: Sequence[str] | None = None) -> Report:
     """Simulate, analyse, print and write; see the module."""
     options = arguments(argv)
-    simulated, analysed = jax.random.split(jax.random.key(options.seed))
+    key = jax.random.key(options.seed)
+    simulated, analysed = jax.random.split(key)
     img, truth = simulate(simulated, options.size, options.domains, options.snr, options.raw)
     img, problem = build(img, truth.reference, options.raw)
     report = analyse(img, problem, truth, options.ranks, options.folds, options.restarts, analysed)
+    drawn = jax.random.fold_in(key, 1)
+    lines = spectroscopy(img, truth, report, options.peaks, options.sampler, drawn)
+    report = replace(report, spectroscopy=lines)
     print(text(report))
     if options.out is not None:
         write(options.out, img, truth, report)
@@ -351,7 +482,7 @@ def main(argv: Sequence[str] | None = None) -> Report:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, with what `--tiny` and the number of domains leave open filled in."""
     parser = argparse.ArgumentParser(prog="python -m models.battery_xas", description=str(__doc__).split("\n")[0])
-    parser.add_argument("--tiny", action="store_true", help="4 domains on 60 x 60 pixels, 10 folds")
+    parser.add_argument("--tiny", action="store_true", help="4 domains on 60 x 60 pixels, 10 folds, 2 Gaussians")
     parser.add_argument("--out", type=Path, help="folder for the text, the tables and the figures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--domains", type=int, help="true number of domains, 8")
@@ -359,10 +490,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ranks", type=_span, help="numbers of domains to try, both ends too; by default 4:9 for 8")
     parser.add_argument("--snr", type=float, default=5.62, help="signal-to-noise ratio in dB")
     parser.add_argument("--raw", action="store_true", help="start from absorbance before its edge normalisation")
+    parser.add_argument("--peaks", type=_span, help="numbers of Gaussians to try in each spectrum, 0:3")
     options = parser.parse_args(argv)
     options.domains = options.domains or (4 if options.tiny else 8)
     options.size = options.size or (60 if options.tiny else 400)
     options.folds, options.restarts = (10, 4) if options.tiny else (20, 10)
+    options.peaks = options.peaks or range(3 if options.tiny else 4)
+    sizes = (2, 128, 3) if options.tiny else (4, 256, 4)
+    options.sampler = dict(zip(("runs", "particles", "moves"), sizes, strict=True))
     options.ranks = options.ranks or range(max(2, options.domains - 4), options.domains + 2)
     return options
 

@@ -57,11 +57,41 @@ def test_battery_shows_what_k_means_cannot(battery):
     assert report.overlap.own_clusters > 0.3
 
 
+def test_battery_finds_the_white_lines_of_the_domains(battery):
+    lines = battery[0].spectroscopy
+    table = lines.table
+    assert len(lines.decompositions) == 4
+    assert lines.decompositions.table.sizes == {"spectrum": 4, "peaks": 3}
+    assert ((table["low"] < table["E_WL"]) & (table["E_WL"] < table["high"])).all()
+    ratio = table["noise"] / table["expected"]
+    assert ((ratio > 0.75) & (ratio < 1.35)).all()
+    # A tenth of a channel or so of the posterior's own sd, and half a channel of what the sampler of this size misses.
+    sd = (table["high"] - table["low"]) / 3.29
+    assert (np.abs(table["E_WL"] - table["truth"]) < 4 * sd + 0.1).all()
+
+
+def test_battery_white_lines_are_in_the_order_of_the_true_ones(battery):
+    lines = battery[0].spectroscopy
+    above = lines.above.to_numpy()
+    np.testing.assert_allclose(above + above.T, 1)
+    np.testing.assert_allclose(np.diag(above), 0.5)
+    order = np.argsort(lines.table["truth"].to_numpy())
+    assert (above[order[1:], order[:-1]] > 0.9).all()
+
+
+def test_battery_spectroscopy_leaves_out_the_channels_of_the_normalisation(battery):
+    for each in battery[0].spectroscopy.decompositions.spectra:
+        assert each.energy.size == 98
+        assert 7700 < each.energy[0] < each.energy[-1] < 7740
+
+
 def test_battery_writes_what_it_says(battery):
     report, folder, printed = battery
     names = {path.name for path in folder.iterdir()}
-    figures = {f"{name}.png" for name in ("rank", "comparison", "k_means", "peak_top")}
-    tables = {f"{name}.csv" for name in (*report.tables, "scores", "thresholds")}
+    drawn = ("rank", "comparison", "k_means", "peak_top", "decompositions", "white_lines")
+    figures = {f"{name}.png" for name in (*drawn, *(f"free_energy_{k}" for k in range(4)))}
+    lines = ("spectroscopy", "above", "free_energy")
+    tables = {f"{name}.csv" for name in (*report.tables, "scores", "thresholds", *lines)}
     assert names == {"report.txt"} | figures | tables
     assert (folder / "report.txt").read_text(encoding="utf-8") == printed
     assert printed.startswith("Number of domains: 4\n")
@@ -86,6 +116,7 @@ def test_battery_says_what_it_did_not_find():
     img, problem = battery_xas.build(img, truth.reference)
     report = battery_xas.analyse(img, problem, truth, [2], folds=5, restarts=2, key=jax.random.key(0))
     assert report.rank == 2
+    assert report.spectroscopy is None
     lost = report.scores["rms"].isna()
     assert lost.sum() == 1
     assert (report.scores["correlation"][lost] == 0).all()
@@ -97,4 +128,6 @@ def test_battery_options():
     full = battery_xas.arguments([])
     assert (full.size, full.domains, full.folds) == (400, 8, 20)
     assert list(full.ranks) == list(range(4, 10))
+    assert list(full.peaks) == [0, 1, 2, 3]
+    assert list(battery_xas.arguments(["--peaks", "1:2"]).peaks) == [1, 2]
     assert list(battery_xas.arguments(["--tiny", "--ranks", "3:6"]).ranks) == [3, 4, 5, 6]

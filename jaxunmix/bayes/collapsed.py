@@ -97,6 +97,7 @@ class CollapsedSpectrum(Density):
         prior: the priors.
         poisson: whether the intensity is counts. Then the normal distribution of `weight` only proposes heights, and
             each point carries the ratio of the Poisson to the normal likelihood to the power b.
+        edge: the shape of the step, of `lineshapes.EDGES`.
     """
 
     energy: Float[Array, " channels"]
@@ -105,6 +106,7 @@ class CollapsedSpectrum(Density):
     live: Float[Array, " slots"]
     prior: Prior
     poisson: bool = eqx.field(static=True, default=False)
+    edge: str = eqx.field(static=True, default="arctangent")
 
     @property
     def slots(self) -> int:
@@ -164,7 +166,7 @@ class CollapsedSpectrum(Density):
     def _edge_and_line(self, s: Shapes) -> Float[Array, "points 3 channels"]:
         line = s.white_line[:, None], s.line_width[:, None]
         fixed = [
-            lineshapes.arctangent_step(self.energy, s.edge[:, None], s.edge_width[:, None]),
+            lineshapes.EDGES[self.edge](self.energy, s.edge[:, None], s.edge_width[:, None]),
             lineshapes.lorentzian(self.energy, *line) / lineshapes.lorentzian_peak(line[1]),
             lineshapes.gaussian(self.energy, *line) / lineshapes.gaussian_peak(line[1]),
         ]
@@ -176,19 +178,6 @@ class CollapsedSpectrum(Density):
             self.energy, self.centre(centre)[..., None], _log_uniform(width, self.prior.peak_width)[..., None]
         )
         return shape * self.prior.heights[3] * self.weight
-
-    def edge_columns(self, edge: Array, width: Array) -> Float[Array, "... channels"]:
-        """The column of the step from its position in eV and the quantile of its width."""
-        widths = _log_uniform(width, self.prior.edge_width)
-        shape = lineshapes.arctangent_step(self.energy, edge[..., None], widths[..., None])
-        return shape * self.prior.heights[0] * self.weight
-
-    def line_columns(self, line: Array, width: Array) -> Float[Array, "... channels"]:
-        """Half a Lorentzian and half a Gaussian from the position in eV and the quantile of the width."""
-        at = line[..., None], _log_uniform(width, self.prior.line_width)[..., None]
-        shape = lineshapes.lorentzian(self.energy, *at) / lineshapes.lorentzian_peak(at[1])
-        shape = 0.5 * (shape + gaussian_of_height_one(self.energy, *at))
-        return shape * (self.prior.heights[1] + self.prior.heights[2]) * self.weight
 
     @property
     def target(self) -> Float[Array, " channels"]:

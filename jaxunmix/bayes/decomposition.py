@@ -85,6 +85,7 @@ class Decomposition:
         intensity: (channels,).
         priors: the complete `Priors`.
         fits: one `Fit` for each number of peaks.
+        edge: its shape, of `lineshapes.EDGES`.
         exchange: replica exchange at the most probable one, where it was asked for.
     """
 
@@ -92,6 +93,7 @@ class Decomposition:
     intensity: np.ndarray
     priors: Any
     fits: tuple[Fit, ...]
+    edge: str = "arctangent"
     exchange: Exchange | None = None
 
     @cached_property
@@ -167,7 +169,7 @@ class Decomposition:
         """
         at = self.energy if energy is None else np.asarray(energy, float)
         p = self.map_estimate if parameters is None else parameters
-        parts = {name: np.asarray(curve) for name, curve in curves(at, p).items()}
+        parts = {name: np.asarray(curve) for name, curve in curves(at, p, self.edge).items()}
         parts["fit"] = np.sum(list(parts.values()), axis=0)
         coords = {"component": list(parts), "energy": at}
         return xr.DataArray(np.stack(list(parts.values())), coords, ("component", "energy"))
@@ -214,14 +216,28 @@ class Decompositions:
             "probability": float(np.mean(apart > 0)),
         }
 
+    def above(self, name: str = "E_WL") -> np.ndarray:
+        """The probability that a parameter of one spectrum lies above that of another, (spectra, spectra).
 
-def curves(energy: Any, p: Any) -> dict[str, Array]:
+        Of the row's over the column's, from all pairs of draws: P and its transpose add up to one, and the diagonal
+        is one half.
+        """
+        draws = [np.sort(each.fit.posterior[name].to_numpy()) for each in self.spectra]
+
+        def share(a: np.ndarray, b: np.ndarray) -> float:
+            ranks = np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")
+            return float(np.mean(ranks) / (2 * len(b)))
+
+        return np.array([[share(a, b) for b in draws] for a in draws])
+
+
+def curves(energy: Any, p: Any, edge: str) -> dict[str, Array]:
     """The parts of a spectrum at these parameters."""
     value = {name: np.asarray(p[name]) for name in p}
     line = value["E_WL"], value["line_width"]
     parts = {
         "baseline": value["baseline"] * jnp.ones_like(jnp.asarray(energy, float)),
-        "edge": value["step"] * lineshapes.arctangent_step(energy, value["E0"], value["edge_width"]),
+        "edge": value["step"] * lineshapes.EDGES[edge](energy, value["E0"], value["edge_width"]),
         "white line": value["lorentzian"] * lineshapes.lorentzian(energy, *line) / lineshapes.lorentzian_peak(line[1])
         + value["gaussian"] * lineshapes.gaussian(energy, *line) / lineshapes.gaussian_peak(line[1]),
     }

@@ -185,7 +185,9 @@ def _drawn(nodes, per_run, density, noise_known, rng) -> tuple[list[tuple[int, i
             picks = rng.choice(len(inner), number, p=inner / inner.sum())
             points += [(run, node.level, int(i)) for i in picks]
             betas += [node.beta] * number
-    return points, np.array(betas)
+    # Run by run and level by level: shuffled, so that draws of two spectra can be paired as independent ones.
+    order = rng.permutation(len(points))
+    return [points[i] for i in order], np.array(betas)[order]
 
 
 def _taken(result: SMCResult, points: list[tuple[int, int, int]]) -> tuple[np.ndarray, Any]:
@@ -267,7 +269,7 @@ def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
 
 
 def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> float:
-    fitted = np.sum([np.asarray(c) for c in curves(np.asarray(density.energy), best).values()], axis=0)
+    fitted = np.sum([np.asarray(c) for c in curves(np.asarray(density.energy), best, density.edge).values()], axis=0)
     data, weight = np.asarray(density.intensity), np.asarray(density.weight)
     if density.poisson:
         rate = np.maximum(fitted, 1e-30)

@@ -76,8 +76,8 @@ class Priors:
             pair = getattr(self, name)
             if pair is not None and not (pair[0] < pair[1] and (name == "peak" or pair[0] > 0)):
                 raise ValueError(f"Priors: {name} must be (least, largest), widths and noise positive, got {pair}.")
-        if self.white_line is not None and not self.white_line[1] > 0:
-            raise ValueError(f"Priors: white_line must be (mean, sd) with a positive sd, got {self.white_line}.")
+        if self.white_line is not None and not (np.all(np.isfinite(self.white_line)) and self.white_line[1] > 0):
+            raise ValueError(f"Priors: white_line must be (mean, sd), finite, the sd positive, got {self.white_line}.")
         for name in ("edge", "baseline", "heights"):
             value = getattr(self, name)
             if value is not None and not np.all(np.asarray(value) > 0):
@@ -110,9 +110,10 @@ def decompose_spectrum(
     intensity: ArrayLike,
     peaks: Sequence[int] | int = range(6),
     noise: float | int | str | ArrayLike | None = None,
-    priors: Priors | None = None,
+    priors: Priors | Sequence[Priors] | None = None,
     *,
     key: Key[Array, ""],
+    edge: str = "arctangent",
     runs: int = 4,
     particles: int = 512,
     moves: int = 4,
@@ -129,8 +130,9 @@ def decompose_spectrum(
         intensity: (channels,), or (spectra, channels) for several spectra, which share their compiled programs.
         peaks: the numbers of Gaussians K to try.
         noise: None where it is to be found; a known sd; an sd for each channel; or "poisson" for counts.
-        priors: `Priors`.
+        priors: `Priors`, or one for each of several spectra.
         key: the randomness.
+        edge: "arctangent", or "erf" for an edge blurred by the resolution more than by the lifetime.
         runs: independent samplers for each K.
         particles: of each sampler.
         moves: sweeps of `PeakMoves` at each level of noise.
@@ -144,22 +146,32 @@ def decompose_spectrum(
 
     Raises:
         ValueError: energies that do not increase, NaN, another length of the intensities, a constant spectrum, fewer
-            channels than parameters, K below 0, a noise that is not positive, or counts that are not.
+            channels than parameters, K below 0, a noise that is not positive, counts that are not, priors for another
+            number of spectra, or an edge of unknown shape.
     """
     energies, data = np.asarray(energy, float), np.asarray(intensity, float)
     counts = sorted({peaks} if isinstance(peaks, int) else {int(k) for k in peaks})
     settings = {"runs": runs, "particles": particles, "moves": moves}
+    if edge not in lineshapes.EDGES:
+        raise ValueError(f"decompose_spectrum: edge must be one of {', '.join(lineshapes.EDGES)}, got {edge!r}.")
 
-    def one(spectrum: np.ndarray, key: Key[Array, ""]) -> Decomposition:
+    def one(spectrum: np.ndarray, prior: Priors, key: Key[Array, ""]) -> Decomposition:
         _check(energies, spectrum, counts)
-        return _decomposed(energies, spectrum, counts, noise, priors or Priors(), key, settings, exchange, progress)
+        return _decomposed(energies, spectrum, counts, noise, prior, key, settings, edge, exchange, progress)
 
+    spectra = data if data.ndim == 2 else data[None]
+    each = [priors or Priors()] * len(spectra) if priors is None or isinstance(priors, Priors) else list(priors)
+    if len(each) != len(spectra):
+        raise ValueError(
+            f"decompose_spectrum: {len(each)} priors for {len(spectra)} spectra; give one for all, or one for each."
+        )
     if data.ndim != 2:
-        return one(data, key)
-    return Decompositions(tuple(one(d, k) for d, k in zip(data, jax.random.split(key, len(data)), strict=True)))
+        return one(data, each[0], key)
+    keys = jax.random.split(key, len(data))
+    return Decompositions(tuple(one(*of) for of in zip(data, each, keys, strict=True)))
 
 
-def _decomposed(energy, intensity, counts, noise, priors, key, settings, exchange, progress) -> Decomposition:
+def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, exchange, progress) -> Decomposition:
     """Every number of peaks of one spectrum, as many at a time as there are cores."""
     weight, limit = _noise(noise, intensity)
     chosen = priors.complete(energy, intensity)
@@ -178,6 +190,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, exchang
                 live=(jnp.arange(slots) < count).astype(float),
                 prior=chosen.arrays(),
                 poisson=isinstance(noise, str),
+                edge=edge,
             )
             keys = jax.random.split(jax.random.fold_in(key, count), 3)
             kept = settings["particles"]
@@ -197,7 +210,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, exchang
                 check = then
             fits.append(fit)
     with jax.enable_x64(True):
-        found = Decomposition(energy, intensity, chosen, tuple(fits), None if check is None else check())
+        found = Decomposition(energy, intensity, chosen, tuple(fits), edge, None if check is None else check())
     warn_of_errors(found)
     return found
 
@@ -275,7 +288,12 @@ def _noise(noise: Any, intensity: np.ndarray) -> tuple[np.ndarray, float | None]
 
 
 def spectrum_model(
-    energy: ArrayLike, intensity: ArrayLike | None, peaks: int, noise: ArrayLike, priors: Priors
+    energy: ArrayLike,
+    intensity: ArrayLike | None,
+    peaks: int,
+    noise: ArrayLike,
+    priors: Priors,
+    edge: str = "arctangent",
 ) -> None:
     """The model of `decompose_spectrum` as a NumPyro model with every parameter sampled, for any sampler.
 
@@ -285,10 +303,11 @@ def spectrum_model(
         peaks: K.
         noise: sd of the noise.
         priors: complete, see `Priors.complete`.
+        edge: its shape, of `lineshapes.EDGES`.
     """
     p, energy = priors, jnp.asarray(energy)
     line = numpyro.sample("E_WL", dist.Normal(*p.white_line))  # type: ignore[misc]
-    edge = numpyro.sample("E0", dist.Normal(line, p.edge))
+    start = numpyro.sample("E0", dist.Normal(line, p.edge))
     edge_width = numpyro.sample("edge_width", dist.LogUniform(*p.edge_width))  # type: ignore[misc]
     line_width = numpyro.sample("line_width", dist.LogUniform(*p.line_width))  # type: ignore[misc]
     baseline = numpyro.sample("baseline", dist.Normal(0, p.baseline))
@@ -297,7 +316,7 @@ def spectrum_model(
         numpyro.sample(name, dist.HalfNormal(sd))
         for name, sd in zip(names, p.heights[:3], strict=True)  # type: ignore[index]
     )
-    fitted = baseline + step * lineshapes.arctangent_step(energy, edge, edge_width)
+    fitted = baseline + step * lineshapes.EDGES[edge](energy, start, edge_width)
     fitted += lorentz * lineshapes.lorentzian(energy, line, line_width) / lineshapes.lorentzian_peak(line_width)
     fitted += gauss * lineshapes.gaussian(energy, line, line_width) / lineshapes.gaussian_peak(line_width)
     if peaks:

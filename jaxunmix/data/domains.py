@@ -5,6 +5,7 @@ J. Phys. Commun. 5 (2021) 115005. Lengths are in units in which the map has area
 the same scene at any resolution, but for pieces that hang on a thread of pixels.
 """
 
+from dataclasses import replace
 from itertools import cycle
 
 import jax
@@ -88,10 +89,11 @@ def battery_xas(
     labels = domain_labels(key_shapes, shape, domains).ravel()
     shares = np.bincount(labels, minlength=domains) / labels.size
     energy = np.linspace(7700.0, 7740.0, channels)
-    spectra, reference = domain_spectra(key_spectra, energy, shares)
+    spectra, reference, lines = domain_spectra(key_spectra, energy, shares)
     # Rows of the same mean square as the map's, without its size.
     sd = noise_level(np.sqrt(domains * shares)[:, None] * (spectra - reference), snr_db)
     truth = make_truth(np.eye(domains)[labels], spectra, [f"domain {k}" for k in range(domains)], reference, sd)
+    truth = replace(truth, white_lines=lines)
     values = gaussian(key_noise, truth.expected, sd)
     if raw:
         fields = np.tanh(_waves(key_raw, *_axes(shape), fields=2, cycles=1.0)).reshape(2, -1, 1).astype(np.float32)
@@ -108,8 +110,10 @@ def _check_domains(domains: int, shape: tuple[int, int], channels: int) -> None:
         raise ValueError(f"channels={channels} for domains={domains}: give {domains + 2} channels or more")
 
 
-def domain_spectra(key: PRNGKeyArray, energy: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spectra (K, channels) and a reference (channels,) whose differences are independent.
+def domain_spectra(
+    key: PRNGKeyArray, energy: np.ndarray, shares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spectra (K, channels) and a reference (channels,) whose differences are independent, and K white lines in eV.
 
     Args:
         key: random key.
@@ -117,10 +121,11 @@ def domain_spectra(key: PRNGKeyArray, energy: np.ndarray, shares: np.ndarray) ->
         shares: (K,) of the map's area.
     """
     count = len(shares) + 1
-    pool = _edges(key, energy, _TRIALS * _EXCHANGES + 8 * count)
+    pool, lines = _edges(key, energy, _TRIALS * _EXCHANGES + 8 * count)
     # An edge on the tail of a peak at the first energy would fall below 0, as no absorbance does.
-    pool = pool[pool.min(axis=1) >= 0]
-    rows, pool = pool[:count], pool[count:]
+    pool, lines = (each[pool.min(axis=1) >= 0] for each in (pool, lines))
+    rows, own = pool[:count], lines[:count]
+    pool, lines = pool[count:], lines[count:]
     weakest = _weakest(rows[None], shares)[0]
     for place, start in zip(cycle(range(count)), range(0, len(pool) - _TRIALS, _TRIALS), strict=False):
         if weakest >= _WEAKEST:
@@ -129,18 +134,25 @@ def domain_spectra(key: PRNGKeyArray, energy: np.ndarray, shares: np.ndarray) ->
         trials[:, place] = pool[start : start + _TRIALS]
         found = _weakest(trials, shares)
         if found.max() > weakest:
-            rows, weakest = trials[np.argmax(found)], found.max()
-    return rows[:-1], rows[-1]
+            best = np.argmax(found)
+            rows, weakest = trials[best], found.max()
+            own[place] = lines[start + best]
+    return rows[:-1], rows[-1], own[:-1]
 
 
-def _edges(key: PRNGKeyArray, energy: np.ndarray, count: int) -> np.ndarray:
-    """Edges, each with a white line and a peak before or after it, 0 at the first and 1 at the last energy."""
+def _edges(key: PRNGKeyArray, energy: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges, each with a white line and a peak before or after it, 0 at the first and 1 at the last energy.
+
+    Returns:
+        The spectra (count, channels), and the energies of their white lines.
+    """
     draw = scenes.uniform(key, (8, count, 1), 0.0, 1.0)
     edge = 7715 + 9 * draw[0]
-    white_line = (0.4 + 0.8 * draw[2]) * scenes.peak(energy, edge + 1 + 5 * draw[3], 1.1 + 1.9 * draw[4])
+    lines = edge + 1 + 5 * draw[3]
+    white_line = (0.4 + 0.8 * draw[2]) * scenes.peak(energy, lines, 1.1 + 1.9 * draw[4])
     other = (0.15 + 0.5 * draw[5]) * scenes.peak(energy, 7706 + 28 * draw[6], 1.1 + 2.2 * draw[7])
     rows = scenes.step(energy, edge, 1.2 + 2.8 * draw[1]) + white_line + other
-    return (rows - rows[:, :1]) / (rows[:, -1:] - rows[:, :1])
+    return (rows - rows[:, :1]) / (rows[:, -1:] - rows[:, :1]), np.array(lines[:, 0])
 
 
 def _weakest(rows: np.ndarray, shares: np.ndarray) -> np.ndarray:

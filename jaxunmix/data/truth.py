@@ -23,6 +23,7 @@ class Truth:
         noise_sd: standard deviation of the Gaussian noise; None where the noise is of another kind or absent.
         elements: the names of the first columns of `coefficients`; empty where the spectra do not come from elements.
         coefficients: (K, features) of a basis, atomic fractions first, up to a scale of each spectrum; or None.
+        white_lines: (K,), eV, of absorption edges; or None.
     """
 
     maps: np.ndarray
@@ -32,6 +33,7 @@ class Truth:
     noise_sd: float | None = None
     elements: tuple[str, ...] = ()
     coefficients: np.ndarray | None = None
+    white_lines: np.ndarray | None = None
 
     @property
     def compositions(self) -> np.ndarray:

@@ -51,6 +51,10 @@ def erf_step(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Float[Arr
     return 0.5 * (1.0 + erf(2.0 * math.sqrt(_LN2) * (jnp.asarray(energy) - centre) / fwhm))
 
 
+# The shapes of an edge by name: the lifetime of the core hole makes the first, the resolution the second.
+EDGES = {"arctangent": arctangent_step, "erf": erf_step}
+
+
 def gaussian_peak(fwhm: ArrayLike) -> Float[Array, "..."]:
     r"""$\frac2w \sqrt{\ln 2 / \pi}$, the value of `gaussian` at its centre."""
     return 2.0 * math.sqrt(_LN2 / math.pi) / jnp.asarray(fwhm)

@@ -24,7 +24,9 @@ from .metrics import match
 from .rank_plots import mse as mse
 from .rank_plots import rank as rank
 from .spectrum_plots import decomposition as decomposition
+from .spectrum_plots import decompositions as decompositions
 from .spectrum_plots import free_energy as free_energy
+from .spectrum_plots import white_lines as white_lines
 
 _CHUNK_VALUES = 2**22  # values of the residual formed at a time
 

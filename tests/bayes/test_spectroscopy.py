@@ -112,6 +112,28 @@ def test_several_spectra_are_compared():
     assert both.table.sizes == {"spectrum": 2, "peaks": 1}
     assert apart["probability"] > 0.99
     assert apart["low"] < 0.6 < apart["high"]
+    above = both.above()
+    assert above[1, 0] == pytest.approx(apart["probability"], abs=0.02)
+    np.testing.assert_allclose(above + above.T, 1)
+    np.testing.assert_array_equal(np.diag(above), 0.5)
+
+
+def test_each_spectrum_may_have_priors_of_its_own():
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=60)
+    shifted = np.interp(energy - 0.6, energy, intensity)
+    tops = [(float(energy[np.argmax(rows)]), 0.5) for rows in (intensity, shifted)]
+    priors = [Priors(white_line=top) for top in tops]
+    both = decompose_spectrum(energy, np.stack([intensity, shifted]), 0, priors=priors, key=jax.random.key(1), **QUICK)
+    assert [each.priors.white_line for each in both.spectra] == tops
+    with pytest.raises(ValueError, match="2 priors for 1 spectra; give one for all, or one for each"):
+        decompose_spectrum(energy, intensity, 0, priors=priors, key=jax.random.key(1))
+
+
+def test_draws_are_in_no_order(found):
+    result, _ = found
+    # In the order of the runs and their levels the noise falls draw by draw.
+    noise = result.fit.posterior["noise"].to_numpy()
+    assert abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < 0.1
 
 
 def test_a_known_noise_gives_the_evidence_of_the_model_with_every_parameter_sampled():
@@ -163,6 +185,7 @@ BAD = {
     "noise must be positive": (ENERGY, LINE, {"noise": 0.0}),
     "Poisson noise needs counts": (ENERGY, LINE, {"noise": "poisson"}),
     "noise must be None": (ENERGY, LINE, {"noise": "normal"}),
+    "edge must be one of arctangent, erf": (ENERGY, LINE, {"edge": "sigmoid"}),
 }
 
 
@@ -175,7 +198,13 @@ def test_bad_input_is_refused(message):
 
 @pytest.mark.parametrize(
     "options",
-    [{"peak": (3.0, 3.0)}, {"edge_width": (0.0, 1.0)}, {"white_line": (7710.0, 0.0)}, {"heights": (1, 1, -1, 1)}],
+    [
+        {"peak": (3.0, 3.0)},
+        {"edge_width": (0.0, 1.0)},
+        {"white_line": (7710.0, 0.0)},
+        {"white_line": (float("nan"), 1.0)},
+        {"heights": (1, 1, -1, 1)},
+    ],
 )
 def test_priors_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match="Priors"):

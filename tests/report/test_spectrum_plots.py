@@ -31,3 +31,41 @@ def test_free_energies_noise_and_white_line_are_drawn(result):
     np.testing.assert_allclose(drawn.get_xdata(), result.fits[-1].noise[near])
     assert right.get_xlabel() == "white line (eV)"
     figure.draw_without_rendering()
+
+
+@pytest.fixture(scope="module")
+def several(result):
+    return jxu.bayes.Decompositions((result, result, result))
+
+
+def test_several_spectra_are_drawn_with_their_parts(several, result):
+    figure = jxu.plots.decompositions(several, ["one", "two", "three"])
+    assert [axes.get_title().split(":")[0] for axes in figure.axes] == ["one", "two", "three", ""]
+    assert not figure.axes[-1].axison
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), result.intensity)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["spectrum", "fit", "edge", "white line", *(f"peak {i + 1}" for i in range(result.peaks))]
+    figure.draw_without_rendering()
+
+
+def test_white_lines_are_drawn_with_their_intervals_and_probabilities(several, result):
+    figure = jxu.plots.white_lines(several, expected=[7721.0, np.nan, 7722.0])
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["spectrum 0", "spectrum 1", "spectrum 2"]
+    np.testing.assert_allclose(left.lines[0].get_xdata(), result.interval("E_WL"))
+    np.testing.assert_allclose(left.lines[-1].get_xdata(), [7721.0, np.nan, 7722.0])
+    np.testing.assert_allclose(right.images[0].get_array(), several.above())
+    assert [text.get_text() for text in right.texts] == ["0.50"] * 6
+    assert jxu.plots.white_lines(several).axes[0].get_legend() is None
+    figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize("draw", [jxu.plots.decompositions, jxu.plots.white_lines])
+def test_names_are_one_for_each_spectrum(several, draw):
+    with pytest.raises(ValueError, match="2 names for 3 spectra: give one for each"):
+        draw(several, ["one", "two"])
+
+
+def test_expected_energies_are_one_for_each_spectrum(several):
+    with pytest.raises(ValueError, match=r"give \(3,\), an energy for each spectrum"):
+        jxu.plots.white_lines(several, expected=[7721.0])
