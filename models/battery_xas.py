@@ -54,7 +54,7 @@ WHITE_LINE, TOP_CHANNELS, NEAR_TOP = (7714.0, 7730.0), 7, 1.0
 # Sds of the priors of step, white line (twice) and Gaussians, in edge steps. Gaussians as strong as the white line
 # could take its place at no loss, and E_WL would be the energy of some other line.
 HEIGHTS = (1.0, 1.0, 1.0, 0.3)
-# The shape of the simulated edges. An arctangent in its place is made up for by Gaussians, and what they leave counts as
+# The shape of the simulated edges. Gaussians make up for an arctangent in its place, and what they leave counts as
 # noise: of eight domains none was then resolved with up to three of them, and intervals of E_WL missed the truth.
 EDGE = "erf"
 
