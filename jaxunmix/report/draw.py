@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFor
 
 # Okabe and Ito's colours, told apart by the colour-blind too, without the yellow, too pale for a line.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLES = ("-", "--", ":", "-.")
+STYLES = ("-", "--", ":", "-.")
 GREY = "#777777"
 WIDTH = 7.2  # inches, of every figure
 _DPI = 110
@@ -223,7 +223,7 @@ def draw_line(axes: Axes, values: xr.DataArray, component: int, name: str = "", 
     dim = str(values.dims[0])
     kind: dict[str, Any] = {
         "color": colour(component),
-        "linestyle": _STYLES[component // len(COLOURS) % len(_STYLES)],
+        "linestyle": STYLES[component // len(COLOURS) % len(STYLES)],
         "linewidth": 1.1,
         "marker": "." if values.size < 12 else None,
     }

@@ -1,6 +1,7 @@
 """Figures of the decomposition of a spectrum. Public through `plots`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -29,10 +30,10 @@ def decomposition(result: Decomposition) -> Figure:
     posterior = result.fit.posterior
     for index in np.linspace(0, posterior.sizes["draw"] - 1, _CURVES).astype(int):
         for i, curve in enumerate(_drawable(result.components(energy, posterior.isel(draw=int(index))))):
-            upper.plot(energy, curve, color=draw.colour(i), alpha=0.06, linewidth=1)
+            upper.plot(energy, curve, **_look(i), alpha=0.06, linewidth=1)
     best = result.components(energy)
     for i, curve in enumerate(_drawable(best)):
-        upper.plot(energy, curve, color=draw.colour(i), linewidth=1.2, label=str(curve["component"].item()))
+        upper.plot(energy, curve, **_look(i), linewidth=1.2, label=str(curve["component"].item()))
     upper.plot(energy, best.sel(component="fit"), color="black", linewidth=1, label="fit")
     upper.plot(result.energy, result.intensity, ".", color=draw.GREY, markersize=3, label="spectrum")
     upper.set_ylabel("intensity", fontsize=draw.TEXT)
@@ -45,6 +46,12 @@ def decomposition(result: Decomposition) -> Figure:
     for axes in (upper, lower):
         axes.tick_params(labelsize=draw.SMALL)
     return figure
+
+
+def _look(part: int) -> dict[str, Any]:
+    """Colour and dashes of a part: black is left to the fit, and a colour that comes again is dashed otherwise."""
+    *colours, _ = draw.COLOURS
+    return {"color": colours[part % len(colours)], "linestyle": draw.STYLES[part // len(colours) % len(draw.STYLES)]}
 
 
 def _drawable(parts: xr.DataArray) -> list[xr.DataArray]:

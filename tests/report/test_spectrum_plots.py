@@ -1,5 +1,7 @@
 """Figures of a decomposition: what they show is what was found."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -20,6 +22,15 @@ def test_the_spectrum_is_drawn_with_its_parts_and_residual(result):
     np.testing.assert_allclose(upper.lines[-1].get_ydata(), result.intensity)
     fitted = result.components().sel(component="fit")
     np.testing.assert_allclose(lower.lines[-1].get_ydata(), result.intensity - fitted)
+
+
+def test_parts_look_different_from_each_other_and_from_the_fit(result):
+    one = next(fit for fit in result.fits if fit.peaks == 1)
+    eight = {"posterior": one.posterior.isel(peak=[0] * 8), "best": one.best.isel(peak=[0] * 8)}
+    many = replace(result, fits=(replace(one, peaks=8, **eight),))
+    lines = [line for line in jxu.plots.decomposition(many).axes[0].lines if not line.get_label().startswith("_")]
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines if line.get_label() != "spectrum"}
+    assert len(looks) == 8 + 3
 
 
 def test_free_energies_noise_and_white_line_are_drawn(result):
