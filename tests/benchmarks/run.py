@@ -216,7 +216,8 @@ def crossvalidation(pairs: int) -> list[Row]:
         # Counts: no clipping at zero, which makes a component of its own that the two may weigh differently.
         img, _ = jxu.simulate.mixture(jax.random.key(seed), 3_600, 100, 6, noise="poisson", counts=2000.0)
         small = img.data.values.reshape(-1, 100)
-        scan = jxu.rank.scan(jxu.Problem(small), ranks, (criterion,), restarts=1, key=jax.random.key(1))
+        whole = (jxu.rank.BiCrossValidation(folds=20),)
+        scan = jxu.rank.scan(jxu.Problem(small), ranks, whole, restarts=1, key=jax.random.key(1))
         least, peer_table = ranks[int(np.argmin(scan.table["BiCrossValidation"].values))], _peer_folds(small, ranks)
         rows[-1].note += f"; 3,600 pixels of counts, draw {seed}: least at {least}, chosen {scan.best}, by scikit-learn"
         rows[-1].note += f" {ranks[int(np.argmin(peer_table.mean(axis=1)))]}, {_fewest(peer_table, ranks)}"
