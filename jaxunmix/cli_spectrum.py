@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from . import __version__
-from .bayes.decomposition import Decomposition
+from .bayes.decomposition import RESOLVED, Decomposition
 from .bayes.spectroscopy import decompose_spectrum
 from .data import io
 from .data.image import SpectrumImage
@@ -75,7 +75,9 @@ def _verdict(result: Decomposition) -> str:
         return "the data decide"
     if result.peaks == result.fits[-1].peaks and len(result.fits) > 1:
         return f"more were not tried: --peaks {result.fits[0].peaks}:{result.peaks + 3} may find more probable ones"
-    return "not resolved: no number of peaks has a probability of 0.95"
+    if float(result.table["probability"].max()) >= RESOLVED:
+        return "not resolved: the evidences differ by less than twice their errors"
+    return f"not resolved: no number of peaks has a probability of {RESOLVED}"
 
 
 def _table(table: xr.Dataset) -> str:

@@ -136,10 +136,13 @@ class Decomposition:
     def resolved(self) -> bool:
         """Whether the data decide the number of peaks.
 
-        Its probability is at least 0.95, and it is not the largest of several that were tried.
+        Its probability is at least 0.95, its evidence is above every other by twice the error of the difference or
+        more, and it is not the largest of several that were tried.
         """
-        edge = len(self.fits) > 1 and self.peaks == self.fits[-1].peaks
-        return bool(self.table["probability"].max() >= RESOLVED) and not edge
+        best, others = self.fit, [fit for fit in self.fits if fit.peaks != self.peaks]
+        apart = [best.log_evidence - fit.log_evidence - 2 * math.hypot(best.error, fit.error) for fit in others]
+        edge = bool(others) and best is self.fits[-1]
+        return bool(self.table["probability"].max() >= RESOLVED) and min(apart, default=0.0) >= 0 and not edge
 
     @property
     def posterior(self) -> xr.DataTree:

@@ -50,7 +50,8 @@ class Priors:
     """What is known before the data; what is None follows from the energies and the range of the intensities.
 
     Attributes:
-        white_line: mean and sd of E_WL in eV; by default where the spectrum is highest, and 1/20 of the window.
+        white_line: mean and sd of E_WL in eV; by default where the spectrum is highest, and 1/20 of the window. Give
+            it where that is not the white line, as in a window about a pre-edge peak.
         edge: sd of E_0 - E_WL in eV; 4.5 after the battery study.
         edge_width, line_width, peak_width: least and largest full width at half maximum in eV, uniform in the
             logarithm; by default two channels and a quarter of the window.

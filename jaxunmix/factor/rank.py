@@ -26,7 +26,7 @@ says, in brackets the commonest wrong answer, "-" where it did not decide. s/n i
     domains, 5.62 dB      2.1   4        4        4        4        4        3 (3)    4        1 (3)    4
     domains, 0 dB         1.1   3 (3)    1 (5)    3 (3)    3 (2)    4        0 (2)    2 (3)    0 (1)    4
     domains, -5 dB        0.6   0 (3)    0 (6)    2 (3)    0 (1)    4        0 (1)    0 (2)    0 (1)    4
-    domains, -10 dB       0.3   0 (1)    0 (7)    3 (3)    0 (1)    0 (3)    0 (1)    0 (1)    0 (1)    1 (3)
+    domains, -10 dB       0.3   0 (2)    0 (7)    3 (3)    0 (1)    0 (3)    0 (1)    0 (1)    0 (1)    1 (3)
 
 Advice from it:
 
