@@ -54,7 +54,7 @@ def written(folder: Path, result: Decomposition) -> None:
     plots.decomposition(result).savefig(folder / "spectrum.png")
     plots.free_energy(result).savefig(folder / "free_energy.png")
     print(_table(result.table))
-    print(f"\n{result.peaks} peaks; {_verdict(result)}")
+    print(f"\n{result.peaks} peak{'s' * (result.peaks != 1)}; {_verdict(result)}")
     for name, told in _TOLD.items():
         low, high = result.interval(name)
         unit = "" if name == "noise" else " eV"

@@ -181,7 +181,7 @@ class Decomposition:
         word = "" if self.resolved else ", not resolved"
         low, high = self.interval("E_WL")
         probability = float(self.table["probability"].max())
-        found = f"{self.peaks} peaks with probability {probability:.2f}{word}"
+        found = f"{self.peaks} peak{'s' * (self.peaks != 1)} with probability {probability:.2f}{word}"
         return f"Decomposition({found}; E_WL {low:.3f} to {high:.3f} eV)"
 
 

@@ -89,7 +89,7 @@ def test_parts_add_up_to_the_fit_and_areas_are_those_of_the_curves(found):
 def test_posterior_is_laid_out_by_chain_draw_and_peak(found):
     result, _ = found
     assert dict(result.posterior.sizes) == {"chain": 1, "draw": 2000, "peak": 1}
-    assert "1 peaks with probability" in repr(result)
+    assert "1 peak with probability" in repr(result)
 
 
 def test_free_energy_over_noise_is_least_near_the_noise(found):
