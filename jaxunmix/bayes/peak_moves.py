@@ -80,12 +80,14 @@ class PeakMoves(Explorer):
         shapes: rounds in a sweep of moves of edge and white line: three local ones, an exchange of the white line with
             a peak, and two to the place and width of both in a cloud, in the second with a peak placed anew.
         cells: of the grid of relocation, in position and in width.
+        coarse: of the grid for a peak placed anew together with edge and white line.
     """
 
     local: int = eqx.field(static=True, default=3)
     relocations: int = eqx.field(static=True, default=1)
     shapes: int = eqx.field(static=True, default=2)
     cells: tuple[int, int] = eqx.field(static=True, default=(64, 6))
+    coarse: tuple[int, int] = eqx.field(static=True, default=(32, 3))
 
     def init(self, density: Any, groups: int) -> PeakSettings:
         dtype = density.energy.dtype
@@ -134,7 +136,7 @@ class PeakMoves(Explorer):
             # Of every five, one takes both from the cloud and one exchanges, where there is a peak to exchange with.
             which = i % len(ROUND)
             kind = jnp.where(live > 0, jnp.asarray(ROUND)[which], jnp.asarray(ROUND_WITHOUT_PEAKS)[which])
-            at, ok = _shape(jax.random.fold_in(keys[1], i), density, at, beta, kind, step, settings, self.cells)
+            at, ok = _shape(jax.random.fold_in(keys[1], i), density, at, beta, kind, step, settings, self.coarse)
             return at, total + ok * (which < 3)
 
         at, shapes = lax.fori_loop(0, len(ROUND) * self.shapes, shape, (at, zero))

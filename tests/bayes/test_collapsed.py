@@ -182,7 +182,7 @@ def joint(explorer, sets, sweeps=3, b=25.0, slots=2):
 MOVES = {
     "local": PeakMoves(local=2, relocations=0, shapes=0),
     "relocations": PeakMoves(local=0, relocations=1, shapes=0, cells=(16, 3)),
-    "edge and white line": PeakMoves(local=0, relocations=0, shapes=2, cells=(16, 3)),
+    "edge and white line": PeakMoves(local=0, relocations=0, shapes=2, coarse=(16, 3)),
 }
 
 
@@ -192,4 +192,4 @@ def test_each_move_leaves_the_joint_distribution_as_it_was(explorer):
 
 
 def test_the_joint_distribution_shows_a_wrong_temperature():
-    assert joint(Colder(PeakMoves(local=4, relocations=1, shapes=2, cells=(16, 3))), 2000).max() > 6
+    assert joint(Colder(PeakMoves(local=4, relocations=1, shapes=2, cells=(16, 3), coarse=(16, 3))), 2000).max() > 6
