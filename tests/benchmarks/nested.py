@@ -14,7 +14,6 @@ import time
 
 import jax
 import numpy as np
-from dynesty import NestedSampler
 from scipy.special import ndtri
 
 import jaxunmix as jxu
@@ -76,6 +75,8 @@ def log_likelihood(energy, intensity, peaks):
 
 def nested(energy, intensity, priors, peaks, options) -> tuple[float, float, float, bool]:
     """(ln Z, its error, seconds, finished)."""
+    from dynesty import NestedSampler
+
     start = time.perf_counter()
     sampler = NestedSampler(
         log_likelihood(energy, intensity, peaks),
