@@ -42,8 +42,9 @@ SMALLEST, LARGEST, PLACE = 0.1, 5.0, 0.3
 TARGET, FIRST_STEP, LARGEST_STEP, GAIN = 0.3, 0.3, 0.5, 1.5
 # Powers of the inverse of the root of x^5 = x + 1: multiples of them fill a cube of four dimensions evenly.
 EVEN = tuple(1.1673039782614187**-i for i in range(1, SHAPES + 1))
-# Points of the cloud that edge and white line are taken from, and the kernel's sd in interquartile ranges.
-CLOUD, BANDWIDTH = 128, 0.25
+# Points of the cloud that edge and white line are taken from; the sds of the kernel of each are those of its nearest
+# neighbours, times a factor: a width common to all would span the gap between two modes, and miss both.
+CLOUD, NEIGHBOURS, BANDWIDTH, LEAST_KERNEL = 128, 16, 0.7, 1e-4
 # A round of moves of edge and white line: three nearby (0), exchange with a peak (1), from the cloud (2), and from it
 # with a peak placed anew (3); and what it is where there are no peaks.
 ROUND, ROUND_WITHOUT_PEAKS = (0, 0, 0, 1, 2, 3), (0, 0, 0, 0, 2, 2)
@@ -55,11 +56,13 @@ class PeakSettings(NamedTuple):
     Attributes:
         peaks, shapes: (groups,), steps in quantiles of local moves of peaks, and of edge and white line.
         cloud: (groups, members, 4), edges and white lines of other points at the same b.
+        kernels: (groups, members, 4), the sds of the kernel of each.
     """
 
     peaks: Float[Array, " groups"]
     shapes: Float[Array, " groups"]
     cloud: Float[Array, "groups members 4"]
+    kernels: Float[Array, "groups members 4"]
 
 
 class _At(NamedTuple):
@@ -94,12 +97,14 @@ class PeakMoves(Explorer):
         # Before there is a cloud: the prior, in a sequence that fills the cube evenly.
         cloud = (0.5 + jnp.outer(jnp.arange(CLOUD), jnp.asarray(EVEN, dtype))) % 1
         step = jnp.full(groups, FIRST_STEP, dtype)
-        return PeakSettings(step, step, jnp.broadcast_to(cloud.astype(dtype), (groups, CLOUD, SHAPES)))
+        cloud = jnp.broadcast_to(cloud.astype(dtype), (groups, CLOUD, SHAPES))
+        return PeakSettings(step, step, cloud, _kernels(cloud))
 
     def tune(self, settings: PeakSettings, z: Points, info: Info | None, memory: float | Array = 0.0) -> PeakSettings:
         members = z.reshape(len(settings.peaks), -1, z.shape[1])[:, :, :SHAPES]
         if members.shape[1] >= CLOUD:
-            settings = settings._replace(cloud=members[:, :: members.shape[1] // CLOUD][:, :CLOUD])
+            cloud = members[:, :: members.shape[1] // CLOUD][:, :CLOUD]
+            settings = settings._replace(cloud=cloud, kernels=_kernels(cloud))
         if info is None:
             return settings
 
@@ -133,7 +138,6 @@ class PeakMoves(Explorer):
 
         def shape(i, carry):
             at, total = carry
-            # Of every five, one takes both from the cloud and one exchanges, where there is a peak to exchange with.
             which = i % len(ROUND)
             kind = jnp.where(live > 0, jnp.asarray(ROUND)[which], jnp.asarray(ROUND_WITHOUT_PEAKS)[which])
             at, ok = _shape(jax.random.fold_in(keys[1], i), density, at, beta, kind, step, settings, self.coarse)
@@ -266,22 +270,34 @@ def _middles(cells: tuple[int, int], dtype: Any) -> tuple[Array, Array]:
     return jnp.repeat(place, cells[1]), jnp.tile(width, cells[0])
 
 
-def _from_cloud(key: Key[Array, ""], z: Points, cloud: Array, groups: int) -> tuple[Points, Array, Array]:
+def _kernels(cloud: Array) -> Array:
+    """The sds of the kernel of each point of a cloud (groups, members, size)."""
+    ends = jnp.quantile(cloud, jnp.asarray([0.25, 0.75], cloud.dtype), axis=1)
+    scaled = cloud / (ends[1] - ends[0] + LEAST_KERNEL)[:, None]
+    apart = jnp.sum((scaled[:, :, None] - scaled[:, None]) ** 2, -1)
+    nearest = lax.top_k(-apart, NEIGHBOURS)[1]
+    near = jax.vmap(lambda points, index: points[index])(cloud, nearest)
+    return BANDWIDTH * jnp.std(near, axis=2) + LEAST_KERNEL
+
+
+def _from_cloud(key: Key[Array, ""], z: Points, settings: PeakSettings) -> tuple[Points, Array, Array]:
     """Edge and white line of one of a cloud, jittered, and the log ratio of the densities of the cloud there and back.
 
     A broad line on one side of the edge and a narrow one on the other fit nearly alike, and no path of good fits leads
-    from one to the other. The cloud has points of both; smoothed by a kernel it is a density to propose from.
+    from one to the other. The cloud has points of both; smoothed by kernels it is a density to propose from.
     """
     keys = jax.random.split(key)
+    cloud, kernels = settings.cloud, settings.kernels
+    groups = len(cloud)
     each = len(z) // groups
-    ends = jnp.quantile(cloud, jnp.asarray([0.25, 0.75], z.dtype), axis=1)
-    width = (BANDWIDTH * (ends[1] - ends[0]) + 1e-4)[:, None]
     pick = jax.random.randint(keys[0], (groups, each, 1), 0, cloud.shape[1])
-    new = jnp.take_along_axis(cloud, pick, 1) + width * jax.random.normal(keys[1], (groups, each, SHAPES), z.dtype)
+    middle, width = (jnp.take_along_axis(a, pick, 1) for a in (cloud, kernels))
+    new = middle + width * jax.random.normal(keys[1], (groups, each, SHAPES), z.dtype)
+    log_size = jnp.sum(jnp.log(kernels), 2)[:, None]
 
     def log_density(at):
-        apart = (at[:, :, None] - cloud[:, None]) / width[:, None]
-        return logsumexp(-0.5 * jnp.sum(apart**2, -1), 2)
+        apart = (at[:, :, None] - cloud[:, None]) / kernels[:, None]
+        return logsumexp(-0.5 * jnp.sum(apart**2, -1) - log_size, 2)
 
     old = z[:, :SHAPES].reshape(groups, each, SHAPES)
     ratio = (log_density(old) - log_density(new)).reshape(-1)
@@ -290,14 +306,14 @@ def _from_cloud(key: Key[Array, ""], z: Points, cloud: Array, groups: int) -> tu
 
 
 def _from_cloud_with_peak(
-    key: Key[Array, ""], density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, cloud: Array, groups: int, cells
+    key: Key[Array, ""], density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, settings: PeakSettings, cells
 ) -> tuple[Points, Array, Array]:
     """Edge and white line of one of a cloud, and peak k where the residual then is.
 
     A peak beside the edge makes up for where the edge is: either is bound by the other.
     """
     keys = jax.random.split(key)
-    z, ratio, inside = _from_cloud(keys[0], at.z, cloud, groups)
+    z, ratio, inside = _from_cloud(keys[0], at.z, settings)
     which = jnp.asarray([STEP, LORENTZ, GAUSS])
     columns = at.columns.at[:, which].set(density.changed_columns(z, k)[:, :3])
     terms = change_columns(at.terms, columns, which, density.target)
@@ -313,14 +329,13 @@ def _shape(key, density: CollapsedSpectrum, at: _At, beta, kind, step, settings,
     """One move of edge and white line of all points, of the `ROUND`."""
     keys = jax.random.split(key, 4)
     k = jax.random.randint(keys[3], (), 0, jnp.maximum(jnp.sum(density.live).astype(int), 1))
-    groups = len(settings.shapes)
     z, ratio, inside = lax.switch(
         kind,
         (
             lambda: _reshaped(keys[0], at.z, step),
             lambda: _exchanged(keys[0], density, at.z, k),
-            lambda: _from_cloud(keys[0], at.z, settings.cloud, groups),
-            lambda: _from_cloud_with_peak(keys[0], density, at, beta, k, settings.cloud, groups, cells),
+            lambda: _from_cloud(keys[0], at.z, settings),
+            lambda: _from_cloud_with_peak(keys[0], density, at, beta, k, settings, cells),
         ),
     )
     z = z.at[:, -density.heights :].set(_refreshed(keys[1], at.terms.uniforms))
