@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Key
+from scipy.interpolate import make_interp_spline
 from scipy.optimize import least_squares
 
 from ..physics import lineshapes
@@ -91,11 +92,12 @@ def _log_marginal(density: CollapsedSpectrum, b: Any, log_z: Any) -> Any:
 
 
 def _between(run: tuple[np.ndarray, np.ndarray], b: Any) -> Any:
-    """Ln Z at b between the levels of a run."""
+    """Ln Z at b between the levels of a run, by a cubic spline over ln b: chords were up to a nat too low."""
     betas, log_z = run
     # A run that ended before the others repeats its last level.
     levels = slice(1, int(np.searchsorted(betas, betas[-1])) + 1)
-    return np.interp(np.log(b), np.log(betas[levels]), log_z[levels])
+    order = min(3, len(betas[levels]) - 1)
+    return make_interp_spline(np.log(betas[levels]), log_z[levels], k=order)(np.log(b))
 
 
 def _surface(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -99,9 +99,10 @@ def test_free_energy_over_noise_is_least_near_the_noise(found):
     assert 0.6 < fit.noise[np.argmin(fit.free_energy)] / 0.02 < 1.6
 
 
+@pytest.mark.slow
 def test_replica_exchange_from_the_particles_gives_the_same_free_energy():
     energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
-    result = decompose_spectrum(energy, intensity, [1], key=jax.random.key(0), exchange=200, **QUICK)
+    result = decompose_spectrum(energy, intensity, [1], key=jax.random.key(0), exchange=300, particles=256)
     seen, fit = result.exchange, result.fit
     assert seen.round_trips >= 10
     assert seen.free_energy == pytest.approx(seen.of_particles, abs=3 * np.hypot(seen.error, fit.error))
