@@ -482,7 +482,7 @@ def main(argv: Sequence[str] | None = None) -> Report:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, with what `--tiny` and the number of domains leave open filled in."""
     parser = argparse.ArgumentParser(prog="python -m models.battery_xas", description=str(__doc__).split("\n")[0])
-    parser.add_argument("--tiny", action="store_true", help="4 domains on 60 x 60 pixels, 10 folds, 2 Gaussians")
+    parser.add_argument("--tiny", action="store_true", help="4 domains on 60 x 60 pixels, 10 folds, 1 Gaussian")
     parser.add_argument("--out", type=Path, help="folder for the text, the tables and the figures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--domains", type=int, help="true number of domains, 8")
@@ -495,7 +495,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     options.domains = options.domains or (4 if options.tiny else 8)
     options.size = options.size or (60 if options.tiny else 400)
     options.folds, options.restarts = (10, 4) if options.tiny else (20, 10)
-    options.peaks = options.peaks or range(3 if options.tiny else 4)
+    options.peaks = options.peaks or range(2 if options.tiny else 4)
     sizes = (2, 128, 3) if options.tiny else (4, 256, 4)
     options.sampler = dict(zip(("runs", "particles", "moves"), sizes, strict=True))
     options.ranks = options.ranks or range(max(2, options.domains - 4), options.domains + 2)

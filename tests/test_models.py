@@ -61,7 +61,7 @@ def test_battery_finds_the_white_lines_of_the_domains(battery):
     lines = battery[0].spectroscopy
     table = lines.table
     assert len(lines.decompositions) == 4
-    assert lines.decompositions.table.sizes == {"spectrum": 4, "peaks": 3}
+    assert lines.decompositions.table.sizes == {"spectrum": 4, "peaks": 2}
     assert ((table["low"] < table["E_WL"]) & (table["E_WL"] < table["high"])).all()
     ratio = table["noise"] / table["expected"]
     assert ((ratio > 0.75) & (ratio < 1.35)).all()
