@@ -134,10 +134,10 @@ class CollapsedSpectrum(Density):
     def shapes(self, z: Points) -> Shapes:
         """Positions and widths of points."""
         prior, peaks = self.prior, z[:, SHAPES : SHAPES + 2 * self.slots]
-        white_line = prior.white_line[0] + prior.white_line[1] * _normal(z[:, 0])
+        white_line = prior.white_line[0] + prior.white_line[1] * normal_score(z[:, 0])
         return Shapes(
             white_line,
-            white_line + prior.edge * _normal(z[:, 1]),
+            white_line + prior.edge * normal_score(z[:, 1]),
             _log_uniform(z[:, 2], prior.edge_width),
             _log_uniform(z[:, 3], prior.line_width),
             self.centre(peaks[:, : self.slots]),
@@ -157,9 +157,11 @@ class CollapsedSpectrum(Density):
         return shapes * self.scales[:, None] * self.weight
 
     def changed_columns(self, z: Points, k: Array) -> Float[Array, "points 4 channels"]:
-        """Those of the step, of the white line, and of peak k."""
+        """Those of the step, of the white line, and of peak k, one or one for each point."""
         s = self.shapes(z)
-        peak = gaussian_of_height_one(self.energy, s.centres[:, k, None], s.widths[:, k, None]) * self.live[k]
+        which = jnp.broadcast_to(k, len(z))[:, None]
+        centre, width = (jnp.take_along_axis(each, which, 1) for each in (s.centres, s.widths))
+        peak = gaussian_of_height_one(self.energy, centre, width) * self.live[which]
         shapes = jnp.concatenate([self._edge_and_line(s), peak[:, None]], 1)
         return shapes * self.prior.heights[:, None] * self.weight
 
@@ -207,10 +209,10 @@ class CollapsedSpectrum(Density):
         log_root = jnp.sum(jnp.log(jnp.diagonal(factor)), 1)
         value = inside - log_root - 0.5 * (beta * square - jnp.sum(v[0] ** 2, 0))
         if self.poisson:
-            value = value + beta * self._poisson_over_normal(terms, heights.T)
+            value = value + beta * self._poisson_overnormal_score(terms, heights.T)
         return jnp.where(jnp.isnan(value), -jnp.inf, value), heights.T
 
-    def _poisson_over_normal(self, terms: Terms, heights: Array) -> PerPoint:
+    def _poisson_overnormal_score(self, terms: Terms, heights: Array) -> PerPoint:
         fitted = jnp.einsum("pl,pln->pn", heights, terms.columns)
         rate = jnp.maximum(fitted / self.weight, 1e-30)
         poisson = self.intensity * jnp.log(rate) - rate - gammaln(self.intensity + 1)
@@ -223,7 +225,8 @@ def gaussian_of_height_one(energy: Array, centre: Array, width: Array) -> Array:
     return jnp.exp(-4.0 * math.log(2.0) * ((energy - centre) / width) ** 2)
 
 
-def _normal(quantile: Array) -> Array:
+def normal_score(quantile: Array) -> Array:
+    """The standard normal number of a quantile."""
     tiny = jnp.finfo(quantile.dtype).eps
     return ndtri(jnp.clip(quantile, tiny, 1 - tiny))
 
@@ -233,12 +236,17 @@ def _log_uniform(quantile: Array, ends: Array) -> Array:
 
 
 def factorise(gram: Array, beta: PerPoint, rows: Array) -> tuple[Array, Array]:
-    """C of I + beta gram = C C', (n, n, points), and C^-1 of each of the rows (points, m, n), as (m, n, points).
+    """`cholesky` of I + beta gram, with beta and gram (points, n, n) of each point."""
+    identity = jnp.eye(gram.shape[1], dtype=beta.dtype)[..., None]
+    return cholesky(beta * jnp.moveaxis(gram, 0, -1) + identity, rows)
+
+
+def cholesky(matrix: Array, rows: Array) -> tuple[Array, Array]:
+    """C of (n, n, points) = C C', and C^-1 of each of the rows (points, m, n), as (m, n, points).
 
     With the points last each step works on contiguous numbers of all points, without a call for each small matrix.
     """
-    n = gram.shape[1]
-    matrix = beta * jnp.moveaxis(gram, 0, -1) + jnp.eye(n, dtype=beta.dtype)[..., None]
+    n, dtype = len(matrix), matrix.dtype
     matrix = jnp.concatenate([matrix, jnp.moveaxis(rows, 0, -1)])
     index = jnp.arange(len(matrix))[:, None]
 
@@ -247,7 +255,7 @@ def factorise(gram: Array, beta: PerPoint, rows: Array) -> tuple[Array, Array]:
         column = matrix[:, j] - jnp.sum(factor * row, 1)
         return factor.at[:, j].set(jnp.where(index >= j, column / jnp.sqrt(column[j]), 0))
 
-    factor = lax.fori_loop(0, n, eliminate, jnp.zeros_like(matrix))
+    factor = lax.fori_loop(0, n, eliminate, jnp.zeros_like(matrix, dtype))
     return factor[:n], factor[n:]
 
 
@@ -280,9 +288,33 @@ def _positive(factor: Array, v: Array, uniforms: Array, *, signed_first: bool) -
     return mean + change, mass
 
 
-def change_columns(terms: Terms, columns: Array, which: Array, target: Array) -> Terms:
-    """The terms after the columns `which` of each point have become others: their products alone are formed anew."""
-    new = columns[:, which]
+Spans = tuple[tuple[int | Array, int], ...]
+
+
+def put(array: Array, new: Array, spans: Spans, axis: int, where: Array | None = None) -> Array:
+    """The array with `new` at spans (start, length) of an axis, or there only at the points told by `where`.
+
+    A start may be one for each point, with a length of 1. Slices and masks: to scatter takes longer than a move.
+    """
+    taken = 0
+    for start, length in spans:
+        part = lax.slice_in_dim(new, taken, taken + length, axis=axis)
+        if jnp.ndim(start):
+            here = jnp.arange(array.shape[axis]) == jnp.asarray(start)[:, None]
+            here = here if where is None else here & where[:, None]
+            array = jnp.where(jnp.expand_dims(here, [i for i in range(1, array.ndim) if i != axis]), part, array)
+        else:
+            if where is not None:
+                old = lax.dynamic_slice_in_dim(array, start, length, axis)
+                part = jnp.where(jnp.expand_dims(where, range(1, array.ndim)), part, old)
+            array = lax.dynamic_update_slice_in_dim(array, part, start, axis)
+        taken += length
+    return array
+
+
+def change_columns(terms: Terms, columns: Array, new: Array, spans: Spans, target: Array) -> Terms:
+    """The terms after the columns at the spans have become `new`: only products with those are formed."""
     products = jnp.einsum("pln,pmn->plm", columns, new)
-    gram = terms.gram.at[:, :, which].set(products).at[:, which, :].set(jnp.swapaxes(products, 1, 2))
-    return terms._replace(gram=gram, moment=terms.moment.at[:, which].set(new @ target))
+    products = put(products, jnp.einsum("pln,pmn->plm", new, new), spans, 1)
+    gram = put(put(terms.gram, products, spans, 2), jnp.swapaxes(products, 1, 2), spans, 1)
+    return terms._replace(gram=gram, moment=put(terms.moment, new @ target, spans, 1))

@@ -12,57 +12,62 @@ Hastings, with the weights of the old cell for the way back: both are given the 
 """
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import log_ndtr, logsumexp, ndtr
+from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float, Key
 
 from .collapsed import (
     FIXED,
-    GAUSS,
-    LORENTZ,
     SHAPES,
     STEP,
     CollapsedSpectrum,
+    Spans,
     Terms,
     change_columns,
     factorise,
+    normal_score,
+    put,
 )
 from .density import PerPoint, Points, choose
 from .explorers import Explorer, Info
+from .mixture import Mixture, fit, standard
 
+# The columns of edge and white line.
+LINE = (STEP, 3)
 # Shares of a uniform draw among the cells, and of the points that draw part of their u anew with a move.
 ANYWHERE, FRESH, FRESH_PART = 0.1, 0.5, 0.3
 # Local steps are log-uniform between these, in units of the tuned one; a position moves by less than a width.
 SMALLEST, LARGEST, PLACE = 0.1, 5.0, 0.3
 TARGET, FIRST_STEP, LARGEST_STEP, GAIN = 0.3, 0.3, 0.5, 1.5
-# Powers of the inverse of the root of x^5 = x + 1: multiples of them fill a cube of four dimensions evenly.
-EVEN = tuple(1.1673039782614187**-i for i in range(1, SHAPES + 1))
-# Points of the cloud that edge and white line are taken from; the sds of the kernel of each are those of its nearest
-# neighbours, times a factor: a width common to all would span the gap between two modes, and miss both.
-CLOUD, NEIGHBOURS, BANDWIDTH, LEAST_KERNEL = 128, 16, 0.7, 1e-4
-# A round of moves of edge and white line: three nearby (0), exchange with a peak (1), from the cloud (2), and from it
-# with a peak placed anew (3); and what it is where there are no peaks.
-ROUND, ROUND_WITHOUT_PEAKS = (0, 0, 0, 1, 2, 3), (0, 0, 0, 0, 2, 2)
+# Edge and white line are bound to the peak next to it: a mixture of so many components is fitted to the six numbers, in
+# a cloud of other points at the same b, of which there must be enough.
+COMPONENTS, LEAST_MEMBERS, MOST_MEMBERS = 8, 64, 512
+# A round of moves of edge and white line: nearby (0), exchange of the white line with a peak (1), and from the mixture,
+# together with the nearest peak (2).
+ROUND, ROUND_WITHOUT_PEAKS = (0, 2, 0, 1, 0, 2), (0, 2, 0, 0, 0, 2)
 
 
 class PeakSettings(NamedTuple):
-    """What was learned of each group.
+    """What was learned of each group, and what of the density is needed to learn it.
 
     Attributes:
         peaks, shapes: (groups,), steps in quantiles of local moves of peaks, and of edge and white line.
-        cloud: (groups, members, 4), edges and white lines of other points at the same b.
-        kernels: (groups, members, 4), the sds of the kernel of each.
+        mixture: (groups, ...), of edge, white line and the nearest peak, in normal scores.
+        line: (groups, 2), mean and sd of E_WL as shares of the window of the peaks.
+        live: (groups, slots), 1 for the peaks that there are.
     """
 
     peaks: Float[Array, " groups"]
     shapes: Float[Array, " groups"]
-    cloud: Float[Array, "groups members 4"]
-    kernels: Float[Array, "groups members 4"]
+    mixture: Mixture
+    line: Float[Array, "groups 2"]
+    live: Float[Array, "groups slots"]
 
 
 class _At(NamedTuple):
@@ -81,30 +86,32 @@ class PeakMoves(Explorer):
         local: local moves of each peak in a sweep.
         relocations: of each peak in a sweep.
         shapes: rounds in a sweep of moves of edge and white line: three local ones, an exchange of the white line with
-            a peak, and two to the place and width of both in a cloud, in the second with a peak placed anew.
+            a peak, and two in which both are drawn anew together with the nearest peak.
         cells: of the grid of relocation, in position and in width.
-        coarse: of the grid for a peak placed anew together with edge and white line.
     """
 
     local: int = eqx.field(static=True, default=3)
     relocations: int = eqx.field(static=True, default=1)
     shapes: int = eqx.field(static=True, default=2)
     cells: tuple[int, int] = eqx.field(static=True, default=(64, 6))
-    coarse: tuple[int, int] = eqx.field(static=True, default=(32, 3))
 
     def init(self, density: Any, groups: int) -> PeakSettings:
         dtype = density.energy.dtype
-        # Before there is a cloud: the prior, in a sequence that fills the cube evenly.
-        cloud = (0.5 + jnp.outer(jnp.arange(CLOUD), jnp.asarray(EVEN, dtype))) % 1
+        prior = density.prior
         step = jnp.full(groups, FIRST_STEP, dtype)
-        cloud = jnp.broadcast_to(cloud.astype(dtype), (groups, CLOUD, SHAPES))
-        return PeakSettings(step, step, cloud, _kernels(cloud))
+        window = prior.peak[1] - prior.peak[0]
+        line = jnp.stack([prior.white_line[0] - prior.peak[0], prior.white_line[1]]) / window
+        # Before there is a cloud: the prior.
+        first = standard(COMPONENTS, SHAPES + 2, dtype), line, density.live
+        return PeakSettings(step, step, *jax.tree.map(lambda a: jnp.broadcast_to(a, (groups, *a.shape)), first))
 
     def tune(self, settings: PeakSettings, z: Points, info: Info | None, memory: float | Array = 0.0) -> PeakSettings:
-        members = z.reshape(len(settings.peaks), -1, z.shape[1])[:, :, :SHAPES]
-        if members.shape[1] >= CLOUD:
-            cloud = members[:, :: members.shape[1] // CLOUD][:, :CLOUD]
-            settings = settings._replace(cloud=cloud, kernels=_kernels(cloud))
+        groups = len(settings.peaks)
+        each = len(z) // groups
+        if info is None and each >= LEAST_MEMBERS:
+            members = z.reshape(groups, each, -1)[:, :: -(-each // MOST_MEMBERS)]
+            x = jax.vmap(lambda z, line, live: _bound(z, line, live)[0])(members, settings.line, settings.live)
+            return settings._replace(mixture=jax.vmap(partial(fit, components=COMPONENTS))(x))
         if info is None:
             return settings
 
@@ -140,8 +147,8 @@ class PeakMoves(Explorer):
             at, total = carry
             which = i % len(ROUND)
             kind = jnp.where(live > 0, jnp.asarray(ROUND)[which], jnp.asarray(ROUND_WITHOUT_PEAKS)[which])
-            at, ok = _shape(jax.random.fold_in(keys[1], i), density, at, beta, kind, step, settings, self.coarse)
-            return at, total + ok * (which < 3)
+            at, ok = _shape(jax.random.fold_in(keys[1], i), density, at, beta, kind, step, settings)
+            return at, total + ok * (which % 2 == 0)
 
         at, shapes = lax.fori_loop(0, len(ROUND) * self.shapes, shape, (at, zero))
         shapes = shapes / (3 * self.shapes)
@@ -150,7 +157,7 @@ class PeakMoves(Explorer):
 
     def _peak(self, key, density, at, beta, k, relocate, step) -> tuple[_At, Array]:
         """One move of peak k of all points."""
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key)
         slots = density.slots
         old = at.z[:, SHAPES + k], at.z[:, SHAPES + slots + k]
         centre, width, ratio = lax.cond(
@@ -159,19 +166,25 @@ class PeakMoves(Explorer):
             lambda: _nearby(keys[0], old, step),
         )
         inside = (centre > 0) & (centre < 1) & (width > 0) & (width < 1)
-        column = density.peak_columns(centre, width) * density.live[k]
-        uniforms = _refreshed(keys[1], at.terms.uniforms)
-        columns = at.columns.at[:, FIXED + k].set(column)
-        terms = change_columns(at.terms, columns, (FIXED + k)[None], density.target)._replace(uniforms=uniforms)
-        if density.poisson:
-            terms = terms._replace(columns=columns)
-        value = density.log_density(terms, beta)
-        ok = inside & (jnp.log(jax.random.uniform(keys[2], value.shape, value.dtype)) < value - at.value + ratio)
-        z = at.z.at[:, SHAPES + k].set(centre).at[:, SHAPES + slots + k].set(width)
-        z = z.at[:, -density.heights :].set(uniforms)
-        columns = at.columns.at[:, FIXED + k].set(jnp.where(ok[:, None], column, at.columns[:, FIXED + k]))
-        z, terms, value = choose(ok, (z, terms, value), (at.z, at.terms, at.value))
-        return _At(z, columns, terms, value), ok
+        z = put(at.z, jnp.stack([centre, width], 1), ((SHAPES + k, 1), (SHAPES + slots + k, 1)), 1)
+        column = (density.peak_columns(centre, width) * density.live[k])[:, None]
+        return _decided(keys[1], density, at, beta, (z, ratio, inside), column, ((FIXED + k, 1),))
+
+
+def _decided(key, density: CollapsedSpectrum, at: _At, beta, proposed, new: Array, spans: Spans) -> tuple[_At, Array]:
+    """Metropolis and Hastings for (z, log ratio of the ways, whether within the cube) and the columns that change."""
+    z, ratio, inside = proposed
+    keys = jax.random.split(key)
+    uniforms = _refreshed(keys[0], at.terms.uniforms)
+    z = z.at[:, -density.heights :].set(uniforms)
+    terms = change_columns(at.terms, at.columns, new, spans, density.target)._replace(uniforms=uniforms)
+    if density.poisson:
+        terms = terms._replace(columns=put(at.columns, new, spans, 1))
+    value = density.log_density(terms, beta)
+    ok = inside & (jnp.log(jax.random.uniform(keys[1], value.shape, value.dtype)) < value - at.value + ratio)
+    columns = put(at.columns, new, spans, 1, ok)
+    z, terms, value = choose(ok, (z, terms, value), (at.z, at.terms, at.value))
+    return _At(z, columns, terms, value), ok
 
 
 def _refreshed(key: Key[Array, ""], uniforms: Array) -> Array:
@@ -199,22 +212,18 @@ def _nearby(key: Key[Array, ""], old: tuple[Array, Array], step: PerPoint) -> tu
 def _relocated(key, density: CollapsedSpectrum, at: _At, beta, k, old, cells) -> tuple[Array, Array, Array]:
     """A place and width of peak k on the grid by the weights of the residual, and the ratio of the ways."""
     weights = place_weights(density, at.columns, at.terms, beta, k, cells)
-    (centre, width), ratio = _pick_place(key, weights, weights, old, cells)
+    (centre, width), ratio = _pick_place(key, weights, old, cells)
     return centre, width, ratio
 
 
-def _pick_place(
-    key: Key[Array, ""], weights: Array, weights_back: Array, old: Any, cells: tuple[int, ...]
-) -> tuple[list[Array], Array]:
+def _pick_place(key: Key[Array, ""], weights: Array, old: Any, cells: tuple[int, ...]) -> tuple[list[Array], Array]:
     """Quantiles, uniform in a cell drawn by the weights, and the log ratio of the ways back and forth.
 
-    The cells are those of a grid of len(cells) axes, flattened; the way back goes by the other weights.
+    The cells are those of a grid of len(cells) axes, flattened.
     """
     keys = jax.random.split(key)
     number = math.prod(cells)
-    shares, shares_back = (
-        (1 - ANYWHERE) * jax.nn.softmax(each, 1) + ANYWHERE / number for each in (weights, weights_back)
-    )
+    shares = (1 - ANYWHERE) * jax.nn.softmax(weights, 1) + ANYWHERE / number
     below = jnp.cumsum(shares, 1)
     at = jax.random.uniform(keys[0], (len(shares), 1), shares.dtype) * below[:, -1:]
     cell = jnp.minimum(jnp.sum(below <= at, 1), number - 1)
@@ -223,44 +232,33 @@ def _pick_place(
     place = tuple(jnp.clip((o * n).astype(int), 0, n - 1) for o, n in zip(old, cells, strict=True))
     before = jnp.ravel_multi_index(place, cells, mode="clip")
     there = jnp.take_along_axis(shares, cell[:, None], 1)[:, 0]
-    back = jnp.take_along_axis(shares_back, before[:, None], 1)[:, 0]
+    back = jnp.take_along_axis(shares, before[:, None], 1)[:, 0]
     return new, (jnp.log(back) - jnp.log(there)).astype(old[0].dtype)
 
 
-class _Others(NamedTuple):
-    """What the other columns leave, in single precision: weights of a proposal need only be alike on both ways.
-
-    The residual, in which large numbers cancel, is formed in full precision.
-    """
-
-    beta: Array
-    residual: Array
-    whitened: Array
-
-    def products(self, grid: Array) -> tuple[Array, Array, Array]:
-        """Rho and d of each column of a grid (cells, channels), and what the others cover of it."""
-        covered = jnp.einsum("pln,gn->plg", self.whitened, grid)
-        d = jnp.maximum(1 + self.beta * (jnp.sum(grid**2, 1) - jnp.sum(covered**2, 1)), 1)
-        return self.beta * (self.residual @ grid.T), d, covered
-
-
-def _without(density: CollapsedSpectrum, columns: Array, terms: Terms, beta: PerPoint, out: Array) -> _Others:
-    gram = terms.gram.at[:, out, :].set(0).at[:, :, out].set(0)
-    moment = terms.moment.at[:, out].set(0)
-    others = columns.at[:, out].set(0)
-    identity = jnp.broadcast_to(jnp.eye(density.heights, dtype=beta.dtype), gram.shape)
-    _, rows = factorise(gram, beta, jnp.concatenate([identity, beta[:, None, None] * moment[:, None]], 1))
-    mean = jnp.einsum("kjp,jp->pk", rows[:-1], rows[-1])
-    residual = density.target - jnp.einsum("pk,pkn->pn", mean, others)
-    whitened = jnp.transpose(jnp.sqrt(beta) * rows[:-1], (2, 1, 0)).astype(jnp.float32) @ others.astype(jnp.float32)
-    return _Others(beta.astype(jnp.float32)[:, None], residual.astype(jnp.float32), whitened)
-
-
 def place_weights(density: CollapsedSpectrum, columns, terms: Terms, beta, k, cells) -> Float[Array, "points cells"]:
-    """The logarithm of what a peak in each cell of the grid adds to q_b when peak k is taken out."""
-    grid = density.peak_columns(*_middles(cells, density.energy.dtype)).astype(jnp.float32)
-    rho, d, _ = _without(density, columns, terms, beta, (FIXED + k)[None]).products(grid)
-    signal = rho / jnp.sqrt(d)
+    """The logarithm of what a peak in each cell of the grid adds to q_b when peak k is taken out.
+
+    In single precision, as weights of a proposal need only be alike on both ways; but the residual, in which large
+    numbers cancel, is formed in full.
+    """
+    # The row of what is out is that of the identity: nothing of it is in the mean.
+    keep = (jnp.arange(density.heights) != FIXED + k).astype(beta.dtype)
+    gram = terms.gram * (keep[:, None] * keep)
+    identity = jnp.broadcast_to(jnp.diag(keep), gram.shape)
+    moment = beta[:, None, None] * (terms.moment * keep)[:, None]
+    _, rows = factorise(gram, beta, jnp.concatenate([identity, moment], 1))
+    mean = jnp.einsum("kjp,jp->pk", rows[:-1], rows[-1])
+    residual = density.target - jnp.einsum("pk,pkn->pn", mean, columns)
+    whitened = jnp.transpose(jnp.sqrt(beta) * rows[:-1], (2, 1, 0))
+    grid = density.peak_columns(*_middles(cells, density.energy.dtype))
+
+    beta, residual, whitened, columns, grid = (
+        a.astype(jnp.float32) for a in (beta[:, None], residual, whitened, columns, grid)
+    )
+    covered = jnp.einsum("pln,gn->plg", whitened @ columns, grid)
+    d = jnp.maximum(1 + beta * (jnp.sum(grid**2, 1) - jnp.sum(covered**2, 1)), 1)
+    signal = beta * (residual @ grid.T) / jnp.sqrt(d)
     return signal**2 / 2 - jnp.log(d) / 2 + log_ndtr(signal)
 
 
@@ -270,83 +268,56 @@ def _middles(cells: tuple[int, int], dtype: Any) -> tuple[Array, Array]:
     return jnp.repeat(place, cells[1]), jnp.tile(width, cells[0])
 
 
-def _kernels(cloud: Array) -> Array:
-    """The sds of the kernel of each point of a cloud (groups, members, size)."""
-    ends = jnp.quantile(cloud, jnp.asarray([0.25, 0.75], cloud.dtype), axis=1)
-    scaled = cloud / (ends[1] - ends[0] + LEAST_KERNEL)[:, None]
-    apart = jnp.sum((scaled[:, :, None] - scaled[:, None]) ** 2, -1)
-    nearest = lax.top_k(-apart, NEIGHBOURS)[1]
-    near = jax.vmap(lambda points, index: points[index])(cloud, nearest)
-    return BANDWIDTH * jnp.std(near, axis=2) + LEAST_KERNEL
+def _bound(z: Points, line: Array, live: Array) -> tuple[Float[Array, "points 6"], Array]:
+    """Edge, white line and the peak nearest to it in normal scores, and which peak that is."""
+    slots = len(live)
+    peaks = z[:, SHAPES : SHAPES + slots]
+    apart = jnp.abs(peaks - line[0] - line[1] * normal_score(z[:, :1]))
+    k = jnp.argmin(jnp.where(live > 0, apart, jnp.inf), axis=1)
+    index = SHAPES + k[:, None] + jnp.array([0, slots])
+    return normal_score(jnp.concatenate([z[:, :SHAPES], jnp.take_along_axis(z, index, 1)], 1)), k
 
 
-def _from_cloud(key: Key[Array, ""], z: Points, settings: PeakSettings) -> tuple[Points, Array, Array]:
-    """Edge and white line of one of a cloud, jittered, and the log ratio of the densities of the cloud there and back.
+def _from_mixture(key: Key[Array, ""], z: Points, settings: PeakSettings) -> tuple[Points, Array, Array, Array]:
+    """Edge, white line and the peak nearest to it anew, and the log ratio of the densities of the mixture.
 
-    A broad line on one side of the edge and a narrow one on the other fit nearly alike, and no path of good fits leads
-    from one to the other. The cloud has points of both; smoothed by kernels it is a density to propose from.
+    A broad line on one side of the edge and a narrow one on the other fit nearly alike, with a peak that makes up for
+    the difference, and no path of good fits leads from one to the other. The cloud has points of both.
     """
-    keys = jax.random.split(key)
-    cloud, kernels = settings.cloud, settings.kernels
-    groups = len(cloud)
-    each = len(z) // groups
-    pick = jax.random.randint(keys[0], (groups, each, 1), 0, cloud.shape[1])
-    middle, width = (jnp.take_along_axis(a, pick, 1) for a in (cloud, kernels))
-    new = middle + width * jax.random.normal(keys[1], (groups, each, SHAPES), z.dtype)
-    log_size = jnp.sum(jnp.log(kernels), 2)[:, None]
+    groups = len(settings.peaks)
+    members = z.reshape(groups, -1, z.shape[1])
 
-    def log_density(at):
-        apart = (at[:, :, None] - cloud[:, None]) / kernels[:, None]
-        return logsumexp(-0.5 * jnp.sum(apart**2, -1) - log_size, 2)
+    def one(key, z, mixture, line, live):
+        old, k = _bound(z, line, live)
+        new = mixture.sample(key, len(z))
+        log_density = [mixture.log_density(x) + jnp.sum(x**2, 1) / 2 for x in (old, new)]
+        quantiles = ndtr(new)
+        moved = z.at[:, :SHAPES].set(quantiles[:, :SHAPES])
+        for part, column in enumerate((SHAPES + k, SHAPES + len(live) + k), SHAPES):
+            moved = put(moved, quantiles[:, part : part + 1], ((column, 1),), 1)
+        inside = jnp.all((quantiles > 0) & (quantiles < 1), 1) & (_bound(moved, line, live)[1] == k)
+        return moved, log_density[0] - log_density[1], inside, k
 
-    old = z[:, :SHAPES].reshape(groups, each, SHAPES)
-    ratio = (log_density(old) - log_density(new)).reshape(-1)
-    new = new.reshape(-1, SHAPES)
-    return z.at[:, :SHAPES].set(new), ratio, jnp.all((new > 0) & (new < 1), 1)
-
-
-def _from_cloud_with_peak(
-    key: Key[Array, ""], density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, settings: PeakSettings, cells
-) -> tuple[Points, Array, Array]:
-    """Edge and white line of one of a cloud, and peak k where the residual then is.
-
-    A peak beside the edge makes up for where the edge is: either is bound by the other.
-    """
-    keys = jax.random.split(key)
-    z, ratio, inside = _from_cloud(keys[0], at.z, settings)
-    which = jnp.asarray([STEP, LORENTZ, GAUSS])
-    columns = at.columns.at[:, which].set(density.changed_columns(z, k)[:, :3])
-    terms = change_columns(at.terms, columns, which, density.target)
-    there = place_weights(density, columns, terms, beta, k, cells)
-    back = place_weights(density, at.columns, at.terms, beta, k, cells)
-    place = SHAPES + k, SHAPES + density.slots + k
-    (centre, width), peak_ratio = _pick_place(keys[1], there, back, tuple(z[:, i] for i in place), cells)
-    z = z.at[:, place[0]].set(centre).at[:, place[1]].set(width)
-    return z, ratio + peak_ratio, inside
+    keys = jax.random.split(key, groups)
+    found = jax.vmap(one)(keys, members, settings.mixture, settings.line, settings.live)
+    return jax.tree.map(lambda a: a.reshape(len(z), *a.shape[2:]), found)
 
 
-def _shape(key, density: CollapsedSpectrum, at: _At, beta, kind, step, settings, cells) -> tuple[_At, Array]:
+def _shape(key, density: CollapsedSpectrum, at: _At, beta, kind, step, settings) -> tuple[_At, Array]:
     """One move of edge and white line of all points, of the `ROUND`."""
-    keys = jax.random.split(key, 4)
-    k = jax.random.randint(keys[3], (), 0, jnp.maximum(jnp.sum(density.live).astype(int), 1))
-    z, ratio, inside = lax.switch(
+    keys = jax.random.split(key, 3)
+    k = jax.random.randint(keys[2], (), 0, jnp.maximum(jnp.sum(density.live).astype(int), 1))
+    k = jnp.broadcast_to(k, len(at.z))
+    *proposed, k = lax.switch(
         kind,
         (
-            lambda: _reshaped(keys[0], at.z, step),
-            lambda: _exchanged(keys[0], density, at.z, k),
-            lambda: _from_cloud(keys[0], at.z, settings),
-            lambda: _from_cloud_with_peak(keys[0], density, at, beta, k, settings, cells),
+            lambda: (*_reshaped(keys[0], at.z, step), k),
+            lambda: (*_exchanged(keys[0], density, at.z, k[0]), k),
+            lambda: _from_mixture(keys[0], at.z, settings),
         ),
     )
-    z = z.at[:, -density.heights :].set(_refreshed(keys[1], at.terms.uniforms))
-    which = jnp.stack([jnp.asarray(STEP), jnp.asarray(LORENTZ), jnp.asarray(GAUSS), FIXED + k])
-    columns = at.columns.at[:, which].set(density.changed_columns(z, k))
-    terms = change_columns(at.terms, columns, which, density.target)._replace(uniforms=z[:, -density.heights :])
-    if density.poisson:
-        terms = terms._replace(columns=columns)
-    value = density.log_density(terms, beta)
-    ok = inside & (jnp.log(jax.random.uniform(keys[2], value.shape, value.dtype)) < value - at.value + ratio)
-    return _At(*choose(ok, (z, columns, terms, value), tuple(at))), ok
+    new = density.changed_columns(proposed[0], k)
+    return _decided(keys[1], density, at, beta, proposed, new, (LINE, (FIXED + k, 1)))
 
 
 def _reshaped(key: Key[Array, ""], z: Points, step: PerPoint) -> tuple[Points, Array, Array]:
