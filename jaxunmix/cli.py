@@ -295,6 +295,8 @@ def spectrum_(
     peaks: opt.PeaksOption = "0:5",
     noise: opt.NoiseOption = None,
     poisson: opt.PoissonOption = False,
+    edge: opt.EdgeOption = opt.EdgeShape.arctangent,
+    exchange: opt.ExchangeOption = 0,
     array: opt.ArrayOption = None,
     dims: opt.DimsOption = None,
     signal_dims: opt.SignalDimsOption = None,
@@ -319,7 +321,8 @@ def spectrum_(
     source = run.Source(file, array, dims, signal_dims, energy, scale, mask)
     img = run.image(source, run.Preparation(crop, bin, False, None), None, quiet)
     with run.folder(Path(f"{file.stem}-spectrum") if out is None else out, "spectrum.nc", quiet) as folder:
-        cli_spectrum.written(folder, cli_spectrum.decomposed(img, numbers, noise, poisson, seed, quiet))
+        settings = cli_spectrum.Settings(numbers, noise, poisson, edge.value, exchange, seed)
+        cli_spectrum.written(folder, cli_spectrum.decomposed(img, settings, quiet))
 
 
 @app.command(name="simulate")

@@ -73,6 +73,13 @@ class Normalise(StrEnum):
     poisson = "poisson"
 
 
+class EdgeShape(StrEnum):
+    """Names of the shapes of an absorption edge, those of `lineshapes.EDGES`."""
+
+    arctangent = "arctangent"
+    erf = "erf"
+
+
 class Kind(StrEnum):
     """Names of the simulations."""
 
@@ -326,6 +333,18 @@ NoiseOption = Annotated[
     ),
 ]
 PoissonOption = Annotated[bool, typer.Option("--poisson", help="The intensities are counts.")]
+EdgeOption = Annotated[
+    EdgeShape,
+    typer.Option(help="Shape of the edge: erf where the resolution blurs it more than the lifetime."),
+]
+ExchangeOption = Annotated[
+    int,
+    typer.Option(
+        metavar="SWEEPS",
+        min=0,
+        help="Check the most probable number of peaks by so many sweeps of replica exchange; a thousand tell.",
+    ),
+]
 SpectrumOutOption = Annotated[
     Path | None,
     typer.Option(

@@ -1,13 +1,14 @@
 """What `jaxunmix spectrum` does: the spectrum of a file, its decomposition, the words it prints, and its files."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import xarray as xr
 
 from . import __version__
-from .bayes.decomposition import RESOLVED, Decomposition
+from .bayes.decomposition import RESOLVED, Decomposition, Exchange
 from .bayes.spectroscopy import decompose_spectrum
 from .data import io
 from .data.image import SpectrumImage
@@ -34,15 +35,36 @@ def spectrum(img: SpectrumImage) -> tuple[np.ndarray, np.ndarray]:
     return energy[keep], values
 
 
-def decomposed(
-    img: SpectrumImage, peaks: range, noise: float | None, poisson: bool, seed: int, quiet: bool
-) -> Decomposition:
-    """The decomposition, and a note where several spectra were averaged."""
+class Settings(NamedTuple):
+    """What the command line asks of `decompose_spectrum`."""
+
+    peaks: range
+    noise: float | None
+    poisson: bool
+    edge: str
+    exchange: int
+    seed: int
+
+
+def decomposed(img: SpectrumImage, settings: Settings, quiet: bool) -> Decomposition:
+    """The decomposition of the mean spectrum.
+
+    Raises:
+        ValueError: a noise for counts, or what `decompose_spectrum` refuses.
+    """
     energy, intensity = spectrum(img)
-    if poisson and noise is not None:
+    if settings.poisson and settings.noise is not None:
         raise ValueError("--noise is the sd of normal noise; leave it out, or --poisson")
-    chosen = "poisson" if poisson else noise
-    found = decompose_spectrum(energy, intensity, peaks, chosen, key=jax.random.key(seed), progress=not quiet)
+    found = decompose_spectrum(
+        energy,
+        intensity,
+        settings.peaks,
+        "poisson" if settings.poisson else settings.noise,
+        key=jax.random.key(settings.seed),
+        edge=settings.edge,
+        exchange=settings.exchange,
+        progress=not quiet,
+    )
     assert isinstance(found, Decomposition)  # of one spectrum
     return found
 
@@ -65,6 +87,8 @@ def written(folder: Path, result: Decomposition) -> None:
             f"{float(own[n].mean()):.6g} +- {float(own[n].std()):.2g}" for n in ("peak_centre", "peak_area")
         )
         print(f"{f'peak {i + 1}':24} at {centre} eV, area {area}")
+    if result.exchange is not None:
+        print(_checked(result.exchange))
     print(f"\ntable      {folder / 'spectrum.nc'}")
     print(f"posterior  {folder / 'posterior.nc'}")
     print(f"figures    {folder / 'spectrum.png'} {folder / 'free_energy.png'}")
@@ -78,6 +102,12 @@ def _verdict(result: Decomposition) -> str:
     if float(result.table["probability"].max()) >= RESOLVED:
         return "not resolved: the evidences differ by less than twice their errors"
     return f"not resolved: no number of peaks has a probability of {RESOLVED}"
+
+
+def _checked(exchange: Exchange) -> str:
+    says = f"replica exchange: free energy {exchange.free_energy:.2f} +- {exchange.error:.2g}"
+    says += f", by the particles {exchange.of_particles:.2f}; {exchange.round_trips} round trips"
+    return "\n".join((says, *exchange.warnings))
 
 
 def _table(table: xr.Dataset) -> str:

@@ -376,9 +376,11 @@ def test_version_from_the_installed_command():
 def test_spectrum_writes_table_posterior_and_figures(run, tmp_path):
     energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=40)
     np.savetxt(tmp_path / "edge.csv", np.stack([energy, intensity], 1), delimiter=",", header="energy,mu", comments="")
-    code, out, _ = run("spectrum", "edge.csv", "--peaks", "0:1", "--out", "found")
+    options = "--peaks", "0:1", "--edge", "arctangent", "--exchange", "100"
+    code, out, _ = run("spectrum", "edge.csv", *options, "--out", "found")
     assert code == 0
     assert "white line" in out
+    assert "round trips" in out
     table = xr.load_dataset(tmp_path / "found" / "spectrum.nc")
     posterior = xr.load_dataset(tmp_path / "found" / "posterior.nc")
     assert list(table["peaks"].values) == [0, 1]

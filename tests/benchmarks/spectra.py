@@ -1,6 +1,7 @@
 """Decomposition of simulated absorption spectra of known parts: one row for each, and what must hold of all.
 
     python tests/benchmarks/spectra.py FOLDER [--peaks 3 5 8 14] [--seeds 3] [--repeats 2] [--particles 512]
+                                        [--exchange 1000] [--near]
 
 100 channels from 7700 to 7740 eV, noise of 4 to 6 thousandths of the edge; numbers of peaks from 0 to two more than
 there are, or, with --near, from two less. Each case is written to FOLDER as it is done and not done again, so that the
@@ -12,7 +13,8 @@ command can be stopped and gone on with. Columns:
 - E_WL: the error of its mean in eV, and whether its 99 % interval covers the truth;
 - noise: its error in posterior sds;
 - apart: the largest difference of ln p(D | K) between independent runs at the most probable K, and the error claimed;
-- seconds for all K together, compilation included.
+- round trips of replicas between the prior and the most probable noise in --exchange sweeps, with up to 3 peaks;
+- seconds for all K together, compilation included; in the first run with the replica exchange.
 """
 
 import argparse
@@ -55,11 +57,9 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
     runs, seconds = [], []
     for repeat in range(options.repeats):
         start = time.perf_counter()
-        runs.append(
-            jxu.bayes.decompose_spectrum(
-                energy, intensity, numbers, key=jax.random.key(repeat), particles=options.particles
-            )
-        )
+        exchange = options.exchange if peaks <= 3 and repeat == 0 else 0
+        settings = {"particles": options.particles, "exchange": exchange}
+        runs.append(jxu.bayes.decompose_spectrum(energy, intensity, numbers, key=jax.random.key(repeat), **settings))
         seconds.append(time.perf_counter() - start)
     first = runs[0]
     posterior = first.fit.posterior
@@ -82,6 +82,7 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         "apart": float(np.ptp(evidences)),
         "error": first.fits[chosen].error,
         "sd of E_WL at two more": wide,
+        "trips": None if first.exchange is None else first.exchange.round_trips,
         "seconds": seconds,
     }
 
@@ -94,11 +95,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--particles", type=int, default=512)
+    parser.add_argument("--exchange", type=int, default=1000, help="sweeps of replica exchange")
     parser.add_argument("--near", action="store_true", help="from two peaks less than there are, not from 0")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    print("| K | seed | found | P | resolved | below the truth | E_WL | covers | noise | apart (error) | s |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print("| K | seed | found | P | resolved | below the truth | E_WL | covers | noise | apart (error) | trips | s |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for peaks in options.peaks:
         for seed in range(options.seeds):
             path = options.folder / f"{peaks}-{seed}.json"
@@ -107,10 +109,11 @@ def main() -> None:
                 part.write_text(json.dumps(row))
                 os.replace(part, path)
             r = json.loads(path.read_text())
+            seconds = ", ".join(f"{s:.0f}" for s in r["seconds"])
             print(
                 f"| {r['peaks']} | {r['seed']} | {r['found']} | {r['probability']:.2f} | {r['resolved']} "
                 f"| {r['below the truth']:.2f} | {r['E_WL']:+.3f} | {r['covers']} | {r['noise']:+.1f} "
-                f"| {r['apart']:.2f} ({r['error']:.2f}) | {', '.join(f'{s:.0f}' for s in r['seconds'])} |",
+                f"| {r['apart']:.2f} ({r['error']:.2f}) | {r['trips']} | {seconds} |",
                 flush=True,
             )
 
