@@ -116,7 +116,7 @@ def decompose_spectrum(
     key: Key[Array, ""],
     edge: str = "arctangent",
     runs: int = 4,
-    particles: int = 512,
+    particles: int = 256,
     moves: int = 4,
     exchange: int = 0,
     progress: bool = False,

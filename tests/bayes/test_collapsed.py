@@ -160,12 +160,15 @@ def joint(explorer, sets, sweeps=3, b=25.0, slots=2):
     def moved(keys, z, y):
         def one(key, z, y):
             own = eqx.tree_at(lambda d: d.intensity, d, y)
-            at, settings = z[None], explorer.tune(explorer.init(d, 1), cloud, None)
-            first = own.log_density(own.evaluate(at), jnp.full(1, b))
-            for _ in range(sweeps):
-                key, use = jax.random.split(key)
-                at, *_ = explorer.sweep(use, own, at, own.evaluate(at), jnp.full(1, b), settings)
-            return at[0], first, own.log_density(own.evaluate(at), jnp.full(1, b))
+            settings = explorer.tune(explorer.init(d, 1), cloud, None)
+
+            def once(i, at):
+                use = jax.random.fold_in(key, i)
+                return explorer.sweep(use, own, at, own.evaluate(at), jnp.full(1, b), settings)[0]
+
+            at = jax.lax.fori_loop(0, sweeps, once, z[None])
+            first, last = (own.log_density(own.evaluate(each), jnp.full(1, b)) for each in (z[None], at))
+            return at[0], first, last
 
         return jax.vmap(one)(keys, z, y)
 

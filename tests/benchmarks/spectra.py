@@ -1,6 +1,6 @@
 """Decomposition of simulated absorption spectra of known parts: one row for each, and what must hold of all.
 
-    python tests/benchmarks/spectra.py FOLDER [--peaks 3 5 8 14] [--seeds 3] [--repeats 2] [--particles 512]
+    python tests/benchmarks/spectra.py FOLDER [--peaks 3 5 8 14] [--seeds 3] [--repeats 2] [--particles 256]
                                         [--exchange 1000] [--near]
 
 100 channels from 7700 to 7740 eV, noise of 4 to 6 thousandths of the edge; numbers of peaks from 0 to two more than
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--peaks", type=int, nargs="+", default=[3, 5, 8, 14])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--particles", type=int, default=512)
+    parser.add_argument("--particles", type=int, default=256)
     parser.add_argument("--exchange", type=int, default=1000, help="sweeps of replica exchange")
     parser.add_argument("--near", action="store_true", help="from two peaks less than there are, not from 0")
     options = parser.parse_args()
