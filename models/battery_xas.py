@@ -496,8 +496,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     options.size = options.size or (60 if options.tiny else 400)
     options.folds, options.restarts = (10, 4) if options.tiny else (20, 10)
     options.peaks = options.peaks or range(2 if options.tiny else 4)
-    sizes = (2, 128, 3) if options.tiny else (4, 256, 4)
-    options.sampler = dict(zip(("runs", "particles", "moves"), sizes, strict=True))
+    options.sampler = {"runs": 2, "particles": 128, "moves": 3} if options.tiny else {}
     options.ranks = options.ranks or range(max(2, options.domains - 4), options.domains + 2)
     return options
 
