@@ -1,5 +1,4 @@
-r"""Markov moves made for peaks: local ones, relocation of a peak to where the residual is, exchange of roles, and edge,
-white line and the peak next to them anew from what other points at the same b have learned.
+r"""Markov moves made for peaks: local, relocation to where the residual is, exchange of roles, and from a mixture.
 
 A peak that sits where another already is cannot walk through bad fits to the place where one is missing. It is taken
 out, and every place and width on a grid is weighed at once. With the residual r of the others,
@@ -14,8 +13,8 @@ Hastings, with the weights of the old cell for the way back: both are given the 
 Edge, white line and the nearest peak are bound to each other: a broad line on one side of the edge and a narrow one on
 the other fit nearly alike, with a peak that makes up for the difference, and no path of good fits leads from one to the
 other. Their six numbers are drawn together from a mixture of normal distributions that was fitted to independent points
-(independence sampler; L. Tierney, Ann. Stat. 22 (1994) 1701). At a noise where both modes have a share, one such move
-in twenty passes between them, on a spectrum where no other move did.
+(independence sampler; L. Tierney, Ann. Stat. 22 (1994) 1701). At noises where both modes had a share, one such
+move in some thirty passed between them on a spectrum where others hardly ever did.
 """
 
 import math
