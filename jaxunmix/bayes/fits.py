@@ -246,13 +246,16 @@ def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
     lower = np.r_[np.zeros(len(free)), 0.0 if density.poisson else -np.inf, np.zeros(len(kept) - 1)]
     upper = np.r_[np.ones(len(free)), np.full(len(kept), np.inf)]
 
+    # Arrays, as a number would be part of the program, compiled anew for each spectrum.
+    fixed = jnp.asarray(free), jnp.asarray(kept), jnp.asarray(b)
+
     def residual(x):
-        return np.asarray(_residual(density, jnp.asarray(x), jnp.asarray(free), jnp.asarray(kept), b))
+        return np.asarray(_residual(density, jnp.asarray(x), *fixed))
 
     def jacobian(x):
-        return np.asarray(_jacobian(density, jnp.asarray(x), jnp.asarray(free), jnp.asarray(kept), b))
+        return np.asarray(_jacobian(density, jnp.asarray(x), *fixed))
 
-    values = np.asarray(_residuals(density, jnp.asarray(starts), jnp.asarray(free), jnp.asarray(kept), b))
+    values = np.asarray(_residuals(density, jnp.asarray(starts), *fixed))
     order = np.argsort(np.sum(values**2, 1))
     firsts = order[:: max(len(order) // 64, 1)][:3]
     fitted = [
@@ -279,7 +282,7 @@ def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> f
     return float(np.sum(-0.5 * b * (weight * (data - fitted)) ** 2 + 0.5 * np.log(b / (2 * np.pi)) + np.log(weight)))
 
 
-def _of(density: CollapsedSpectrum, x: Array, free: Array, kept: Array, b: float) -> Array:
+def _of(density: CollapsedSpectrum, x: Array, free: Array, kept: Array, b: Array) -> Array:
     """What is squared and halved in the negative log posterior: weighted residuals, and heights in their prior sds."""
     z = jnp.full((1, density.size), 0.5).at[0, free].set(x[: len(free)])
     heights = jnp.zeros(density.heights).at[kept].set(x[len(free) :])
