@@ -376,7 +376,7 @@ def test_version_from_the_installed_command():
 def test_spectrum_writes_table_posterior_and_figures(run, tmp_path):
     energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=40)
     np.savetxt(tmp_path / "edge.csv", np.stack([energy, intensity], 1), delimiter=",", header="energy,mu", comments="")
-    options = "--peaks", "0:1", "--edge", "arctangent", "--exchange", "100"
+    options = "--peaks", "0:1", "--edge", "arctangent", "--exchange", "300"
     code, out, _ = run("spectrum", "edge.csv", *options, "--out", "found")
     assert code == 0
     assert "white line" in out
