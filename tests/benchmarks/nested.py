@@ -1,6 +1,6 @@
 """Evidence of a simulated absorption spectrum by `decompose_spectrum` and by dynesty under the same prior: one table.
 
-    python tests/benchmarks/nested.py [--peaks 1 3] [--live 500] [--particles 512] [--limit 900]
+    python tests/benchmarks/nested.py [--peaks 1 3] [--live 500] [--particles 256] [--limit 900]
 
 dynesty (`pip install -e '.[peers]'`) samples every parameter, heights and noise too, by random walks between the live
 points; its likelihood is NumPy. It is stopped after --limit seconds for each number of peaks, and its evidence is then
@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peaks", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--live", type=int, default=500)
-    parser.add_argument("--particles", type=int, default=512)
+    parser.add_argument("--particles", type=int, default=256)
     parser.add_argument("--limit", type=float, default=900)
     options = parser.parse_args()
     print("| K | ours: ln p(D given K) | s | dynesty | s | finished |\n|---|---|---|---|---|---|")
