@@ -209,10 +209,10 @@ class CollapsedSpectrum(Density):
         log_root = jnp.sum(jnp.log(jnp.diagonal(factor)), 1)
         value = inside - log_root - 0.5 * (beta * square - jnp.sum(v[0] ** 2, 0))
         if self.poisson:
-            value = value + beta * self._poisson_overnormal_score(terms, heights.T)
+            value = value + beta * self._poisson_over_normal(terms, heights.T)
         return jnp.where(jnp.isnan(value), -jnp.inf, value), heights.T
 
-    def _poisson_overnormal_score(self, terms: Terms, heights: Array) -> PerPoint:
+    def _poisson_over_normal(self, terms: Terms, heights: Array) -> PerPoint:
         fitted = jnp.einsum("pl,pln->pn", heights, terms.columns)
         rate = jnp.maximum(fitted / self.weight, 1e-30)
         poisson = self.intensity * jnp.log(rate) - rate - gammaln(self.intensity + 1)
@@ -246,7 +246,7 @@ def cholesky(matrix: Array, rows: Array) -> tuple[Array, Array]:
 
     With the points last each step works on contiguous numbers of all points, without a call for each small matrix.
     """
-    n, dtype = len(matrix), matrix.dtype
+    n = len(matrix)
     matrix = jnp.concatenate([matrix, jnp.moveaxis(rows, 0, -1)])
     index = jnp.arange(len(matrix))[:, None]
 
@@ -255,7 +255,7 @@ def cholesky(matrix: Array, rows: Array) -> tuple[Array, Array]:
         column = matrix[:, j] - jnp.sum(factor * row, 1)
         return factor.at[:, j].set(jnp.where(index >= j, column / jnp.sqrt(column[j]), 0))
 
-    factor = lax.fori_loop(0, n, eliminate, jnp.zeros_like(matrix, dtype))
+    factor = lax.fori_loop(0, n, eliminate, jnp.zeros_like(matrix))
     return factor[:n], factor[n:]
 
 
