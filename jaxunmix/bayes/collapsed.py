@@ -22,13 +22,14 @@ All positions, widths and u are quantiles of their priors: points fill the unit 
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import gammaln, log_ndtr, ndtr, ndtri
+from jax.scipy.special import gammaln, ndtr, ndtri
 from jaxtyping import Array, Float, Key
 
 from ..physics import lineshapes
@@ -144,6 +145,24 @@ class CollapsedSpectrum(Density):
             _log_uniform(peaks[:, self.slots :], prior.peak_width),
         )
 
+    def point(self, shapes: Shapes) -> Points:
+        """Points of these positions and widths, the inverse of `shapes`; 0.5 for what is of no live peak, and for u."""
+        prior, count = self.prior, shapes.centres.shape[1]
+        z = jnp.full((len(shapes.centres), self.size), 0.5, self.energy.dtype)
+        line = jnp.stack(
+            [
+                ndtr((shapes.white_line - prior.white_line[0]) / prior.white_line[1]),
+                ndtr((shapes.edge - shapes.white_line) / prior.edge),
+                log_quantile(shapes.edge_width, prior.edge_width),
+                log_quantile(shapes.line_width, prior.line_width),
+            ],
+            1,
+        )
+        place = (shapes.centres - prior.peak[0]) / (prior.peak[1] - prior.peak[0])
+        z = z.at[:, :SHAPES].set(line).at[:, SHAPES : SHAPES + count].set(place)
+        first = SHAPES + self.slots
+        return z.at[:, first : first + count].set(log_quantile(shapes.widths, prior.peak_width))
+
     def centre(self, quantile: Array) -> Array:
         """The position of a peak, eV."""
         return self.prior.peak[0] + (self.prior.peak[1] - self.prior.peak[0]) * quantile
@@ -235,6 +254,11 @@ def _log_uniform(quantile: Array, ends: Array) -> Array:
     return ends[0] * jnp.exp(quantile * jnp.log(ends[1] / ends[0]))
 
 
+def log_quantile(value: Array, ends: Array) -> Array:
+    """Of a number that is uniform in its logarithm between the ends."""
+    return jnp.log(value / ends[0]) / jnp.log(ends[1] / ends[0])
+
+
 def factorise(gram: Array, beta: PerPoint, rows: Array) -> tuple[Array, Array]:
     """`cholesky` of I + beta gram, with beta and gram (points, n, n) of each point."""
     identity = jnp.eye(gram.shape[1], dtype=beta.dtype)[..., None]
@@ -244,19 +268,28 @@ def factorise(gram: Array, beta: PerPoint, rows: Array) -> tuple[Array, Array]:
 def cholesky(matrix: Array, rows: Array) -> tuple[Array, Array]:
     """C of (n, n, points) = C C', and C^-1 of each of the rows (points, m, n), as (m, n, points).
 
-    With the points last each step works on contiguous numbers of all points, without a call for each small matrix.
+    With the points last each step works on contiguous numbers of all points, without a call for each small matrix;
+    sums over earlier columns are written out, as a reduction over an inner axis goes point by point. The first half of
+    the columns needs nothing of the second, and the second nothing of the rows above it: half of the work.
     """
     n = len(matrix)
     matrix = jnp.concatenate([matrix, jnp.moveaxis(rows, 0, -1)])
-    index = jnp.arange(len(matrix))[:, None]
-
-    def eliminate(j, factor):
-        row = jnp.where(jnp.arange(n)[:, None] < j, factor[j], 0)
-        column = matrix[:, j] - jnp.sum(factor * row, 1)
-        return factor.at[:, j].set(jnp.where(index >= j, column / jnp.sqrt(column[j]), 0))
-
-    factor = lax.fori_loop(0, n, eliminate, jnp.zeros_like(matrix))
+    factor = jnp.zeros_like(matrix)
+    for first, last in ((0, n // 2), (n // 2, n)):
+        eliminate = partial(_eliminate, matrix[first:], first, last)
+        below = lax.fori_loop(first, last, eliminate, factor[first:])
+        factor = jnp.concatenate([factor[:first], below])
     return factor[:n], factor[n:]
+
+
+def _eliminate(matrix: Array, first: int, last: int, j: int | Array, factor: Array) -> Array:
+    """Column j, from `first` to `last`, of rows from `first` on."""
+    row = jnp.where(jnp.arange(last)[:, None] < j, factor[j - first, :last], 0)
+    column = matrix[:, j]
+    for k in range(last):
+        column = column - factor[:, k] * row[k]
+    below = jnp.arange(first, first + len(matrix))[:, None] >= j
+    return factor.at[:, j].set(jnp.where(below, column / jnp.sqrt(column[j - first]), 0))
 
 
 def _positive(factor: Array, v: Array, uniforms: Array, *, signed_first: bool) -> tuple[Array, PerPoint]:
@@ -280,7 +313,7 @@ def _positive(factor: Array, v: Array, uniforms: Array, *, signed_first: bool) -
         signed = signed_first & (j == BASELINE)
         tail = jnp.where(signed, 1.0, ndtr(-least))
         z = -ndtri(jnp.clip(uniforms[j] * tail, jnp.finfo(dtype).tiny, 1 - jnp.finfo(dtype).epsneg))
-        mass = mass + jnp.where(signed, 0.0, log_ndtr(-least) + math.log(2.0))
+        mass = mass + jnp.where(signed, 0.0, jnp.log(tail) + math.log(2.0))
         return mean.at[j].set(m), change.at[j].set((z - before) / diagonal), mass
 
     start = jnp.zeros_like(v), jnp.zeros_like(v), jnp.zeros(v.shape[1], dtype)

@@ -45,7 +45,13 @@ def gather(density: CollapsedSpectrum, result: SMCResult, peaks: int, *, noise_k
 
 
 def exchanged(
-    density: CollapsedSpectrum, explorer: Explorer, result: SMCResult, fit: Fit, key: Key[Array, ""], sweeps: int
+    density: CollapsedSpectrum,
+    explorer: Explorer,
+    result: SMCResult,
+    fit: Fit,
+    key: Key[Array, ""],
+    sweeps: int,
+    start: Any = None,
 ) -> Exchange:
     """Replica exchange from the particles of a fit to its most probable noise.
 
@@ -56,6 +62,7 @@ def exchanged(
         fit: what they gave.
         key: the randomness.
         sweeps: recorded ones, of `LADDERS` ladders.
+        start: (size,), a point at which all replicas begin; by default they begin at particles.
     """
     last = float(np.min(result.betas[:, -1]))
     if fit.noise.size:
@@ -63,9 +70,8 @@ def exchanged(
     keys = jax.random.split(key)
     begin = warm.from_particles(density, result, keys[0], LADDERS, last=last)
     settings = warm.learned(density, explorer, begin.cloud)
-    run = replica_exchange(
-        density, explorer, begin.betas, begin.start, keys[1], sweeps, settings=settings, warmup=WARMUP
-    )
+    first = begin.start if start is None else np.broadcast_to(start, begin.start.shape)
+    run = replica_exchange(density, explorer, begin.betas, first, keys[1], sweeps, settings=settings, warmup=WARMUP)
     found = free_energy(run)
     seen = found.diagnostics
     with np.errstate(divide="ignore"):

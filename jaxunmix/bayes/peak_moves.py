@@ -25,7 +25,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import log_ndtr, ndtr
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, Key
 
 from .collapsed import (
@@ -37,6 +37,7 @@ from .collapsed import (
     Terms,
     change_columns,
     factorise,
+    log_quantile,
     normal_score,
     put,
 )
@@ -138,43 +139,55 @@ class PeakMoves(Explorer):
         each = len(z) // len(settings.peaks)
         live = jnp.sum(density.live).astype(int)
         peak_step, step = jnp.repeat(settings.peaks, each), jnp.repeat(settings.shapes, each)
-        keys = jax.random.split(key)
+        keys = jax.random.split(key, 3)
         zero = jnp.zeros_like(beta)
 
-        def peak(i, carry):
-            at, local = carry
-            k, relocate = i % jnp.maximum(live, 1), i // jnp.maximum(live, 1) < self.relocations
-            at, ok = self._peak(jax.random.fold_in(keys[0], i), density, at, beta, k, relocate, peak_step)
-            return at, local + ok * ~relocate
+        def spans(k):
+            return (SHAPES + k, 1), (SHAPES + density.slots + k, 1)
 
-        at, local = lax.fori_loop(0, (self.local + self.relocations) * live, peak, (at, zero))
+        def moved(key, at, k, proposed):
+            centre, width, ratio = proposed
+            inside = (centre > 0) & (centre < 1) & (width > 0) & (width < 1)
+            z = put(at.z, jnp.stack([centre, width], 1), spans(k), 1)
+            column = (density.peak_columns(centre, width) * density.live[k])[:, None]
+            return _decided(key, density, at, beta, (z, ratio, inside), column, ((FIXED + k, 1),))
+
+        def relocate(i, carry):
+            at, seen = carry
+            pick, decide = jax.random.split(jax.random.fold_in(keys[0], i))
+            k = i % jnp.maximum(live, 1)
+            old = at.z[:, SHAPES + k], at.z[:, SHAPES + density.slots + k]
+            weights = place_weights(density, at.columns, at.terms, beta, k, grid, seen)
+            (centre, width), ratio = _pick_place(pick, weights, old, self.cells)
+            at, _ = moved(decide, at, k, (centre, width, ratio))
+            column = at.columns[:, FIXED + k].astype(seen.dtype)
+            return at, put(seen, (column @ grid.T)[:, None], ((FIXED + k, 1),), 1)
+
+        def walk(i, carry):
+            at, total = carry
+            step_key, decide = jax.random.split(jax.random.fold_in(keys[1], i))
+            k = i % jnp.maximum(live, 1)
+            old = at.z[:, SHAPES + k], at.z[:, SHAPES + density.slots + k]
+            at, ok = moved(decide, at, k, _nearby(step_key, old, peak_step))
+            return at, total + ok
+
+        if self.relocations:
+            grid = density.peak_columns(*_middles(self.cells, z.dtype)).astype(jnp.float32)
+            seen = jnp.einsum("pln,gn->plg", columns.astype(grid.dtype), grid)
+            at, _ = lax.fori_loop(0, self.relocations * live, relocate, (at, seen))
+        at, local = lax.fori_loop(0, self.local * live, walk, (at, zero))
 
         def shape(i, carry):
             at, total = carry
             which = i % len(ROUND)
             kind = jnp.where(live > 0, jnp.asarray(ROUND)[which], jnp.asarray(ROUND_WITHOUT_PEAKS)[which])
-            at, ok = _shape(jax.random.fold_in(keys[1], i), density, at, beta, kind, step, settings)
+            at, ok = _shape(jax.random.fold_in(keys[2], i), density, at, beta, kind, step, settings)
             return at, total + ok * (which % 2 == 0)
 
         at, shapes = lax.fori_loop(0, len(ROUND) * self.shapes, shape, (at, zero))
         shapes = shapes / (3 * self.shapes)
         acceptance = jnp.where(live > 0, local / jnp.maximum(self.local * live, 1), shapes)
         return at.z, at.terms, Info(acceptance, shapes - TARGET)
-
-    def _peak(self, key, density, at, beta, k, relocate, step) -> tuple[_At, Array]:
-        """One move of peak k of all points."""
-        keys = jax.random.split(key)
-        slots = density.slots
-        old = at.z[:, SHAPES + k], at.z[:, SHAPES + slots + k]
-        centre, width, ratio = lax.cond(
-            relocate,
-            lambda: _relocated(keys[0], density, at, beta, k, old, self.cells),
-            lambda: _nearby(keys[0], old, step),
-        )
-        inside = (centre > 0) & (centre < 1) & (width > 0) & (width < 1)
-        z = put(at.z, jnp.stack([centre, width], 1), ((SHAPES + k, 1), (SHAPES + slots + k, 1)), 1)
-        column = (density.peak_columns(centre, width) * density.live[k])[:, None]
-        return _decided(keys[1], density, at, beta, (z, ratio, inside), column, ((FIXED + k, 1),))
 
 
 def _decided(key, density: CollapsedSpectrum, at: _At, beta, proposed, new: Array, spans: Spans) -> tuple[_At, Array]:
@@ -215,13 +228,6 @@ def _nearby(key: Key[Array, ""], old: tuple[Array, Array], step: PerPoint) -> tu
     return centre, old[1] + jnp.where(kind != 0, by[1], 0), jnp.zeros_like(step)
 
 
-def _relocated(key, density: CollapsedSpectrum, at: _At, beta, k, old, cells) -> tuple[Array, Array, Array]:
-    """A place and width of peak k on the grid by the weights of the residual, and the ratio of the ways."""
-    weights = place_weights(density, at.columns, at.terms, beta, k, cells)
-    (centre, width), ratio = _pick_place(key, weights, old, cells)
-    return centre, width, ratio
-
-
 def _pick_place(key: Key[Array, ""], weights: Array, old: Any, cells: tuple[int, ...]) -> tuple[list[Array], Array]:
     """Quantiles, uniform in a cell drawn by the weights, and the log ratio of the ways back and forth.
 
@@ -242,11 +248,22 @@ def _pick_place(key: Key[Array, ""], weights: Array, old: Any, cells: tuple[int,
     return new, (jnp.log(back) - jnp.log(there)).astype(old[0].dtype)
 
 
-def place_weights(density: CollapsedSpectrum, columns, terms: Terms, beta, k, cells) -> Float[Array, "points cells"]:
-    """The logarithm of what a peak in each cell of the grid adds to q_b when peak k is taken out.
+def place_weights(
+    density: CollapsedSpectrum, columns, terms: Terms, beta, k, grid, seen
+) -> Float[Array, "points cells"]:
+    """The logarithm of about what a peak in each cell of the grid adds to q_b when peak k is taken out.
 
     In single precision, as weights of a proposal need only be alike on both ways; but the residual, in which large
     numbers cancel, is formed in full.
+
+    Args:
+        density: of the spectrum.
+        columns: (points, heights, channels), those of the points.
+        terms: of the points.
+        beta: (points,).
+        k: the peak that is taken out.
+        grid: (cells, channels), the columns of a peak in each cell.
+        seen: (points, heights, cells), the products of columns and grid.
     """
     # The row of what is out is that of the identity: nothing of it is in the mean.
     keep = (jnp.arange(density.heights) != FIXED + k).astype(beta.dtype)
@@ -257,15 +274,15 @@ def place_weights(density: CollapsedSpectrum, columns, terms: Terms, beta, k, ce
     mean = jnp.einsum("kjp,jp->pk", rows[:-1], rows[-1])
     residual = density.target - jnp.einsum("pk,pkn->pn", mean, columns)
     whitened = jnp.transpose(jnp.sqrt(beta) * rows[:-1], (2, 1, 0))
-    grid = density.peak_columns(*_middles(cells, density.energy.dtype))
 
-    beta, residual, whitened, columns, grid = (
-        a.astype(jnp.float32) for a in (beta[:, None], residual, whitened, columns, grid)
-    )
-    covered = jnp.einsum("pln,gn->plg", whitened @ columns, grid)
-    d = jnp.maximum(1 + beta * (jnp.sum(grid**2, 1) - jnp.sum(covered**2, 1)), 1)
+    beta, residual, whitened = (a.astype(grid.dtype) for a in (beta[:, None], residual, whitened))
+    d = jnp.maximum(1 + beta * (jnp.sum(grid**2, 1) - jnp.sum((whitened @ seen) ** 2, 1)), 1)
     signal = beta * (residual @ grid.T) / jnp.sqrt(d)
-    return signal**2 / 2 - jnp.log(d) / 2 + log_ndtr(signal)
+    # 2 exp(s^2 / 2) Phi(s) by simple functions, right at 0 and far from it.
+    negative = jnp.minimum(signal, 0)
+    positive = signal - negative
+    mass = (1 - 1.25 * negative) * (1 + (1 + positive) ** -3) / 2
+    return positive**2 / 2 - jnp.log(d * mass**2) / 2
 
 
 def _middles(cells: tuple[int, int], dtype: Any) -> tuple[Array, Array]:
@@ -345,10 +362,7 @@ def _exchanged(key: Key[Array, ""], density: CollapsedSpectrum, z: Points, k: Ar
     new, old = (((at - prior.white_line[0]) / prior.white_line[1]) for at in (centre, s.white_line))
     new_edge, old_edge = (edge - centre) / prior.edge, (s.edge - s.white_line) / prior.edge
     place = (s.white_line - prior.peak[0]) / (prior.peak[1] - prior.peak[0])
-    line_width, peak_width = (
-        jnp.log(w / ends[0]) / jnp.log(ends[1] / ends[0])
-        for w, ends in ((width, prior.line_width), (s.line_width, prior.peak_width))
-    )
+    line_width, peak_width = log_quantile(width, prior.line_width), log_quantile(s.line_width, prior.peak_width)
     moved = z.at[:, 0].set(ndtr(new)).at[:, 1].set(ndtr(new_edge)).at[:, 3].set(line_width)
     moved = moved.at[:, SHAPES + k].set(place).at[:, SHAPES + slots + k].set(peak_width)
     quantiles = jnp.stack([moved[:, 0], moved[:, 1], line_width, place, peak_width])

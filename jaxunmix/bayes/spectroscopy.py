@@ -174,25 +174,16 @@ def decompose_spectrum(
 
 def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, exchange, progress) -> Decomposition:
     """Every number of peaks of one spectrum, as many at a time as there are cores."""
-    weight, limit = _noise(noise, intensity)
+    _, limit = _noise(noise, intensity)
     chosen = priors.complete(energy, intensity)
     last = 1 / chosen.noise[0] ** 2 if limit is None else limit
-    stop = _past_the_best(len(energy)) if limit is None else None
+    stop = past_the_best(len(energy)) if limit is None else None
     explorer = PeakMoves()
 
     def run(count: int) -> tuple[Fit, Callable[[], Exchange] | None]:
         # The precision is a setting of the thread.
         with jax.enable_x64(True):
-            slots = next((s for s in SLOTS if s >= count), count)
-            density = CollapsedSpectrum(  # type: ignore[call-arg]
-                energy=jnp.asarray(energy),
-                intensity=jnp.asarray(intensity),
-                weight=jnp.asarray(weight),
-                live=(jnp.arange(slots) < count).astype(float),
-                prior=chosen.arrays(),
-                poisson=isinstance(noise, str),
-                edge=edge,
-            )
+            density = path(energy, intensity, count, noise, chosen, edge)
             keys = jax.random.split(jax.random.fold_in(key, count), 3)
             kept = settings["particles"]
             result = smc(density, explorer, key=keys[0], limit=last, stop=stop, keep=kept, **settings)
@@ -216,6 +207,31 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     return found
 
 
+def path(
+    energy: np.ndarray, intensity: np.ndarray, peaks: int, noise: Any, priors: Priors, edge: str = "arctangent"
+) -> CollapsedSpectrum:
+    """The path of densities from the prior to the data that `decompose_spectrum` follows, for samplers of one's own.
+
+    Args:
+        energy: (channels,), eV.
+        intensity: (channels,).
+        peaks: K; there is room for the next of `SLOTS`.
+        noise: as `decompose_spectrum` takes it.
+        priors: complete, see `Priors.complete`.
+        edge: "arctangent" or "erf".
+    """
+    slots = next((s for s in SLOTS if s >= peaks), peaks)
+    return CollapsedSpectrum(  # type: ignore[call-arg]
+        energy=jnp.asarray(energy, float),
+        intensity=jnp.asarray(intensity, float),
+        weight=jnp.asarray(_noise(noise, intensity)[0]),
+        live=(jnp.arange(slots) < peaks).astype(float),
+        prior=priors.arrays(),
+        poisson=isinstance(noise, str),
+        edge=edge,
+    )
+
+
 def warn_of_errors(found: Decomposition) -> None:
     """Warns where the runs disagree on a number of peaks that matters."""
     table = found.table
@@ -230,7 +246,7 @@ def warn_of_errors(found: Decomposition) -> None:
         )
 
 
-def _past_the_best(channels: int) -> Any:
+def past_the_best(channels: int) -> Any:
     """Whether a run has gone to where the noise is too small by far."""
 
     def stop(betas: np.ndarray, log_evidence: np.ndarray) -> bool:

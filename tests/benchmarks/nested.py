@@ -83,7 +83,9 @@ def nested(energy, intensity, priors, peaks, options) -> tuple[float, float, flo
         transform(priors, peaks),
         len(SINGLE) + 3 * peaks,
         nlive=options.live,
-        sample="rwalk",
+        sample=options.sample,
+        walks=options.walks,
+        slices=options.slices,
         rstate=np.random.default_rng(0),
     )
     finished = False
@@ -103,6 +105,9 @@ def main() -> None:
     parser.add_argument("--peaks", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--live", type=int, default=500)
     parser.add_argument("--particles", type=int, default=256)
+    parser.add_argument("--sample", default="rslice", choices=("rslice", "slice", "rwalk"))
+    parser.add_argument("--slices", type=int, default=12)
+    parser.add_argument("--walks", type=int, default=25)
     parser.add_argument("--limit", type=float, default=900)
     options = parser.parse_args()
     print("| K | ours: ln p(D given K) | s | dynesty | s | finished |\n|---|---|---|---|---|---|")
