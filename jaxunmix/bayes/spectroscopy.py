@@ -38,6 +38,8 @@ from .smc import smc
 
 # Slots for peaks that programs are compiled for: K is rounded up to the next of them.
 SLOTS = (2, 5, 8, 11, 14, 17, 20, 25, 30)
+# Likewise channels are rounded up, to one of these times a power of ten; those beyond the data weigh nothing.
+LENGTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0, 10.0)
 # A run ends when the noise that it has reached is so many nats less probable than the best.
 BEYOND = 10.0
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
@@ -221,15 +223,23 @@ def path(
         edge: "arctangent" or "erf".
     """
     slots = next((s for s in SLOTS if s >= peaks), peaks)
+    weight, _ = _noise(noise, intensity)
+    beyond = (0, _length(len(energy)) - len(energy))
     return CollapsedSpectrum(  # type: ignore[call-arg]
-        energy=jnp.asarray(energy, float),
-        intensity=jnp.asarray(intensity, float),
-        weight=jnp.asarray(_noise(noise, intensity)[0]),
+        energy=jnp.asarray(np.pad(energy, beyond, mode="edge"), float),
+        intensity=jnp.asarray(np.pad(intensity, beyond), float),
+        weight=jnp.asarray(np.pad(weight, beyond), float),
         live=(jnp.arange(slots) < peaks).astype(float),
         prior=priors.arrays(),
         poisson=isinstance(noise, str),
         edge=edge,
     )
+
+
+def _length(channels: int) -> int:
+    """The next of the `LENGTHS`."""
+    decade = 10 ** int(np.floor(np.log10(channels)))
+    return next(round(decade * share) for share in LENGTHS if round(decade * share) >= channels)
 
 
 def warn_of_errors(found: Decomposition) -> None:

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import ndtr
+from scipy.special import log_ndtr, ndtr
 from scipy.stats import multivariate_normal, norm, poisson
 
-from jaxunmix.bayes import collapsed
+from jaxunmix.bayes import collapsed, peak_moves
 from jaxunmix.bayes.explorers import Explorer
 from jaxunmix.bayes.peak_moves import PeakMoves
 
@@ -90,6 +90,55 @@ def test_slots_without_a_peak_change_nothing():
     found = many.log_density(many.evaluate(wide), b)
     np.testing.assert_allclose(found, few.log_density(few.evaluate(z), b), rtol=1e-10)
     np.testing.assert_allclose(many.draw(many.evaluate(wide), b)[:, :5], few.draw(few.evaluate(z), b), rtol=1e-9)
+
+
+@pytest.mark.parametrize("poisson", [False, True])
+def test_channels_of_weight_zero_change_nothing(poisson):
+    d = density(2, 2, np.arange(1.0, CHANNELS + 1), poisson=poisson, height=9.0)
+    z = d.sample(jax.random.key(6), 30)
+    more = {"energy": jnp.full(5, 15.0), "intensity": jnp.zeros(5), "weight": jnp.zeros(5)}
+    wide = d
+    for name, values in more.items():
+        wide = eqx.tree_at(lambda d, name=name: getattr(d, name), wide, jnp.append(getattr(d, name), values))
+    b = jnp.full(30, 0.7)
+    np.testing.assert_allclose(wide.log_density(wide.evaluate(z), b), d.log_density(d.evaluate(z), b), rtol=1e-10)
+    np.testing.assert_allclose(wide.draw(wide.evaluate(z), b), d.draw(d.evaluate(z), b), rtol=1e-9)
+
+
+def test_points_have_the_positions_and_widths_that_they_are_made_from():
+    d = density(3, 2)
+    shapes = d.shapes(d.sample(jax.random.key(6), 30))
+    shapes = shapes._replace(centres=shapes.centres[:, :2], widths=shapes.widths[:, :2])
+    z = d.point(shapes)
+    for name, found in d.shapes(z)._asdict().items():
+        expected = getattr(shapes, name)
+        np.testing.assert_allclose(found[:, :2] if found.ndim == 2 else found, expected, rtol=1e-9, err_msg=name)
+    assert np.all((np.asarray(z) > 0) & (np.asarray(z) < 1))
+
+
+def normal_log_evidence(columns, target, b):
+    """Without a constant, heights of either sign; and mean over sd of the last height."""
+    precision = np.eye(len(columns)) + b * columns @ columns.T
+    mean = np.linalg.solve(precision, b * columns @ target)
+    value = 0.5 * (mean @ precision @ mean - np.linalg.slogdet(precision)[1])
+    return value, mean[-1] / np.sqrt(np.linalg.inv(precision)[-1, -1])
+
+
+@pytest.mark.parametrize("b", [0.5, 40.0])
+@pytest.mark.parametrize("k", [0, 2])
+def test_places_are_weighed_by_what_a_peak_of_positive_height_adds_there(k, b):
+    d = density(3, 3)
+    z = d.sample(jax.random.key(20), 6)
+    place, width = peak_moves._middles((20, 4), z.dtype)
+    grid = d.peak_columns(place, width).astype(jnp.float32)
+    columns = d.columns(z)
+    seen = jnp.einsum("pln,gn->plg", columns, grid)
+    found = np.asarray(peak_moves.place_weights(d, columns, d.evaluate(z), jnp.full(6, b), k, grid, seen))
+    for point, cell in np.ndindex(found.shape):
+        others = np.delete(np.asarray(columns[point]), collapsed.FIXED + k, axis=0)
+        with_peak, score = normal_log_evidence(np.vstack([others, grid[cell]]), np.asarray(d.target), b)
+        exact = with_peak - normal_log_evidence(others, np.asarray(d.target), b)[0] + np.log(2) + log_ndtr(score)
+        assert found[point, cell] == pytest.approx(exact, abs=0.2 + 1e-3 * abs(exact))
 
 
 def test_poisson_evidence_of_given_shapes_is_the_mean_likelihood_over_prior_heights():

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro import handlers
@@ -12,7 +13,7 @@ import jaxunmix as jxu
 from jaxunmix.bayes import Priors, decompose_spectrum, spectrum_model
 from jaxunmix.bayes.numpyro_density import NumpyroDensity
 from jaxunmix.bayes.smc import smc
-from jaxunmix.bayes.spectroscopy import warn_of_errors
+from jaxunmix.bayes.spectroscopy import path, warn_of_errors
 
 # Small samplers for small tests: few peaks, much noise.
 QUICK = {"particles": 128, "runs": 3, "moves": 3}
@@ -164,6 +165,16 @@ def test_a_known_noise_gives_the_evidence_of_the_model_with_every_parameter_samp
     error = np.hypot(collapsed.fits[0].error, np.std(full, ddof=1) / 2)
     assert error < 0.3
     assert collapsed.fits[0].log_evidence == pytest.approx(np.logaddexp.reduce(full) - np.log(4), abs=3 * error + 0.05)
+
+
+def test_spectra_of_near_lengths_share_compiled_programs():
+    lengths = []
+    for channels in (41, 50, 51):
+        energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=0, channels=channels)
+        found = path(energy, intensity, 1, None, Priors().complete(energy, intensity))
+        assert float(jnp.sum(found.weight)) == channels
+        lengths.append(len(found.energy))
+    assert lengths == [50, 50, 64]
 
 
 def test_counts_are_decomposed_under_poisson_noise():

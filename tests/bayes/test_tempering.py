@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,8 @@ from jax.scipy.special import logsumexp
 from numpyro.infer import MCMC, NUTS
 
 from jaxunmix.bayes import ReplicaExchange, free_energy, replica_exchange
-from jaxunmix.bayes.explorers import HMC
+from jaxunmix.bayes.density import TemperedDensity, Terms
+from jaxunmix.bayes.explorers import HMC, Explorer, Info
 from jaxunmix.bayes.ladder import equalise, monotone_cubic, rungs
 from jaxunmix.bayes.results import results
 
@@ -197,18 +200,22 @@ jax.config.update("jax_enable_x64", True)
 sys.path.append(sys.argv[1])
 from evidence import linear_gaussian
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxunmix.bayes import HMC, replica_exchange
+from jaxunmix.bayes import HMC, free_energy, replica_exchange
 case = linear_gaussian(5)
 betas = np.concatenate([[0], np.geomspace(1e-3, 1, 7)])
 start = np.random.default_rng(0).normal(size=(8, 4, 5))
 mesh = jax.make_mesh((jax.device_count(),), ("replicas",), axis_types=(jax.sharding.AxisType.Auto,))
 sharding = NamedSharding(mesh, PartitionSpec("replicas")) if jax.device_count() > 1 else None
 done = replica_exchange(case.density, HMC(), betas, start, jax.random.key(0), 100, sharding=sharding)
-np.savez(sys.argv[2], cold=done.record.cold, up=done.record.up, devices=jax.device_count())
+reached, options = np.asarray(done.state.z).reshape(start.shape), {"warmup": 100, "sharding": sharding}
+rest = replica_exchange(case.density, HMC(), betas, reached, jax.random.key(1), 1500, **options)
+end = free_energy(rest, warn=False)
+of = {"value": end.value + case.log_evidence, "error": end.error, "devices": jax.device_count()}
+np.savez(sys.argv[2], cold=done.record.cold, up=done.record.up, **of)
 """
 
 
-def test_one_device_and_four_give_the_same_sweeps(tmp_path):
+def test_one_device_and_four_give_the_same_sweeps_and_the_known_evidence(tmp_path):
     found = []
     for devices in (1, 4):
         flags = f"--xla_force_host_platform_device_count={devices}"
@@ -218,3 +225,56 @@ def test_one_device_and_four_give_the_same_sweeps(tmp_path):
     assert [int(f["devices"]) for f in found] == [1, 4]
     np.testing.assert_allclose(found[0]["cold"], found[1]["cold"], rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(found[0]["up"], found[1]["up"], rtol=1e-8, atol=1e-8)
+    for each in found:
+        assert each["error"] < 0.2
+        assert abs(each["value"]) < 3 * each["error"]
+
+
+class Line(TemperedDensity):
+    """z standard normal, y normal about it with sd 0.5: each walker its own datum."""
+
+    y: Any
+    size: int = eqx.field(static=True, default=1)
+
+    def sample(self, key, points):
+        return jax.random.normal(key, (points, 1))
+
+    def evaluate(self, z):
+        prior = -(z[:, 0] ** 2) / 2
+        return Terms(prior, 0 * prior, -2 * (jnp.tile(self.y, len(z) // len(self.y)) - z[:, 0]) ** 2)
+
+
+class Still(Explorer):
+    """No moves: what is left are the draws from the prior and the swaps."""
+
+    def init(self, density, groups):
+        return jnp.zeros(groups)
+
+    def sweep(self, key, density, z, terms, beta, settings):
+        return z, terms, Info(jnp.ones(len(z)), jnp.zeros(len(z)))
+
+    def tune(self, settings, z, info, memory=0.0):
+        return settings
+
+
+def swapped(factor=1.0, walkers=20_000):
+    """Deviations in standard errors of points and data drawn jointly at each rung, then swapped at `factor` times b."""
+    rng = np.random.default_rng(3)
+    betas = np.array([0.0, 0.1, 0.4, 1.0])
+    y = rng.normal(size=walkers) + 0.5 * rng.normal(size=walkers)
+    precision = 1 + 4 * betas[:, None]
+    mean, sd = 4 * betas[:, None] * y / precision, precision**-0.5
+    z = mean + sd * rng.normal(size=(4, walkers))
+    done = replica_exchange(Line(jnp.asarray(y)), Still(), factor * betas, z[:, :, None], jax.random.key(1), 6)
+    assert np.mean(np.asarray(done.state.replica) != np.arange(4)[:, None]) > 0.5
+    score = (np.asarray(done.state.z).reshape(4, walkers) - mean) / sd
+    moments = np.concatenate([score, score**2 - 1, score * y, score[1:] * score[:-1], score[1:] ** 2 * y])
+    return np.abs(moments.mean(1)) / (moments.std(1) / np.sqrt(walkers))
+
+
+def test_swaps_leave_the_joint_distribution_as_it_was():
+    assert swapped().max() < 4.3
+
+
+def test_the_joint_distribution_shows_swaps_at_a_wrong_temperature():
+    assert swapped(1.5).max() > 6
