@@ -134,48 +134,14 @@ class PeakMoves(Explorer):
     def sweep(
         self, key: Key[Array, ""], density: Any, z: Points, terms: Any, beta: PerPoint, settings: PeakSettings
     ) -> tuple[Points, Any, Info]:
-        columns = density.columns(z)
-        at = _At(z, columns, terms, density.log_density(terms, beta))
+        at = _At(z, density.columns(z), terms, density.log_density(terms, beta))
         each = len(z) // len(settings.peaks)
         live = jnp.sum(density.live).astype(int)
-        peak_step, step = jnp.repeat(settings.peaks, each), jnp.repeat(settings.shapes, each)
         keys = jax.random.split(key, 3)
-        zero = jnp.zeros_like(beta)
-
-        def spans(k):
-            return (SHAPES + k, 1), (SHAPES + density.slots + k, 1)
-
-        def moved(key, at, k, proposed):
-            centre, width, ratio = proposed
-            inside = (centre > 0) & (centre < 1) & (width > 0) & (width < 1)
-            z = put(at.z, jnp.stack([centre, width], 1), spans(k), 1)
-            column = (density.peak_columns(centre, width) * density.live[k])[:, None]
-            return _decided(key, density, at, beta, (z, ratio, inside), column, ((FIXED + k, 1),))
-
-        def relocate(i, carry):
-            at, seen = carry
-            pick, decide = jax.random.split(jax.random.fold_in(keys[0], i))
-            k = i % jnp.maximum(live, 1)
-            old = at.z[:, SHAPES + k], at.z[:, SHAPES + density.slots + k]
-            weights = place_weights(density, at.columns, at.terms, beta, k, grid, seen)
-            (centre, width), ratio = _pick_place(pick, weights, old, self.cells)
-            at, _ = moved(decide, at, k, (centre, width, ratio))
-            column = at.columns[:, FIXED + k].astype(seen.dtype)
-            return at, put(seen, (column @ grid.T)[:, None], ((FIXED + k, 1),), 1)
-
-        def walk(i, carry):
-            at, total = carry
-            step_key, decide = jax.random.split(jax.random.fold_in(keys[1], i))
-            k = i % jnp.maximum(live, 1)
-            old = at.z[:, SHAPES + k], at.z[:, SHAPES + density.slots + k]
-            at, ok = moved(decide, at, k, _nearby(step_key, old, peak_step))
-            return at, total + ok
-
         if self.relocations:
-            grid = density.peak_columns(*_middles(self.cells, z.dtype)).astype(jnp.float32)
-            seen = jnp.einsum("pln,gn->plg", columns.astype(grid.dtype), grid)
-            at, _ = lax.fori_loop(0, self.relocations * live, relocate, (at, seen))
-        at, local = lax.fori_loop(0, self.local * live, walk, (at, zero))
+            at = self._relocated(keys[0], density, at, beta, live)
+        at, local = self._walked(keys[1], density, at, beta, live, jnp.repeat(settings.peaks, each))
+        step = jnp.repeat(settings.shapes, each)
 
         def shape(i, carry):
             at, total = carry
@@ -184,10 +150,54 @@ class PeakMoves(Explorer):
             at, ok = _shape(jax.random.fold_in(keys[2], i), density, at, beta, kind, step, settings)
             return at, total + ok * (which % 2 == 0)
 
-        at, shapes = lax.fori_loop(0, len(ROUND) * self.shapes, shape, (at, zero))
+        at, shapes = lax.fori_loop(0, len(ROUND) * self.shapes, shape, (at, jnp.zeros_like(beta)))
         shapes = shapes / (3 * self.shapes)
-        acceptance = jnp.where(live > 0, local / jnp.maximum(self.local * live, 1), shapes)
+        acceptance = jnp.where(live > 0, local, shapes)
         return at.z, at.terms, Info(acceptance, shapes - TARGET)
+
+    def _relocated(self, key, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array) -> _At:
+        """Every peak in turn to where the residual of the others is."""
+        grid = density.peak_columns(*_middles(self.cells, at.z.dtype)).astype(jnp.float32)
+        seen = jnp.einsum("pln,gn->plg", at.columns.astype(grid.dtype), grid)
+
+        def relocate(i, carry):
+            at, seen = carry
+            pick, decide = jax.random.split(jax.random.fold_in(key, i))
+            k = i % live
+            weights = place_weights(density, at.columns, at.terms, beta, k, grid, seen)
+            (centre, width), ratio = _pick_place(pick, weights, _peak(at.z, k, density.slots), self.cells)
+            at, _ = _moved(decide, density, at, beta, k, (centre, width, ratio))
+            column = at.columns[:, FIXED + k].astype(grid.dtype)
+            return at, put(seen, (column @ grid.T)[:, None], ((FIXED + k, 1),), 1)
+
+        return lax.fori_loop(0, self.relocations * live, relocate, (at, seen))[0]
+
+    def _walked(self, key, density: CollapsedSpectrum, at: _At, beta, live: Array, step: PerPoint) -> tuple[_At, Array]:
+        """Every peak in turn a little, and the acceptance."""
+
+        def walk(i, carry):
+            at, total = carry
+            walk_key, decide = jax.random.split(jax.random.fold_in(key, i))
+            k = i % live
+            at, ok = _moved(decide, density, at, beta, k, _nearby(walk_key, _peak(at.z, k, density.slots), step))
+            return at, total + ok
+
+        at, total = lax.fori_loop(0, self.local * live, walk, (at, jnp.zeros_like(beta)))
+        return at, total / jnp.maximum(self.local * live, 1)
+
+
+def _peak(z: Points, k: Array, slots: int) -> tuple[Array, Array]:
+    """Quantiles of position and width of peak k."""
+    return z[:, SHAPES + k], z[:, SHAPES + slots + k]
+
+
+def _moved(key, density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, proposed: tuple) -> tuple[_At, Array]:
+    """Peak k of all points, if accepted, at the proposed (quantile of position, of width, log ratio of the ways)."""
+    centre, width, ratio = proposed
+    inside = (centre > 0) & (centre < 1) & (width > 0) & (width < 1)
+    z = put(at.z, jnp.stack([centre, width], 1), ((SHAPES + k, 1), (SHAPES + density.slots + k, 1)), 1)
+    column = (density.peak_columns(centre, width) * density.live[k])[:, None]
+    return _decided(key, density, at, beta, (z, ratio, inside), column, ((FIXED + k, 1),))
 
 
 def _decided(key, density: CollapsedSpectrum, at: _At, beta, proposed, new: Array, spans: Spans) -> tuple[_At, Array]:
@@ -249,7 +259,7 @@ def _pick_place(key: Key[Array, ""], weights: Array, old: Any, cells: tuple[int,
 
 
 def place_weights(
-    density: CollapsedSpectrum, columns, terms: Terms, beta, k, grid, seen
+    density: CollapsedSpectrum, columns: Array, terms: Terms, beta: PerPoint, k: Any, grid: Array, seen: Array
 ) -> Float[Array, "points cells"]:
     """The logarithm of about what a peak in each cell of the grid adds to q_b when peak k is taken out.
 
