@@ -11,6 +11,7 @@ command can be stopped and gone on with. Columns:
 - below: how far the log likelihood of the best fit is below the optimum that is reached from the truth
   (at the same noise; 1 is allowed);
 - E_WL: the error of its mean and its sd in eV, and whether its 99 % interval covers the truth;
+- at two more: the sd of E_WL with two more peaks than there are, in each call, and whether its interval misses it;
 - noise: its error in posterior sds;
 - apart: the largest difference of ln p(D | K) between independent calls at the most probable K, and the claimed error;
 - from the truth: where the number of peaks is not resolved, ln p(D | true K) by replica exchange in which every replica
@@ -91,7 +92,8 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
     low, high = first.interval("E_WL", 0.99)
     line, chosen = float(truth["E_WL"]), list(numbers).index(first.peaks)
     evidences = [run.fits[chosen].log_evidence for run in runs]
-    wide = [float(run.fits[-1].posterior["E_WL"].std()) for run in runs]
+    wide = [run.fits[-1].posterior["E_WL"] for run in runs]
+    ends = [each.quantile([0.005, 0.995], "draw").values for each in wide]
     again = None if first.resolved else run_from_truth(energy, intensity, truth, first, options.sweeps)
     return {
         "peaks": peaks,
@@ -108,7 +110,8 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         "error": first.fits[chosen].error,
         "sd of E_WL": float(posterior["E_WL"].std()),
         "E_WL of the best": float(first.fit.best["E_WL"]) - line,
-        "sd of E_WL at two more": wide,
+        "sd of E_WL at two more": [float(each.std()) for each in wide],
+        "covers at two more": [bool(least <= line <= most) for least, most in ends],
         "from the truth": again,
         "trips": None if first.exchange is None else first.exchange.round_trips,
         "seconds": seconds,
@@ -117,13 +120,14 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
 
 def shown(row: dict) -> dict[str, str]:
     """The columns of the table."""
-    again = row["from the truth"]
+    again, missed = row["from the truth"], ["" if covers else " (misses)" for covers in row["covers at two more"]]
     return {
         "K": str(row["peaks"]),
         "seed": str(row["seed"]),
         "found": f"{row['found']} ({row['probability']:.2f}{', resolved' if row['resolved'] else ''})",
         "below": f"{row['below the truth']:.2f}",
         "E_WL": f"{row['E_WL']:+.3f} ± {row['sd of E_WL']:.3f}{'' if row['covers'] else ', does not cover'}",
+        "at two more": ", ".join(map("{:.3f}{}".format, row["sd of E_WL at two more"], missed)),
         "noise": f"{row['noise']:+.1f}",
         "apart": f"{row['apart']:.2f} ({row['error']:.2f})",
         "from the truth": "" if again is None else f"{again[0]:+.2f} ({again[1]:.2f})",
