@@ -106,8 +106,7 @@ def _verdict(result: Decomposition) -> str:
 
 def _checked(exchange: Exchange) -> str:
     says = f"replica exchange: free energy {exchange.free_energy:.2f} +- {exchange.error:.2g}"
-    says += f", by the particles {exchange.of_particles:.2f}; {exchange.round_trips} round trips"
-    return "\n".join((says, *exchange.warnings))
+    return says + f", by the particles {exchange.of_particles:.2f}; {exchange.round_trips} round trips"
 
 
 def _table(table: xr.Dataset) -> str:

@@ -72,7 +72,7 @@ def exchanged(
     settings = warm.learned(density, explorer, begin.cloud)
     first = begin.start if start is None else np.broadcast_to(start, begin.start.shape)
     run = replica_exchange(density, explorer, begin.betas, first, keys[1], sweeps, settings=settings, warmup=WARMUP)
-    found = free_energy(run)
+    found = free_energy(run, warn=False)
     seen = found.diagnostics
     with np.errstate(divide="ignore"):
         noise = _noise_of(density, seen["betas"])

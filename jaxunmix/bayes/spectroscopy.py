@@ -243,7 +243,7 @@ def _length(channels: int) -> int:
 
 
 def warn_of_errors(found: Decomposition) -> None:
-    """Warns where the runs disagree on a number of peaks that matters."""
+    """Warns where the runs disagree on a number of peaks that matters, and of what replica exchange shows."""
     table = found.table
     unsure = (table["error"].values > UNSURE) & (table["probability"].values > PROBABLE)
     if unsure.any():
@@ -254,6 +254,8 @@ def warn_of_errors(found: Decomposition) -> None:
             "probabilities of K, or take more particles or runs.",
             stacklevel=4,
         )
+    for text in () if found.exchange is None else found.exchange.warnings:
+        warnings.warn(f"decompose_spectrum: replica exchange: {text}", stacklevel=4)
 
 
 def past_the_best(channels: int) -> Any:

@@ -11,6 +11,7 @@ from numpyro.infer.util import log_density
 
 import jaxunmix as jxu
 from jaxunmix.bayes import Priors, decompose_spectrum, spectrum_model
+from jaxunmix.bayes.decomposition import Exchange
 from jaxunmix.bayes.numpyro_density import NumpyroDensity
 from jaxunmix.bayes.smc import smc
 from jaxunmix.bayes.spectroscopy import path, warn_of_errors
@@ -121,6 +122,14 @@ def test_runs_that_disagree_are_told(found):
     apart = dataclasses.replace(result.fits[1], run_log_evidence=evidences)
     with pytest.warns(UserWarning, match="runs disagree.* at K = 1;"):
         warn_of_errors(dataclasses.replace(result, fits=(result.fits[0], apart)))
+
+
+def test_what_replica_exchange_warns_of_is_told(found):
+    result, _ = found
+    told = ("only 2 round trips",)
+    exchange = Exchange(*(np.zeros(3) for _ in range(2)), 2, np.zeros(2), 1.0, 0.1, 1.0, told)
+    with pytest.warns(UserWarning, match="replica exchange: only 2 round trips"):
+        warn_of_errors(dataclasses.replace(result, exchange=exchange))
 
 
 def test_several_spectra_are_compared():
