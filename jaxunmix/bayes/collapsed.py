@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import gammaln, ndtr, ndtri
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from ..physics import lineshapes
 from .density import Density, PerPoint, Points
@@ -100,6 +100,8 @@ class CollapsedSpectrum(Density):
         poisson: whether the intensity is counts. Then the normal distribution of `weight` only proposes heights, and
             each point carries the ratio of the Poisson to the normal likelihood to the power b.
         edge: the shape of the step, of `lineshapes.EDGES`.
+        strata: equal parts of the prior in E_WL and in E_0 - E_WL that points are drawn from one after the other;
+            `PeakMoves` keep each point in its own.
     """
 
     energy: Float[Array, " channels"]
@@ -109,6 +111,7 @@ class CollapsedSpectrum(Density):
     prior: Prior
     poisson: bool = eqx.field(static=True, default=False)
     edge: str = eqx.field(static=True, default="arctangent")
+    strata: tuple[int, int] = eqx.field(static=True, default=(1, 1))
 
     @property
     def slots(self) -> int:
@@ -131,7 +134,16 @@ class CollapsedSpectrum(Density):
         return jnp.concatenate([self.prior.baseline[None], fixed, jnp.full(self.slots, peak)])
 
     def sample(self, key: Key[Array, ""], points: int) -> Points:
-        return jax.random.uniform(key, (points, self.size), self.energy.dtype)
+        z = jax.random.uniform(key, (points, self.size), self.energy.dtype)
+        part = jnp.arange(points) * math.prod(self.strata) // points
+        for axis, index in enumerate(jnp.unravel_index(part, self.strata)):
+            z = z.at[:, axis].set((index + z[:, axis]) / self.strata[axis])
+        return z
+
+    def stratum(self, z: Points) -> Int[Array, " points"]:
+        """The part of the prior that each point lies in."""
+        index = [jnp.clip((z[:, axis] * n).astype(int), 0, n - 1) for axis, n in enumerate(self.strata)]
+        return index[0] * self.strata[1] + index[1]
 
     def shapes(self, z: Points) -> Shapes:
         """Positions and widths of points."""

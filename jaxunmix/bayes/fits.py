@@ -1,7 +1,7 @@
 """From tempered runs to the `Fit` of one number of peaks: the noise integrated out, draws, the best fit, a check."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -26,6 +26,8 @@ from .smc import SMCResult
 BETWEEN, DRAWS, GRID = 8, 2000, 200
 # Levels whose noise is less probable than the best by more than this are left out of the integral over the noise.
 WINDOW = 14.0
+# A run whose best noise is less probable than that of another by more than this does not limit the range of noise.
+BEYOND = 5.0
 # Ladders side by side in replica exchange, and sweeps before, in which steps and rungs are tuned.
 LADDERS, WARMUP = 16, 128
 
@@ -39,9 +41,21 @@ def gather(density: CollapsedSpectrum, result: SMCResult, peaks: int, *, noise_k
     posterior = _posterior(density, result, points, beta, peaks)
     best, log_likelihood = _best(density, result, points, beta, peaks)
     noise, surface = _surface(density, result, noise_known)
+    # Runs of one stratum follow each other; a run over all strata has their mean.
+    runs = [log_mean(column) for column in per_run.reshape(math.prod(density.strata), -1).T]
     return Fit(
-        peaks, log_mean(per_run), per_run, noise, surface, posterior, best, log_likelihood, result.betas.shape[1]
+        peaks, log_mean(per_run), np.array(runs), noise, surface, posterior, best, log_likelihood, result.betas.shape[1]
     )
+
+
+def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
+    """Compiles what `gather` runs for so many particles; the best fit is left out, as it depends on K."""
+    z = np.full((max(particles, DRAWS), density.size), 0.5)
+    shapes = eqx.filter_eval_shape(density.evaluate, z)
+    terms = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    first = jax.tree.map(lambda leaf: leaf[:particles], terms)
+    _changes(density, first, np.float64(1.0), np.ones(BETWEEN))
+    _told(density, z[:DRAWS], jax.tree.map(lambda leaf: leaf[:DRAWS], terms), np.ones(DRAWS))
 
 
 def exchanged(
@@ -64,10 +78,9 @@ def exchanged(
         sweeps: recorded ones, of `LADDERS` ladders.
         start: (size,), a point at which all replicas begin; by default they begin at particles.
     """
-    last = float(np.min(result.betas[:, -1]))
-    if fit.noise.size:
-        last = min(last, float(fit.noise[np.argmin(fit.free_energy)]) ** -2)
+    last = float(fit.noise[np.argmin(fit.free_energy)]) ** -2 if fit.noise.size else float(np.max(result.betas))
     keys = jax.random.split(key)
+    density = replace(density, strata=(1, 1))
     begin = warm.from_particles(density, result, keys[0], LADDERS, last=last)
     settings = warm.learned(density, explorer, begin.cloud)
     first = begin.start if start is None else np.broadcast_to(start, begin.start.shape)
@@ -104,20 +117,26 @@ def _weight(density: CollapsedSpectrum) -> np.ndarray:
 
 
 def _between(run: tuple[np.ndarray, np.ndarray], b: Any) -> Any:
-    """Ln Z at b between the levels of a run, by a cubic spline over ln b: chords were up to a nat too low."""
+    """Ln Z at b between the levels of a run, by a cubic spline over ln b: chords were up to a nat too low.
+
+    Beyond the last level of a run, which it left for the noise being too small by far, it is next to nothing.
+    """
     betas, log_z = run
     # A run that ended before the others repeats its last level.
     levels = slice(1, int(np.searchsorted(betas, betas[-1])) + 1)
     order = min(3, len(betas[levels]) - 1)
-    return make_interp_spline(np.log(betas[levels]), log_z[levels], k=order)(np.log(b))
+    found = make_interp_spline(np.log(betas[levels]), log_z[levels], k=order)(np.log(b))
+    return np.where(np.asarray(b) > betas[-1] * (1 + 1e-9), -np.inf, found)
 
 
 def _surface(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> tuple[np.ndarray, np.ndarray]:
     """F over a grid of noise that all runs have passed."""
     if noise_known:
         return np.array([]), np.array([])
-    b = np.geomspace(np.max(result.betas[:, 1]), np.min(result.betas[:, -1]), GRID)
-    pairs = zip(result.betas, result.log_evidence, strict=True)
+    pairs = list(zip(result.betas, result.log_evidence, strict=True))
+    # To where the runs that matter have gone.
+    best = np.array([np.max(_log_marginal(density, betas[1:], log_z[1:])) for betas, log_z in pairs])
+    b = np.geomspace(np.max(result.betas[:, 1]), np.min(result.betas[best > best.max() - BEYOND, -1]), GRID)
     runs = [_log_marginal(density, b, _between(pair, b)) for pair in pairs]
     return 1 / np.sqrt(b[::-1]), -(np.logaddexp.reduce(runs, axis=0) - math.log(len(runs)))[::-1]
 

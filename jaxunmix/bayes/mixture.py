@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from .collapsed import cholesky
 
@@ -43,12 +43,11 @@ class Mixture(NamedTuple):
         """Up to a constant."""
         return logsumexp(self.log_weight + _log_normal(x, self.mean, self.inverse), axis=1)
 
-    def sample(self, key: Key[Array, ""], points: int) -> Float[Array, "points size"]:
-        """Independent draws."""
-        keys = jax.random.split(key)
-        which = jax.random.categorical(keys[0], self.log_weight, shape=(points,))
-        by = jax.random.normal(keys[1], (points, self.mean.shape[1]), self.mean.dtype)
-        return self.mean[which] + jnp.einsum("pij,pj->pi", self.factor[which], by)
+    def draw(self, uniform: Float[Array, " points"], normal: Float[Array, "points size"]) -> Array:
+        """Draws, (points, size), made of uniform and of standard normal random numbers."""
+        below = jnp.cumsum(jax.nn.softmax(self.log_weight))[:-1]
+        which = jnp.sum(uniform[:, None] > below, axis=1)
+        return self.mean[which] + jnp.einsum("pij,pj->pi", self.factor[which], normal)
 
 
 def standard(components: int, size: int, dtype: jnp.dtype) -> Mixture:

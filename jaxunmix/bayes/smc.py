@@ -11,6 +11,7 @@ mends it.
 import enum
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -94,6 +95,8 @@ def smc(
     max_levels: int = 500,
     keep: int = 256,
     bounded: bool = False,
+    strata: int = 1,
+    workers: Executor | None = None,
 ) -> SMCResult:
     """Particles from the prior at b = 0 to b = `limit`, and ln Z(b) on the way.
 
@@ -101,7 +104,7 @@ def smc(
         density: the path.
         explorer: the Markov moves; `Jumps(HMC())` by default.
         key: the randomness.
-        runs: independent runs, at least two: each takes its whitening from another, so that none knows its cloud.
+        runs: independent runs, at least two: each takes its whitening from the others, so that none knows its cloud.
         particles: of each run. A mode with a share p of the mass at the b where it splits off needs many times 1/p.
         moves: sweeps of the explorer at each level.
         threshold: the effective sample size of the weights that chooses the next b, as a share of the particles.
@@ -111,6 +114,11 @@ def smc(
         keep: how many particles of each level and run to keep.
         bounded: whether q_b falls with b at every point, as with an unnormalised likelihood of at most 1. Then ln Z
             must never rise, and if it does there is a warning: the density is not what it claims.
+        strata: parts of equal probability that the density draws from one after the other, a divisor of the runs; each
+            run begins in one part and, where the moves do not leave it, stays there. The mean of the evidences of all
+            runs is the evidence; the parts keep modes that would be few among all particles.
+        workers: threads that sweep halves of the runs side by side where there are two or more runs of each; on a CPU
+            a sweep by itself does not fill two cores. The numbers differ from those without by the randomness alone.
 
     Returns:
         An `SMCResult`.
@@ -118,23 +126,50 @@ def smc(
     Raises:
         ValueError: settings out of range, or a density without any finite weight at the first level.
     """
-    _check(runs, particles, moves, threshold, float(limit), keep)
+    _check(runs, particles, moves, threshold, float(limit), keep, strata)
     explorer = Jumps() if explorer is None else explorer
     keys = jax.random.split(key, 2)
     state = _start(density, explorer, keys[0], runs, particles)
     stride = particles // min(keep, particles)
     log = _Log(state, stride, runs)
     while np.any(log.active) and log.levels <= max_levels:
-        traced = jnp.asarray(log.active), jnp.asarray(moves), jnp.asarray(threshold, float), jnp.asarray(limit, float)
-        state, level = _level(density, explorer, state, keys[1], jnp.asarray(log.levels), *traced)
-        log.add(state, level, float(limit), stop)
+        own = jax.random.fold_in(keys[1], log.levels)
+        traced = jnp.asarray(log.active), jnp.asarray(threshold, float), jnp.asarray(limit, float)
+        state, level = _reweighted(density, explorer, state, own, *traced, strata)
+        accepted = []
+        for move in range(moves):
+            state, acceptance = _moved(
+                density, explorer, state, jax.random.fold_in(own, move), log.active, strata, workers
+            )
+            accepted.append(acceptance)
+        log.add(state, (*level, np.mean(accepted, axis=0)), float(limit), stop)
     return log.result(state, bounded)
 
 
-def _check(runs: int, particles: int, moves: int, threshold: float, limit: float, keep: int) -> None:
+def compilations(
+    density: Density, explorer: Explorer, runs: int, particles: int, strata: int
+) -> tuple[Callable[[], Any], ...]:
+    """Calls that compile what `smc` with workers runs, to be made side by side: each takes seconds of one core."""
+    key, parts = jax.random.key(0), _parts(runs)
+    active, half = np.ones(runs, bool), jnp.asarray(0.5, float)
+
+    def swept() -> Any:
+        state = _start(density, explorer, key, runs, particles)
+        return _swept(density, explorer, key, *_part(state, active, runs, parts[0]))
+
+    def reweighted() -> Any:
+        state = _start(density, explorer, key, runs, particles)
+        return _reweighted(density, explorer, state, key, jnp.asarray(active), half, half, strata)
+
+    return swept, reweighted
+
+
+def _check(runs: int, particles: int, moves: int, threshold: float, limit: float, keep: int, strata: int) -> None:
     for name, value, least in (("runs", runs, 2), ("particles", particles, 2), ("moves", moves, 1), ("keep", keep, 1)):
         if value < least:
             raise ValueError(f"smc: {name} must be {least} or more, got {value}.")
+    if strata < 1 or runs % strata or runs // strata < 2:
+        raise ValueError(f"smc: each stratum needs two or more of the runs, the same number, got {runs} for {strata}.")
     if not 0 < threshold < 1:
         raise ValueError(f"smc: threshold must lie between 0 and 1, got {threshold}.")
     if not 0 < limit < np.inf:
@@ -150,10 +185,9 @@ def _start(density: Density, explorer: Explorer, key: Key[Array, ""], runs: int,
 
 
 @eqx.filter_jit
-def _level(density, explorer, state, key, level, active, moves, threshold, limit):
-    """The next b of each active run, its weights, resampling and moves."""
+def _reweighted(density, explorer, state, key, active, threshold, limit, strata):
+    """The next b of each active run, its weights, and the particles resampled by them."""
     runs, points = len(state.beta), len(state.z)
-    key_resample, key_move = jax.random.split(jax.random.fold_in(key, level))
     now = _over(density, state.terms, state.beta)
 
     def weights(beta):
@@ -163,15 +197,64 @@ def _level(density, explorer, state, key, level, active, moves, threshold, limit
     beta = jnp.where(active, _next(weights, state.beta, threshold, limit), state.beta)
     change = jnp.where(active[:, None], weights(beta), 0)
     gain, variance = _mean_weight(change)
-    index = _systematic(key_resample, change)
+    index = _systematic(jax.random.fold_in(key, points), change)
     index = jnp.where(active[:, None], index, jnp.arange(points // runs))
     index = (index + (points // runs) * jnp.arange(runs)[:, None]).reshape(-1)
     z, terms = state.z[index], take(state.terms, index)
-    settings = explorer.tune(state.settings, _neighbours(z, runs), None)
-    z, terms, settings, acceptance = _moves(density, explorer, key_move, (z, terms, settings), beta, moves)
-    keep = jnp.repeat(active, points // runs)
-    z, terms = choose(keep, (z, terms), (state.z, state.terms))
-    return _State(z, terms, settings, beta, state.ancestor[index]), (beta, gain, variance, acceptance)
+    settings = explorer.tune(state.settings, _neighbours(z, runs, strata), None)
+    return _State(z, terms, settings, beta, state.ancestor[index]), (beta, gain, variance)
+
+
+def _moved(density, explorer, state, key, active, strata, workers) -> tuple[_State, np.ndarray]:
+    """One sweep of the particles of active runs, the steps tuned after it, and the acceptance of each run."""
+    runs = len(active)
+    parts = _parts(runs) if workers else [slice(0, runs)]
+    double = jax.config.jax_enable_x64
+
+    def one(part: slice) -> Any:
+        # The precision is a setting of the thread.
+        with jax.enable_x64(double):
+            own = jax.random.fold_in(key, part.start)
+            return jax.block_until_ready(_swept(density, explorer, own, *_part(state, active, runs, part)))
+
+    if len(parts) == 1:
+        z, terms, info = one(parts[0])
+    else:
+        swept = list(workers.map(one, parts))
+        z, terms, info = jax.tree.map(lambda *leaves: np.concatenate(leaves), *swept)
+    settings = _tuned(explorer, state.settings, z, info, strata)
+    acceptance = np.asarray(info.acceptance).reshape(runs, -1).mean(1)
+    return state._replace(z=jnp.asarray(z), terms=jax.tree.map(jnp.asarray, terms), settings=settings), acceptance
+
+
+def _parts(runs: int) -> list[slice]:
+    """Halves of the runs, or all of them where they are not even."""
+    return [slice(0, runs // 2), slice(runs // 2, runs)] if runs % 2 == 0 else [slice(0, runs)]
+
+
+def _part(state: _State, active: np.ndarray, runs: int, part: slice) -> tuple:
+    """What a sweep needs of some of the runs."""
+    if part == slice(0, runs):
+        return state.z, state.terms, state.beta, state.settings, active
+    each = len(state.z) // runs
+    points = slice(part.start * each, part.stop * each)
+    z, terms = jax.tree.map(lambda leaf: np.asarray(leaf)[points], (state.z, state.terms))
+    beta, settings = jax.tree.map(lambda leaf: np.asarray(leaf)[part], (state.beta, state.settings))
+    return z, terms, beta, settings, active[part]
+
+
+@eqx.filter_jit
+def _swept(density, explorer, key, z, terms, beta, settings, active):
+    each = len(z) // len(beta)
+    z, terms, beta, settings = jax.tree.map(jnp.asarray, (z, terms, beta, settings))
+    new, reached, info = explorer.sweep(key, density, z, terms, jnp.repeat(beta, each), settings)
+    return *choose(jnp.repeat(active, each), (new, reached), (z, terms)), info
+
+
+@eqx.filter_jit
+def _tuned(explorer, settings, z, info, strata):
+    runs = len(jax.tree.leaves(settings)[0])
+    return explorer.tune(settings, _neighbours(jnp.asarray(z), runs, strata), jax.tree.map(jnp.asarray, info))
 
 
 def _over(density: Density, terms: Any, beta: Array) -> Array:
@@ -216,24 +299,14 @@ def _systematic(key: Key[Array, ""], change: Array) -> Array:
     return jnp.minimum(jax.vmap(jnp.searchsorted)(share, places), particles - 1)
 
 
-def _neighbours(z: Array, runs: int) -> Array:
-    """To each run the cloud of another: moves that know their own cloud bias its evidence by several nats."""
-    return jnp.roll(z, len(z) // runs, axis=0)
+def _neighbours(z: Array, runs: int, strata: int) -> Array:
+    """To each run as many points of the others in its stratum: moves that know their own cloud bias its evidence.
 
-
-def _moves(density: Density, explorer: Explorer, key: Key[Array, ""], start: tuple, beta: Array, moves: Array):
-    """Sweeps of all particles, the steps tuned after each."""
-    runs = len(beta)
-    points = jnp.repeat(beta, len(start[0]) // runs)
-
-    def sweep(move, carry):
-        z, terms, settings, total = carry
-        z, terms, info = explorer.sweep(jax.random.fold_in(key, move), density, z, terms, points, settings)
-        settings = explorer.tune(settings, _neighbours(z, runs), info)
-        return z, terms, settings, total + jnp.mean(info.acceptance.reshape(runs, -1), 1)
-
-    z, terms, settings, total = lax.fori_loop(0, moves, sweep, (*start, jnp.zeros_like(beta)))
-    return z, terms, settings, total / moves
+    The bias was several nats. A mode that one run has found is so proposed to all of them.
+    """
+    others, each = runs // strata, jnp.arange(len(z) // runs)
+    run = (jnp.arange(others)[:, None] + 1 + each % (others - 1)) % others
+    return z.reshape(strata, others, len(each), -1)[:, run, each].reshape(z.shape)
 
 
 class _Log:

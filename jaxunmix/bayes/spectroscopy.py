@@ -13,11 +13,12 @@ Everything here runs in double precision, whatever the default: at 0.5 % noise t
 longer exact to a nat.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -32,14 +33,18 @@ from tqdm import tqdm
 from ..physics import lineshapes
 from .collapsed import CollapsedSpectrum, Prior
 from .decomposition import Decomposition, Decompositions, Exchange, Fit
-from .fits import exchanged, gather
-from .peak_moves import PeakMoves
-from .smc import smc
+from .fits import compile_gathering, exchanged, gather
+from .peak_moves import LEAST_MEMBERS, PeakMoves
+from .smc import SMCResult, compilations, smc
 
 # Slots for peaks that programs are compiled for: K is rounded up to the next of them.
 SLOTS = (2, 5, 8, 11, 14, 17, 20, 25, 30)
 # Likewise channels are rounded up, to one of these times a power of ten; those beyond the data weigh nothing.
 LENGTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0, 10.0)
+# Particles of each run up to so many peaks.
+PARTICLES = ((2, 256), (5, 384), (30, 768))
+# Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
+UNDIVIDED, STRATA = 5, (2, 4)
 # A run ends when the noise that it has reached is so many nats less probable than the best.
 BEYOND = 10.0
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
@@ -118,7 +123,7 @@ def decompose_spectrum(
     key: Key[Array, ""],
     edge: str = "arctangent",
     runs: int = 4,
-    particles: int = 256,
+    particles: int | None = None,
     moves: int = 4,
     exchange: int = 0,
     progress: bool = False,
@@ -143,7 +148,8 @@ def decompose_spectrum(
         key: the randomness.
         edge: "arctangent", or "erf" for an edge blurred by the resolution more than by the lifetime.
         runs: independent samplers for each K.
-        particles: of each sampler.
+        particles: of each sampler; by default 256 with up to 2 peaks, 384 with up to 5, and 768 with more;
+            these are divided between eight parts of the prior of edge and white line, see `CollapsedSpectrum.strata`.
         moves: sweeps of `PeakMoves` at each level of noise.
         exchange: sweeps of replica exchange from the particles at the most probable K, as a check:
             `Decomposition.exchange` tells whether replicas pass between the prior and the data, and a second free
@@ -181,38 +187,68 @@ def decompose_spectrum(
 
 
 def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, exchange, progress) -> Decomposition:
-    """Every number of peaks of one spectrum, as many at a time as there are cores."""
+    """Every number of peaks of one spectrum; its runs side by side, as many at a time as there are cores."""
     _, limit = _noise(noise, intensity)
     chosen = priors.complete(energy, intensity)
     last = 1 / chosen.noise[0] ** 2 if limit is None else limit
     stop = past_the_best(len(energy)) if limit is None else None
     explorer = PeakMoves()
+    size = {count: settings["particles"] or _particles(count) for count in counts}
+    strata = {count: _strata(count, size[count]) for count in counts}
+    cores = os.cpu_count() or 1
 
-    def run(count: int) -> tuple[Fit, Callable[[], Exchange] | None]:
-        # The precision is a setting of the thread.
+    def of(count: int) -> CollapsedSpectrum:
+        return replace(path(energy, intensity, count, noise, chosen, edge), strata=strata[count])
+
+    def shared(count: int) -> dict[str, int]:
+        parts = math.prod(strata[count])
+        return {"runs": settings["runs"] * parts, "particles": size[count] // parts, "strata": parts}
+
+    def sampled(count: int) -> SMCResult:
+        for program in programs[_slots(count), size[count]]:
+            program.result()
         with jax.enable_x64(True):
-            density = path(energy, intensity, count, noise, chosen, edge)
-            keys = jax.random.split(jax.random.fold_in(key, count), 3)
-            kept = settings["particles"]
-            result = smc(density, explorer, key=keys[0], limit=last, stop=stop, keep=kept, **settings)
-            fit = gather(density, result, count, noise_known=limit is not None, key=keys[1])
+            own, how = _keys(key, count)[0], shared(count)
+            how |= {"keep": how["particles"], "moves": settings["moves"]}
+            return smc(of(count), explorer, key=own, limit=last, stop=stop, workers=workers, **how)
+
+    def gathered(count: int, result: SMCResult) -> tuple[Fit, Callable[[], Exchange] | None]:
+        keys, density = _keys(key, count), of(count)
+        fit = gather(density, result, count, noise_known=limit is not None, key=keys[1])
         return fit, partial(exchanged, density, explorer, result, fit, keys[2], exchange) if exchange else None
 
     fits: list[Fit] = []
     check = None
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        # The largest first: it takes the longest.
-        jobs = {count: pool.submit(run, count) for count in reversed(counts)}
+    with ThreadPoolExecutor(cores) as workers, ThreadPoolExecutor(cores) as pool, jax.enable_x64(True):
+        # Programs first, each once, and side by side; then the largest K, which takes the longest.
+        programs: dict[tuple[int, int], list[Future]] = {}
+        for count in reversed(counts):
+            if (_slots(count), size[count]) not in programs:
+                how = shared(count)
+                calls = compilations(of(count), explorer, **how)
+                calls = (*calls, partial(compile_gathering, of(count), how["particles"]))
+                programs[_slots(count), size[count]] = [pool.submit(_in_double, call) for call in calls]
+        jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
         for count in tqdm(counts, disable=not progress, unit="K"):
-            fit, then = jobs.pop(count).result()
+            fit, then = gathered(count, jobs.pop(count).result())
             # Particles are many: those of the best are kept.
             if all(fit.log_evidence > other.log_evidence for other in fits):
                 check = then
             fits.append(fit)
-    with jax.enable_x64(True):
         found = Decomposition(energy, intensity, chosen, tuple(fits), edge, None if check is None else check())
     warn_of_errors(found)
     return found
+
+
+def _in_double(call: Callable[[], Any]) -> None:
+    # The precision is a setting of the thread.
+    with jax.enable_x64(True):
+        jax.block_until_ready(call())
+
+
+def _keys(key: Key[Array, ""], peaks: int) -> Array:
+    """Of the particles, of the draws and of replica exchange."""
+    return jax.random.split(jax.random.fold_in(key, peaks), 3)
 
 
 def path(
@@ -228,7 +264,7 @@ def path(
         priors: complete, see `Priors.complete`.
         edge: "arctangent" or "erf".
     """
-    slots = next((s for s in SLOTS if s >= peaks), peaks)
+    slots = _slots(peaks)
     weight, _ = _noise(noise, intensity)
     beyond = (0, _length(len(energy)) - len(energy))
     return CollapsedSpectrum(  # type: ignore[call-arg]
@@ -240,6 +276,20 @@ def path(
         poisson=isinstance(noise, str),
         edge=edge,
     )
+
+
+def _slots(peaks: int) -> int:
+    return next((s for s in SLOTS if s >= peaks), peaks)
+
+
+def _particles(peaks: int) -> int:
+    """The default: with more peaks there are more ways to share the spectrum out, and each run must hold them all."""
+    return next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
+
+
+def _strata(peaks: int, particles: int) -> tuple[int, int]:
+    """Parts of the prior in E_WL and E_0 - E_WL: with many peaks edge and white line may stand in many places."""
+    return STRATA if peaks > UNDIVIDED and particles // math.prod(STRATA) >= LEAST_MEMBERS else (1, 1)
 
 
 def _length(channels: int) -> int:

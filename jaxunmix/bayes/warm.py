@@ -44,8 +44,8 @@ def from_particles(
 ) -> Warm:
     """Rungs at equal steps of the barrier that the particles show, and points at each by importance resampling.
 
-    The points of a rung come from the nearest level of each run, all runs together, so that a mode that one run has
-    lost is there if another has it.
+    The points of a rung come from the nearest level of each run, all runs together with their evidences as weights, so
+    that a mode that one run has lost is there if another has it.
 
     Args:
         density: the path of the particles.
@@ -67,7 +67,8 @@ def from_particles(
     shape = points.shape[:3]
     here = _log_density(density, terms, np.broadcast_to(own[:, :, None], shape))
     there = _log_density(density, terms, np.broadcast_to(betas[:, None, None], shape))
-    picks = [_resample(rng, change, CLOUD) for change in (there - here).reshape(len(betas), -1)]
+    weight = there - here + result.log_evidence[np.arange(runs), levels.T][..., None]
+    picks = [_resample(rng, change, CLOUD) for change in weight.reshape(len(betas), -1)]
     flat = points.reshape(len(betas), -1, density.size)
     cloud = np.stack([each[pick] for each, pick in zip(flat, picks, strict=True)])
     start = np.stack([each[rng.choice(CLOUD, walkers, replace=walkers > CLOUD)] for each in cloud])

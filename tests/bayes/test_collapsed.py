@@ -1,5 +1,7 @@
 """The density with its heights integrated out against closed forms, and its moves against the joint distribution."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -245,6 +247,37 @@ MOVES = {
 @pytest.mark.parametrize("explorer", MOVES.values(), ids=MOVES)
 def test_each_move_leaves_the_joint_distribution_as_it_was(explorer):
     assert joint(explorer, 2000).max() < 4.5
+
+
+def test_points_are_drawn_stratum_by_stratum_and_moves_keep_them_there():
+    d = eqx.tree_at(lambda d: d.live, density(2, 2), jnp.ones(2))
+    d = dataclasses.replace(d, strata=(2, 4))
+    z = d.sample(jax.random.key(23), 400)
+    np.testing.assert_array_equal(d.stratum(z), np.repeat(np.arange(8), 50))
+    # Together they are the prior.
+    np.testing.assert_allclose(np.histogram(z[:, 1], np.linspace(0, 1, 5))[0], 100)
+    explorer = PeakMoves()
+    settings = explorer.tune(explorer.init(d, 1), z, None)
+    found, _, _ = eqx.filter_jit(explorer.sweep)(jax.random.key(24), d, z, d.evaluate(z), jnp.full(400, 9.0), settings)
+    np.testing.assert_array_equal(d.stratum(found), d.stratum(z))
+    assert np.mean(np.any(np.asarray(found != z)[:, :4], axis=1)) > 0.5
+
+
+@pytest.mark.parametrize("block", [4, 8, 64])
+def test_blocks_move_each_point_with_the_settings_of_its_group(block):
+    d, b = density(2, 2), 400.0
+    explorer = PeakMoves(block=block, relocations=0, shapes=0)
+    z = d.sample(jax.random.key(21), 32)
+    # Steps next to nothing in the second and the fourth of four groups.
+    settings = explorer.init(d, 4)._replace(peaks=jnp.asarray([0.3, 1e-9, 0.3, 1e-9]))
+    found, terms, info = eqx.filter_jit(explorer.sweep)(
+        jax.random.key(22), d, z, d.evaluate(z), jnp.full(32, b), settings
+    )
+    far = np.max(np.abs(found - z)[:, 4:8], axis=1).reshape(4, 8).max(1)
+    assert np.all(far[[0, 2]] > 1e-3)
+    assert np.all(far[[1, 3]] < 1e-6)
+    np.testing.assert_allclose(terms.gram, d.evaluate(found).gram, atol=1e-12)
+    assert info.acceptance.shape == (32,)
 
 
 def test_the_joint_distribution_shows_a_wrong_temperature():

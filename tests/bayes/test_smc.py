@@ -1,6 +1,7 @@
-"""Tempered SMC: known evidences, its stopping rule, its one compiled level, and what it refuses or warns of."""
+"""Tempered SMC: known evidences, its stopping rule, its strata and threads, and what it refuses or warns of."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxunmix.bayes.density import FunctionDensity
+from jaxunmix.bayes.density import FunctionDensity, choose
 from jaxunmix.bayes.evidence import free_energy
 from jaxunmix.bayes.explorers import HMC, RandomWalk
 from jaxunmix.bayes.smc import Status, smc
@@ -26,6 +27,47 @@ def test_known_evidence_in_single_precision():
     assert np.all(found.betas[:, 0] == 0)
     np.testing.assert_allclose(found.betas[:, -1], 1)
     assert np.all(np.diff(found.ancestors, axis=1) <= 0)
+
+
+def test_workers_change_the_randomness_alone():
+    case = linear_gaussian(4)
+    with ThreadPoolExecutor(2) as workers:
+        found = smc(case.density, HMC(), key=jax.random.key(0), particles=512, workers=workers)
+    assert np.mean(found.log_evidence[:, -1]) == pytest.approx(case.log_evidence, abs=0.25)
+    assert found.z.shape == (4, 512, 4)
+    assert np.all(np.isfinite(found.z))
+
+
+class Halves(FunctionDensity):
+    """Draws from the negative half of the first axis, then from the positive."""
+
+    def sample(self, key, points):
+        z = super().sample(key, points)
+        return z.at[:, 0].set(jnp.where(jnp.arange(points) < points // 2, -1, 1) * jnp.abs(z[:, 0]))
+
+
+class Kept(RandomWalk):
+    """A random walk that does not leave its half."""
+
+    def sweep(self, key, density, z, terms, beta, settings):
+        new, reached, info = super().sweep(key, density, z, terms, beta, settings)
+        stays = new[:, 0] * z[:, 0] > 0
+        return *choose(stays, (new, reached), (z, terms)), info
+
+
+def test_the_mean_over_strata_is_the_evidence():
+    with jax.enable_x64(True):
+        case = bimodal(size=3, widths=(0.1, 0.2))
+        parts = {name: getattr(case.density, name) for name in ("size", "draw", "log_prior", "log_likelihood")}
+        found = smc(Halves(**parts), Kept(), key=jax.random.key(0), runs=8, strata=2, particles=512, moves=6)
+        evidence = found.log_evidence[:, -1]
+        total = np.logaddexp.reduce(evidence) - np.log(8)
+        assert total == pytest.approx(case.log_evidence, abs=0.25)
+        share = np.exp(np.logaddexp.reduce(evidence[:4]) - np.logaddexp.reduce(evidence))
+        assert share == pytest.approx(case.weight, abs=0.06)
+        assert np.all(found.z[:4, :, 0] < 0)
+        with pytest.raises(ValueError, match="each stratum needs two or more of the runs"):
+            smc(case.density, runs=4, strata=3, key=jax.random.key(0))
 
 
 def test_modes_of_unequal_width_are_weighed():

@@ -1,7 +1,7 @@
 """Evidence of a simulated absorption spectrum by `decompose_spectrum` and by dynesty under the same prior: one table.
 
     python tests/benchmarks/nested.py [--peaks 1 3] [--live 500] [--sample rslice|slice|rwalk] [--slices 12]
-                                      [--walks 25] [--particles 256] [--limit 900] [--draws 100000]
+                                      [--walks 25] [--particles N] [--limit 900] [--draws 100000]
 
 dynesty (`pip install -e '.[peers]'`) samples every parameter, heights and noise too; its likelihood is NumPy. It is
 stopped after --limit seconds for each number of peaks, and its evidence is then only a lower bound. Ours runs as users
@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peaks", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--live", type=int, default=500)
-    parser.add_argument("--particles", type=int, default=256)
+    parser.add_argument("--particles", type=int)
     parser.add_argument("--sample", default="rslice", choices=("rslice", "slice", "rwalk"))
     parser.add_argument("--slices", type=int, default=12)
     parser.add_argument("--walks", type=int, default=25)
