@@ -13,9 +13,9 @@ from .explorers import RandomWalk as RandomWalk
 from .explorers import Slice as Slice
 from .jumps import Jumps as Jumps
 from .numpyro_density import NumpyroDensity as NumpyroDensity
+from .paths import Priors as Priors
 from .results import results as results
 from .smc import smc as smc
-from .spectroscopy import Priors as Priors
 from .spectroscopy import decompose_spectrum as decompose_spectrum
 from .spectroscopy import spectrum_model as spectrum_model
 from .tempering import ReplicaExchange as ReplicaExchange

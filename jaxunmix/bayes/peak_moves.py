@@ -10,23 +10,17 @@ adding the column multiplies q_b by about
 The new place is drawn from those weights, uniformly within its cell, and accepted or refused by Metropolis and
 Hastings, with the weights of the old cell for the way back: both are given the same other peaks.
 
-Edge, white line and the nearest peak are bound to each other: a broad line on one side of the edge and a narrow one on
-the other fit nearly alike, with a peak that makes up for the difference, and no path of good fits leads from one to the
-other. Their six numbers are drawn together from a mixture of normal distributions that was fitted to independent points
-(independence sampler; L. Tierney, Ann. Stat. 22 (1994) 1701). At noises where both modes had a share, one such
-move in some thirty passed between them on a spectrum where others hardly ever did.
+Moves of edge and white line are in `line_moves`.
 """
 
 import math
 from functools import partial
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, Key
 
 from .collapsed import (
@@ -38,20 +32,19 @@ from .collapsed import (
     Terms,
     change_columns,
     factorise,
-    log_quantile,
-    normal_score,
     put,
 )
 from .density import PerPoint, Points, choose
 from .explorers import Explorer, Info
+from .line_moves import Luck, bound, exchanged, from_mixture, luck, reshaped, scales
 from .mixture import Mixture, fit, standard
 
 # The columns of edge and white line.
 LINE = (STEP, 3)
 # Shares of a uniform draw among the cells, and of the points that draw part of their u anew with a move.
 ANYWHERE, FRESH, FRESH_PART = 0.1, 0.5, 0.3
-# Local steps are log-uniform between these, in units of the tuned one; a position moves by less than a width.
-SMALLEST, LARGEST, PLACE = 0.1, 5.0, 0.3
+# A position moves by less than a width.
+PLACE = 0.3
 TARGET, FIRST_STEP, LARGEST_STEP, GAIN = 0.3, 0.3, 0.5, 1.5
 # Edge and white line are bound to the peak next to it: a mixture of so many components is fitted to the six numbers, in
 # a cloud of other points at the same b, of which there must be enough.
@@ -87,30 +80,6 @@ class _At(NamedTuple):
     value: PerPoint
 
 
-class _Luck(NamedTuple):
-    """The random numbers of moves, drawn at once: what draws them takes longer to compile than a move.
-
-    Attributes:
-        decide: (moves, points), uniform, by which a move is accepted.
-        fresh: (moves, points), uniform, by which a point draws part of its u anew.
-        refreshed: (moves, heights, points), uniform: below `FRESH_PART`, over it, the new u.
-        uniform: (moves, 4, points).
-        normal: (moves, 6, points).
-        peak: (moves,), any number from 0 up.
-    """
-
-    decide: Array
-    fresh: Array
-    refreshed: Array
-    uniform: Array
-    normal: Array
-    peak: Array
-
-    def of(self, i: int | Array) -> "_Luck":
-        """That of one move."""
-        return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), self)
-
-
 class PeakMoves(Explorer):
     """Moves for a `CollapsedSpectrum`.
 
@@ -140,12 +109,12 @@ class PeakMoves(Explorer):
         first = standard(COMPONENTS, SHAPES + 2, dtype), line, density.live
         return PeakSettings(step, step, *jax.tree.map(lambda a: jnp.broadcast_to(a, (groups, *a.shape)), first))
 
-    def tune(self, settings: PeakSettings, z: Points, info: Info | None, memory: float | Array = 0.0) -> PeakSettings:
+    def tune(self, settings: Any, z: Points, info: Info | None, memory: float | Array = 0.0) -> PeakSettings:
         groups = len(settings.peaks)
         each = len(z) // groups
         if info is None and each >= LEAST_MEMBERS:
             members = z.reshape(groups, each, -1)[:, :: -(-each // MOST_MEMBERS)]
-            x = jax.vmap(lambda z, line, live: _bound(z, line, live)[0])(members, settings.line, settings.live)
+            x = jax.vmap(lambda z, line, live: bound(z, line, live)[0])(members, settings.line, settings.live)
             return settings._replace(mixture=jax.vmap(partial(fit, components=COMPONENTS))(x))
         if info is None:
             return settings
@@ -160,7 +129,7 @@ class PeakMoves(Explorer):
         return settings._replace(peaks=peaks, shapes=shapes)
 
     def sweep(
-        self, key: Key[Array, ""], density: Any, z: Points, terms: Any, beta: PerPoint, settings: PeakSettings
+        self, key: Key[Array, ""], density: Any, z: Points, terms: Any, beta: PerPoint, settings: Any
     ) -> tuple[Points, Any, Info]:
         groups, each = _blocks(len(settings.peaks), len(z), self.block)
         blocks = len(z) // (groups * each)
@@ -177,13 +146,13 @@ class PeakMoves(Explorer):
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
 
     def _sweep(
-        self, key: Key[Array, ""], density: Any, z: Points, terms: Any, beta: PerPoint, settings: PeakSettings
+        self, key: Key[Array, ""], density: Any, z: Points, terms: Any, beta: PerPoint, settings: Any
     ) -> tuple[Points, Any, Info]:
         at = _At(z, density.columns(z), terms, density.log_density(terms, beta))
         each = len(z) // len(settings.peaks)
         live = jnp.sum(density.live).astype(int)
         most = self.relocations * density.slots, self.local * density.slots, len(ROUND) * self.shapes
-        places, peaks, shapes = _luck(key, density, len(z), [max(number, 1) for number in most])
+        places, peaks, shapes = luck(key, density, len(z), [max(number, 1) for number in most])
         if self.relocations:
             at = self._relocated(places, density, at, beta, live)
         at, local = self._walked(peaks, density, at, beta, live, jnp.repeat(settings.peaks, each))
@@ -201,7 +170,7 @@ class PeakMoves(Explorer):
         acceptance = jnp.where(live > 0, local, told)
         return at.z, at.terms, Info(acceptance, told - TARGET)
 
-    def _relocated(self, luck: _Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array) -> _At:
+    def _relocated(self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array) -> _At:
         """Every peak in turn to where the residual of the others is."""
         grid = density.peak_columns(*_middles(self.cells, at.z.dtype)).astype(jnp.float32)
         seen = jnp.einsum("pln,gn->plg", at.columns.astype(grid.dtype), grid)
@@ -218,7 +187,7 @@ class PeakMoves(Explorer):
         return lax.fori_loop(0, self.relocations * live, relocate, (at, seen))[0]
 
     def _walked(
-        self, luck: _Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array, step: PerPoint
+        self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array, step: PerPoint
     ) -> tuple[_At, Array]:
         """Every peak in turn a little, and the acceptance."""
 
@@ -230,17 +199,6 @@ class PeakMoves(Explorer):
 
         at, total = lax.fori_loop(0, self.local * live, walk, (at, jnp.zeros_like(beta)))
         return at, total / jnp.maximum(self.local * live, 1)
-
-
-def _luck(key: Key[Array, ""], density: CollapsedSpectrum, points: int, moves: list[int]) -> list[_Luck]:
-    """For each of several loops of so many moves."""
-    keys, total, dtype = jax.random.split(key, 3), sum(moves), density.energy.dtype
-    uniform = jax.random.uniform(keys[0], (total, 6 + density.heights, points), dtype)
-    parts = uniform[:, 0], uniform[:, 1], uniform[:, 6:], uniform[:, 2:6]
-    normal = jax.random.normal(keys[1], (total, SHAPES + 2, points), dtype)
-    every = _Luck(*parts, normal, jax.random.randint(keys[2], (total,), 0, 2**31 - 1))
-    ends = list(accumulate(moves))
-    return [jax.tree.map(lambda a, end=end, n=n: a[end - n : end], every) for end, n in zip(ends, moves, strict=True)]
 
 
 def _blocks(groups: int, points: int, best: int) -> tuple[int, int]:
@@ -263,7 +221,7 @@ def _peak(z: Points, k: Array, slots: int) -> tuple[Array, Array]:
     return z[:, SHAPES + k], z[:, SHAPES + slots + k]
 
 
-def _moved(luck: _Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, proposed: tuple):
+def _moved(luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, proposed: tuple):
     """Peak k of all points, if accepted, at the proposed (quantile of position, of width, log ratio of the ways)."""
     centre, width, ratio = proposed
     inside = (centre > 0) & (centre < 1) & (width > 0) & (width < 1)
@@ -272,7 +230,7 @@ def _moved(luck: _Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, k: 
     return _decided(luck, density, at, beta, (z, ratio, inside), column, ((FIXED + k, 1),))
 
 
-def _decided(luck: _Luck, density: CollapsedSpectrum, at: _At, beta, proposed, new: Array, spans: Spans):
+def _decided(luck: Luck, density: CollapsedSpectrum, at: _At, beta, proposed, new: Array, spans: Spans):
     """Metropolis and Hastings for (z, log ratio of the ways, whether within the cube) and the columns that change."""
     z, ratio, inside = proposed
     inside = inside & (density.stratum(z) == density.stratum(at.z))
@@ -288,19 +246,15 @@ def _decided(luck: _Luck, density: CollapsedSpectrum, at: _At, beta, proposed, n
     return _At(z, columns, terms, value), ok
 
 
-def _refreshed(luck: _Luck, uniforms: Array) -> Array:
+def _refreshed(luck: Luck, uniforms: Array) -> Array:
     """Part of the uniform numbers of half of the points anew."""
     anew = (luck.fresh < FRESH) & (luck.refreshed < FRESH_PART)
     return jnp.where(anew, luck.refreshed / FRESH_PART, uniforms.T).T
 
 
-def _scales(uniform: PerPoint, step: PerPoint) -> PerPoint:
-    return step * SMALLEST * (LARGEST / SMALLEST) ** uniform
-
-
-def _nearby(luck: _Luck, old: tuple[Array, Array], step: PerPoint) -> tuple[Array, Array, Array]:
+def _nearby(luck: Luck, old: tuple[Array, Array], step: PerPoint) -> tuple[Array, Array, Array]:
     """A step in position, in width, or in both."""
-    kind, by = 3 * luck.uniform[0], luck.normal[:2] * _scales(luck.uniform[1], step)
+    kind, by = 3 * luck.uniform[0], luck.normal[:2] * scales(luck.uniform[1], step)
     centre = old[0] + jnp.where(kind < 2, PLACE * by[0], 0)
     return centre, old[1] + jnp.where(kind > 1, by[1], 0), jnp.zeros_like(step)
 
@@ -367,79 +321,17 @@ def _middles(cells: tuple[int, int], dtype: Any) -> tuple[Array, Array]:
     return jnp.repeat(place, cells[1]), jnp.tile(width, cells[0])
 
 
-def _bound(z: Points, line: Array, live: Array) -> tuple[Float[Array, "points 6"], Array]:
-    """Edge, white line and the peak nearest to it in normal scores, and which peak that is."""
-    slots = len(live)
-    peaks = z[:, SHAPES : SHAPES + slots]
-    apart = jnp.abs(peaks - line[0] - line[1] * normal_score(z[:, :1]))
-    k = jnp.argmin(jnp.where(live > 0, apart, jnp.inf), axis=1)
-    index = SHAPES + k[:, None] + jnp.array([0, slots])
-    return normal_score(jnp.concatenate([z[:, :SHAPES], jnp.take_along_axis(z, index, 1)], 1)), k
-
-
-def _from_mixture(luck: _Luck, z: Points, settings: PeakSettings) -> tuple[Points, Array, Array, Array]:
-    """Edge, white line and the peak nearest to it anew, and the log ratio of the densities of the mixture."""
-    groups = len(settings.peaks)
-
-    def one(uniform, normal, z, mixture, line, live):
-        old, k = _bound(z, line, live)
-        new = mixture.draw(uniform, normal)
-        log_density = [mixture.log_density(x) + jnp.sum(x**2, 1) / 2 for x in (old, new)]
-        quantiles = ndtr(new)
-        moved = z.at[:, :SHAPES].set(quantiles[:, :SHAPES])
-        for part, column in enumerate((SHAPES + k, SHAPES + len(live) + k), SHAPES):
-            moved = put(moved, quantiles[:, part : part + 1], ((column, 1),), 1)
-        inside = jnp.all((quantiles > 0) & (quantiles < 1), 1) & (_bound(moved, line, live)[1] == k)
-        return moved, log_density[0] - log_density[1], inside, k
-
-    members = (a.reshape(groups, -1, *a.shape[1:]) for a in (luck.uniform[0], luck.normal.T, z))
-    found = jax.vmap(one)(*members, settings.mixture, settings.line, settings.live)
-    return jax.tree.map(lambda a: a.reshape(len(z), *a.shape[2:]), found)
-
-
-def _shape(luck: _Luck, density: CollapsedSpectrum, at: _At, beta, kind, step, settings) -> tuple[_At, Array]:
+def _shape(luck: Luck, density: CollapsedSpectrum, at: _At, beta, kind, step, settings) -> tuple[_At, Array]:
     """One move of edge and white line of all points, of the `ROUND`."""
     k = luck.peak % jnp.maximum(jnp.sum(density.live).astype(int), 1)
     each = jnp.broadcast_to(k, len(at.z))
     *proposed, each = lax.switch(
         kind,
         (
-            lambda: (*_reshaped(luck, at.z, step), each),
-            lambda: (*_exchanged(luck, density, at.z, k), each),
-            lambda: _from_mixture(luck, at.z, settings),
+            lambda: (*reshaped(luck, at.z, step), each),
+            lambda: (*exchanged(luck, density, at.z, k), each),
+            lambda: from_mixture(luck, at.z, settings),
         ),
     )
     new = density.changed_columns(proposed[0], each)
     return _decided(luck, density, at, beta, proposed, new, (LINE, (FIXED + each, 1)))
-
-
-def _reshaped(luck: _Luck, z: Points, step: PerPoint) -> tuple[Points, Array, Array]:
-    """A step of one of edge, white line and their widths, of both positions, or of all four."""
-    kinds = jnp.concatenate([jnp.eye(SHAPES), jnp.asarray([[1.0, 1, 0, 0], [1, 1, 1, 1]])]).astype(z.dtype)
-    kind = (len(kinds) * luck.uniform[0]).astype(int)
-    by = luck.normal[:SHAPES].T * kinds[kind] * _scales(luck.uniform[1], step)[:, None]
-    shapes = z[:, :SHAPES] + by
-    return z.at[:, :SHAPES].set(shapes), jnp.zeros_like(step), jnp.all((shapes > 0) & (shapes < 1), 1)
-
-
-def _exchanged(luck: _Luck, density: CollapsedSpectrum, z: Points, k: Array) -> tuple[Points, Array, Array]:
-    """White line and peak k take each other's place and width; the edge stays, or goes with the white line.
-
-    In quantiles the volume changes by the ratio of the prior densities in eV.
-    """
-    prior, slots = density.prior, density.slots
-    follow = luck.uniform[0] < 0.5
-    s = density.shapes(z)
-    centre, width = s.centres[:, k], s.widths[:, k]
-    edge = s.edge + jnp.where(follow, centre - s.white_line, 0)
-    new, old = (((at - prior.white_line[0]) / prior.white_line[1]) for at in (centre, s.white_line))
-    new_edge, old_edge = (edge - centre) / prior.edge, (s.edge - s.white_line) / prior.edge
-    place = (s.white_line - prior.peak[0]) / (prior.peak[1] - prior.peak[0])
-    line_width, peak_width = log_quantile(width, prior.line_width), log_quantile(s.line_width, prior.peak_width)
-    moved = z.at[:, 0].set(ndtr(new)).at[:, 1].set(ndtr(new_edge)).at[:, 3].set(line_width)
-    moved = moved.at[:, SHAPES + k].set(place).at[:, SHAPES + slots + k].set(peak_width)
-    quantiles = jnp.stack([moved[:, 0], moved[:, 1], line_width, place, peak_width])
-    margin = 4 * jnp.finfo(z.dtype).eps
-    inside = jnp.all((quantiles > margin) & (quantiles < 1 - margin), 0)
-    ratio = (old**2 - new**2 + old_edge**2 - new_edge**2) / 2
-    return jnp.where(inside[:, None], moved, z), ratio, inside

@@ -209,7 +209,7 @@ def _moved(density, explorer, state, key, active, strata, workers) -> tuple[_Sta
     """One sweep of the particles of active runs, the steps tuned after it, and the acceptance of each run."""
     runs = len(active)
     parts = _parts(runs) if workers else [slice(0, runs)]
-    double = jax.config.jax_enable_x64
+    double = jnp.result_type(float) == jnp.float64
 
     def one(part: slice) -> Any:
         # The precision is a setting of the thread.

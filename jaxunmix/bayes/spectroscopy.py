@@ -18,7 +18,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,86 +31,19 @@ from jaxtyping import Array, ArrayLike, Key
 from tqdm import tqdm
 
 from ..physics import lineshapes
-from .collapsed import CollapsedSpectrum, Prior
+from .collapsed import CollapsedSpectrum
 from .decomposition import Decomposition, Decompositions, Exchange, Fit
 from .fits import compile_gathering, exchanged, gather
+from .paths import Priors, noise_of, past_the_best, path, slots_of
 from .peak_moves import LEAST_MEMBERS, PeakMoves
 from .smc import SMCResult, compilations, smc
 
-# Slots for peaks that programs are compiled for: K is rounded up to the next of them.
-SLOTS = (2, 5, 8, 11, 14, 17, 20, 25, 30)
-# Likewise channels are rounded up, to one of these times a power of ten; those beyond the data weigh nothing.
-LENGTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0, 10.0)
 # Particles of each run up to so many peaks.
 PARTICLES = ((2, 256), (5, 384), (30, 768))
 # Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
 UNDIVIDED, STRATA = 5, (2, 4)
-# A run ends when the noise that it has reached is so many nats less probable than the best.
-BEYOND = 10.0
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
 UNSURE, PROBABLE = 1.0, 0.01
-Pair = tuple[float | int, float | int]
-
-
-@dataclass(frozen=True)
-class Priors:
-    """What is known before the data; what is None follows from the energies and the range of the intensities.
-
-    Attributes:
-        white_line: mean and sd of E_WL in eV; by default where the spectrum is highest, and 1/20 of the window. Give
-            it where that is not the white line, as in a window about a pre-edge peak.
-        edge: sd of E_0 - E_WL in eV; 4.5 after the battery study.
-        edge_width, line_width, peak_width: least and largest full width at half maximum in eV, uniform in the
-            logarithm; by default two channels and a quarter of the window.
-        peak: least and largest position of a peak in eV; by default the window.
-        baseline: sd of the constant; by default the largest absolute intensity.
-        heights: sds of the half-normal priors of the step, the Lorentzian and the Gaussian of the white line, and the
-            peaks; by default the range of the intensities for each.
-        noise: least and largest sd of the noise, uniform in the logarithm; by default 1e-4 and 1 times the range.
-    """
-
-    white_line: Pair | None = None
-    edge: float | int = 4.5
-    edge_width: Pair | None = None
-    line_width: Pair | None = None
-    peak_width: Pair | None = None
-    peak: Pair | None = None
-    baseline: float | int | None = None
-    heights: tuple[float | int, float | int, float | int, float | int] | None = None
-    noise: Pair | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("edge_width", "line_width", "peak_width", "peak", "noise"):
-            pair = getattr(self, name)
-            if pair is not None and not (pair[0] < pair[1] and (name == "peak" or pair[0] > 0)):
-                raise ValueError(f"Priors: {name} must be (least, largest), widths and noise positive, got {pair}.")
-        if self.white_line is not None and not (np.all(np.isfinite(self.white_line)) and self.white_line[1] > 0):
-            raise ValueError(f"Priors: white_line must be (mean, sd), finite, the sd positive, got {self.white_line}.")
-        for name in ("edge", "baseline", "heights"):
-            value = getattr(self, name)
-            if value is not None and not np.all(np.asarray(value) > 0):
-                raise ValueError(f"Priors: {name} must be positive, got {value}.")
-
-    def complete(self, energy: np.ndarray, intensity: np.ndarray) -> "Priors":
-        """With every None replaced by its default for these data."""
-        window, spacing = float(np.ptp(energy)), float(np.median(np.diff(energy)))
-        span, widths = float(np.ptp(intensity)), (2 * spacing, window / 4)
-        defaults: dict[str, Any] = {
-            "white_line": (float(energy[np.argmax(intensity)]), window / 20),
-            "edge_width": widths,
-            "line_width": widths,
-            "peak_width": widths,
-            "peak": (float(energy[0]), float(energy[-1])),
-            "baseline": float(np.max(np.abs(intensity))),
-            "heights": (span,) * 4,
-            "noise": (1e-4 * span, span),
-        }
-        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Priors(**{name: defaults[name] if value is None else value for name, value in given.items()})
-
-    def arrays(self) -> Prior:
-        """As the density takes them."""
-        return Prior(**{field.name: jnp.asarray(getattr(self, field.name), float) for field in fields(self)})
 
 
 def decompose_spectrum(
@@ -188,7 +121,7 @@ def decompose_spectrum(
 
 def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, exchange, progress) -> Decomposition:
     """Every number of peaks of one spectrum; its runs side by side, as many at a time as there are cores."""
-    _, limit = _noise(noise, intensity)
+    _, limit = noise_of(noise, intensity)
     chosen = priors.complete(energy, intensity)
     last = 1 / chosen.noise[0] ** 2 if limit is None else limit
     stop = past_the_best(len(energy)) if limit is None else None
@@ -200,17 +133,17 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     def of(count: int) -> CollapsedSpectrum:
         return replace(path(energy, intensity, count, noise, chosen, edge), strata=strata[count])
 
-    def shared(count: int) -> dict[str, int]:
+    def shared(count: int) -> dict[str, Any]:
         parts = math.prod(strata[count])
         return {"runs": settings["runs"] * parts, "particles": size[count] // parts, "strata": parts}
 
     def sampled(count: int) -> SMCResult:
-        for program in programs[_slots(count), size[count]]:
+        for program in programs[slots_of(count), size[count]]:
             program.result()
         with jax.enable_x64(True):
-            own, how = _keys(key, count)[0], shared(count)
-            how |= {"keep": how["particles"], "moves": settings["moves"]}
-            return smc(of(count), explorer, key=own, limit=last, stop=stop, workers=workers, **how)
+            own, how = _keys(key, count)[0], {"moves": settings["moves"], **shared(count)}
+            keep = how["particles"]
+            return smc(of(count), explorer, key=own, limit=last, stop=stop, keep=keep, workers=workers, **how)
 
     def gathered(count: int, result: SMCResult) -> tuple[Fit, Callable[[], Exchange] | None]:
         keys, density = _keys(key, count), of(count)
@@ -223,11 +156,11 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
         # Programs first, each once, and side by side; then the largest K, which takes the longest.
         programs: dict[tuple[int, int], list[Future]] = {}
         for count in reversed(counts):
-            if (_slots(count), size[count]) not in programs:
+            if (slots_of(count), size[count]) not in programs:
                 how = shared(count)
                 calls = compilations(of(count), explorer, **how)
                 calls = (*calls, partial(compile_gathering, of(count), how["particles"]))
-                programs[_slots(count), size[count]] = [pool.submit(_in_double, call) for call in calls]
+                programs[slots_of(count), size[count]] = [pool.submit(_in_double, call) for call in calls]
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
         for count in tqdm(counts, disable=not progress, unit="K"):
             fit, then = gathered(count, jobs.pop(count).result())
@@ -251,37 +184,6 @@ def _keys(key: Key[Array, ""], peaks: int) -> Array:
     return jax.random.split(jax.random.fold_in(key, peaks), 3)
 
 
-def path(
-    energy: np.ndarray, intensity: np.ndarray, peaks: int, noise: Any, priors: Priors, edge: str = "arctangent"
-) -> CollapsedSpectrum:
-    """The path of densities from the prior to the data that `decompose_spectrum` follows, for samplers of one's own.
-
-    Args:
-        energy: (channels,), eV.
-        intensity: (channels,).
-        peaks: K; there is room for the next of `SLOTS`.
-        noise: as `decompose_spectrum` takes it.
-        priors: complete, see `Priors.complete`.
-        edge: "arctangent" or "erf".
-    """
-    slots = _slots(peaks)
-    weight, _ = _noise(noise, intensity)
-    beyond = (0, _length(len(energy)) - len(energy))
-    return CollapsedSpectrum(  # type: ignore[call-arg]
-        energy=jnp.asarray(np.pad(energy, beyond, mode="edge"), float),
-        intensity=jnp.asarray(np.pad(intensity, beyond), float),
-        weight=jnp.asarray(np.pad(weight, beyond), float),
-        live=(jnp.arange(slots) < peaks).astype(float),
-        prior=priors.arrays(),
-        poisson=isinstance(noise, str),
-        edge=edge,
-    )
-
-
-def _slots(peaks: int) -> int:
-    return next((s for s in SLOTS if s >= peaks), peaks)
-
-
 def _particles(peaks: int) -> int:
     """The default: with more peaks there are more ways to share the spectrum out, and each run must hold them all."""
     return next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
@@ -290,12 +192,6 @@ def _particles(peaks: int) -> int:
 def _strata(peaks: int, particles: int) -> tuple[int, int]:
     """Parts of the prior in E_WL and E_0 - E_WL: with many peaks edge and white line may stand in many places."""
     return STRATA if peaks > UNDIVIDED and particles // math.prod(STRATA) >= LEAST_MEMBERS else (1, 1)
-
-
-def _length(channels: int) -> int:
-    """The next of the `LENGTHS`."""
-    decade = 10 ** int(np.floor(np.log10(channels)))
-    return next(round(decade * share) for share in LENGTHS if round(decade * share) >= channels)
 
 
 def warn_of_errors(found: Decomposition) -> None:
@@ -312,16 +208,6 @@ def warn_of_errors(found: Decomposition) -> None:
         )
     for text in () if found.exchange is None else found.exchange.warnings:
         warnings.warn(f"decompose_spectrum: replica exchange: {text}", stacklevel=4)
-
-
-def past_the_best(channels: int) -> Any:
-    """Whether a run has gone to where the noise is too small by far."""
-
-    def stop(betas: np.ndarray, log_evidence: np.ndarray) -> bool:
-        free_energy = -0.5 * channels * np.log(betas[1:]) - log_evidence[1:]
-        return bool(free_energy[-1] > np.min(free_energy) + BEYOND)
-
-    return stop
 
 
 def _check(energy: np.ndarray, intensity: np.ndarray, peaks: Sequence[int]) -> None:
@@ -352,24 +238,6 @@ def _check(energy: np.ndarray, intensity: np.ndarray, peaks: Sequence[int]) -> N
             f"decompose_spectrum: with {peaks[-1]} peaks there are {parameters} parameters, but only {len(energy)} "
             f"channels; ask for at most {max((len(energy) - 9) // 3, 0)} peaks."
         )
-
-
-def _noise(noise: Any, intensity: np.ndarray) -> tuple[np.ndarray, float | None]:
-    """One over the noise of each channel in units of sigma, and b at the end where it is known."""
-    if noise is None:
-        return np.ones_like(intensity), None
-    if isinstance(noise, str):
-        if noise != "poisson":
-            raise ValueError(f'decompose_spectrum: noise must be None, a number, an array or "poisson", got {noise!r}.')
-        if np.any(intensity < 0) or np.any(intensity != np.round(intensity)):
-            raise ValueError("decompose_spectrum: Poisson noise needs counts, whole numbers from 0 up.")
-        return 1 / np.sqrt(np.maximum(intensity, 1)), 1.0
-    sd = np.broadcast_to(np.asarray(noise, float), intensity.shape)
-    if not np.all(sd > 0) or not np.all(np.isfinite(sd)):
-        raise ValueError(
-            "decompose_spectrum: the noise must be positive and finite, one number or one for each channel."
-        )
-    return 1 / sd, 1.0
 
 
 def spectrum_model(

@@ -13,8 +13,9 @@ import jaxunmix as jxu
 from jaxunmix.bayes import Priors, decompose_spectrum, spectrum_model
 from jaxunmix.bayes.decomposition import Exchange
 from jaxunmix.bayes.numpyro_density import NumpyroDensity
+from jaxunmix.bayes.paths import path
 from jaxunmix.bayes.smc import smc
-from jaxunmix.bayes.spectroscopy import path, warn_of_errors
+from jaxunmix.bayes.spectroscopy import warn_of_errors
 
 # Small samplers for small tests: few peaks, much noise.
 QUICK = {"particles": 128, "runs": 3, "moves": 3}

@@ -34,7 +34,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 import jaxunmix as jxu
-from jaxunmix.bayes import collapsed, fits, peak_moves, spectroscopy
+from jaxunmix.bayes import collapsed, fits, paths, peak_moves
 from jaxunmix.bayes.smc import smc
 from jaxunmix.data import edges
 
@@ -63,10 +63,10 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
     peaks, explorer = truth.sizes["peak"], peak_moves.PeakMoves()
     at = list(found.table["peaks"].values).index(peaks)
     with jax.enable_x64(True):
-        density = spectroscopy.path(energy, intensity, peaks, None, found.priors)
+        density = paths.path(energy, intensity, peaks, None, found.priors)
         start = density.point(collapsed.Shapes(*(jax.numpy.asarray(truth[n].values)[None] for n in names)))[0]
         keys = jax.random.split(jax.random.key(100), 2)
-        stop = spectroscopy.past_the_best(len(energy))
+        stop = paths.past_the_best(len(energy))
         last = found.priors.noise[0] ** -2
         result = smc(density, explorer, key=keys[0], particles=256, moves=4, limit=last, stop=stop)
         seen = fits.exchanged(density, explorer, result, found.fits[at], keys[1], sweeps, np.asarray(start))
