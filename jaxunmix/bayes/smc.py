@@ -2,10 +2,10 @@
 
 At each level the next b is the one at which the weights q_b' / q_b keep a given effective sample size, the evidence
 grows by their mean, the particles are resampled by them and moved by an explorer (Del Moral, Doucet and Jasra, 2006;
-the choice of b after Jasra et al., 2011). Several independent runs go side by side in one compiled step per level;
-each has its own b and its own settings, and their spread is the error of the evidence. That error knows nothing of a
-mode that most runs have lost: one such result was 1.4 nats off and claimed 0.2. Replica exchange from the particles
-mends it.
+the choice of b after Jasra et al., 2011). Several runs go side by side; each has its own b and its own settings, and
+their spread is the error of the evidence. That error knows nothing of a mode that most runs have lost: one such result
+was 1.4 nats off and claimed 0.2. Replica exchange from the particles mends it; or each run is divided between parts of
+the prior (`strata`), whose evidences add up, so that modes do not compete where they are still rare.
 """
 
 import enum
