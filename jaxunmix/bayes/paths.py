@@ -91,7 +91,7 @@ def path(
         priors: complete, see `Priors.complete`.
         edge: "arctangent" or "erf".
     """
-    slots = slots_of(peaks)
+    slots = next((s for s in SLOTS if s >= peaks), peaks)
     weight, _ = noise_of(noise, intensity)
     beyond = (0, _length(len(energy)) - len(energy))
     return CollapsedSpectrum(  # type: ignore[call-arg]
@@ -103,11 +103,6 @@ def path(
         poisson=isinstance(noise, str),
         edge=edge,
     )
-
-
-def slots_of(peaks: int) -> int:
-    """The next of the `SLOTS`."""
-    return next((s for s in SLOTS if s >= peaks), peaks)
 
 
 def _length(channels: int) -> int:

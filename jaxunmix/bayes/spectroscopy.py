@@ -17,7 +17,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,10 +31,9 @@ from jaxtyping import Array, ArrayLike, Key
 from tqdm import tqdm
 
 from ..physics import lineshapes
-from .collapsed import CollapsedSpectrum
-from .decomposition import Decomposition, Decompositions, Exchange, Fit
+from .decomposition import Decomposition, Decompositions, Fit
 from .fits import compile_gathering, exchanged, gather
-from .paths import Priors, noise_of, past_the_best, path, slots_of
+from .paths import Priors, noise_of, past_the_best, path
 from .peak_moves import LEAST_MEMBERS, PeakMoves
 from .smc import SMCResult, compilations, smc
 
@@ -125,51 +124,55 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     chosen = priors.complete(energy, intensity)
     last = 1 / chosen.noise[0] ** 2 if limit is None else limit
     stop = past_the_best(len(energy)) if limit is None else None
-    explorer = PeakMoves()
-    size = {count: settings["particles"] or _particles(count) for count in counts}
-    strata = {count: _strata(count, size[count]) for count in counts}
-    cores = os.cpu_count() or 1
-
-    def of(count: int) -> CollapsedSpectrum:
-        return replace(path(energy, intensity, count, noise, chosen, edge), strata=strata[count])
-
-    def shared(count: int) -> dict[str, Any]:
-        parts = math.prod(strata[count])
-        return {"runs": settings["runs"] * parts, "particles": size[count] // parts, "strata": parts}
+    cores, explorer = os.cpu_count() or 1, PeakMoves()
+    shared = {count: _shared(count, settings["runs"], settings["particles"]) for count in counts}
 
     def sampled(count: int) -> SMCResult:
-        for program in programs[slots_of(count), size[count]]:
+        for program in programs[count]:
             program.result()
         with jax.enable_x64(True):
-            own, how = _keys(key, count)[0], {"moves": settings["moves"], **shared(count)}
-            keep = how["particles"]
-            return smc(of(count), explorer, key=own, limit=last, stop=stop, keep=keep, workers=workers, **how)
-
-    def gathered(count: int, result: SMCResult) -> tuple[Fit, Callable[[], Exchange] | None]:
-        keys, density = _keys(key, count), of(count)
-        fit = gather(density, result, count, noise_known=limit is not None, key=keys[1])
-        return fit, partial(exchanged, density, explorer, result, fit, keys[2], exchange) if exchange else None
+            own, how = _keys(key, count)[0], {"moves": settings["moves"], "keep": shared[count]["particles"]}
+            how |= {"limit": last, "stop": stop, "workers": workers}
+            return smc(densities[count], explorer, key=own, **how, **shared[count])
 
     fits: list[Fit] = []
     check = None
     with ThreadPoolExecutor(cores) as workers, ThreadPoolExecutor(cores) as pool, jax.enable_x64(True):
-        # Programs first, each once, and side by side; then the largest K, which takes the longest.
-        programs: dict[tuple[int, int], list[Future]] = {}
-        for count in reversed(counts):
-            if (slots_of(count), size[count]) not in programs:
-                how = shared(count)
-                calls = compilations(of(count), explorer, **how)
-                calls = (*calls, partial(compile_gathering, of(count), how["particles"]))
-                programs[slots_of(count), size[count]] = [pool.submit(_in_double, call) for call in calls]
+        paths = {count: path(energy, intensity, count, noise, chosen, edge) for count in counts}
+        densities = {k: replace(d, strata=STRATA if shared[k]["strata"] > 1 else (1, 1)) for k, d in paths.items()}
+        # Programs first; then the largest K, which takes the longest.
+        programs = _programs(pool, densities, explorer, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
         for count in tqdm(counts, disable=not progress, unit="K"):
-            fit, then = gathered(count, jobs.pop(count).result())
+            keys, result = _keys(key, count), jobs.pop(count).result()
+            fit = gather(densities[count], result, count, noise_known=limit is not None, key=keys[1])
             # Particles are many: those of the best are kept.
-            if all(fit.log_evidence > other.log_evidence for other in fits):
-                check = then
+            if exchange and all(fit.log_evidence > other.log_evidence for other in fits):
+                check = partial(exchanged, densities[count], explorer, result, fit, keys[2], exchange)
             fits.append(fit)
         found = Decomposition(energy, intensity, chosen, tuple(fits), edge, None if check is None else check())
     warn_of_errors(found)
+    return found
+
+
+def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
+    """How `smc` shares out the particles: with many peaks edge and white line may stand in many places."""
+    of_run = particles or next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
+    parts = math.prod(STRATA) if peaks > UNDIVIDED and of_run // math.prod(STRATA) >= LEAST_MEMBERS else 1
+    return {"runs": runs * parts, "particles": of_run // parts, "strata": parts}
+
+
+def _programs(pool: Executor, densities: dict, explorer: PeakMoves, shared: dict) -> dict[int, list[Future]]:
+    """What compiles the programs of each number of peaks: each program once, and side by side."""
+    known: dict[Any, list[Future]] = {}
+    found = {}
+    for count, density in sorted(densities.items(), reverse=True):
+        name = density.slots, *shared[count].values()
+        if name not in known:
+            gathering = partial(compile_gathering, density, shared[count]["particles"])
+            calls: tuple[Callable[[], Any], ...] = (*compilations(density, explorer, **shared[count]), gathering)
+            known[name] = [pool.submit(_in_double, call) for call in calls]
+        found[count] = known[name]
     return found
 
 
@@ -182,16 +185,6 @@ def _in_double(call: Callable[[], Any]) -> None:
 def _keys(key: Key[Array, ""], peaks: int) -> Array:
     """Of the particles, of the draws and of replica exchange."""
     return jax.random.split(jax.random.fold_in(key, peaks), 3)
-
-
-def _particles(peaks: int) -> int:
-    """The default: with more peaks there are more ways to share the spectrum out, and each run must hold them all."""
-    return next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
-
-
-def _strata(peaks: int, particles: int) -> tuple[int, int]:
-    """Parts of the prior in E_WL and E_0 - E_WL: with many peaks edge and white line may stand in many places."""
-    return STRATA if peaks > UNDIVIDED and particles // math.prod(STRATA) >= LEAST_MEMBERS else (1, 1)
 
 
 def warn_of_errors(found: Decomposition) -> None:
