@@ -143,14 +143,15 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
         # Programs first; then the largest K, which takes the longest.
         programs = _programs(pool, densities, explorer, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
-        for count in tqdm(counts, disable=not progress, unit="K"):
+        for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
             keys, result = _keys(key, count), jobs.pop(count).result()
             fit = gather(densities[count], result, count, noise_known=limit is not None, key=keys[1])
-            # Particles are many: those of the best are kept.
+            # Particles are many: in the order in which they come, and only those of the best are kept.
             if exchange and all(fit.log_evidence > other.log_evidence for other in fits):
                 check = partial(exchanged, densities[count], explorer, result, fit, keys[2], exchange)
             fits.append(fit)
-        found = Decomposition(energy, intensity, chosen, tuple(fits), edge, None if check is None else check())
+        seen = None if check is None else check()
+        found = Decomposition(energy, intensity, chosen, tuple(reversed(fits)), edge, seen)
     warn_of_errors(found)
     return found
 
