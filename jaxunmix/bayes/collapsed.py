@@ -11,14 +11,16 @@ $M = I + b A A' = C C'$, $v = C^{-1} b A y$,
 
     ln q_b = -sum ln C_ii - (b |y|^2 - v'v) / 2 + ln P_b,
 
-where P_b is the probability that heights drawn from N(M^-1 b A y, M^-1) are positive, over that under the prior, 2^-L.
-It has no closed form. Drawn one after the other, from the last to the first, each height has a truncated normal given
-those before; the product of the masses that are left is an unbiased estimate of P_b (Genz, J. Comput. Graph. Stat. 1
-(1992) 141; Keane; Hajivassiliou and McFadden). The uniform numbers u of those draws are part of the point. Then the
-estimate is not noise that a sampler could exploit, but a density of (theta, u) whose integral over u is exact, and each
+where P_b is the probability that heights drawn from N(M^-1 b A y, M^-1) are positive and, where the white line is to be
+the `highest`, that A_L + A_G >= a_k for every k; over the same under the prior. It has no closed form. Drawn one after
+the other, from the last to the first, each height has a truncated normal given those before, that of A_L from
+max_k a_k - A_G up; the product of the masses that are left is an unbiased estimate of P_b (Genz, J. Comput. Graph.
+Stat. 1 (1992) 141; Keane; Hajivassiliou and McFadden). The uniform numbers u of those draws are part of the point. Then
+the estimate is not noise that a sampler could exploit, but a density of (theta, u) whose integral over u is exact, and each
 point carries one draw of the heights from their posterior (Andrieu and Roberts, Ann. Stat. 37 (2009) 697).
 
-All positions, widths and u are quantiles of their priors: points fill the unit cube uniformly at b = 0.
+All positions, widths and u are quantiles of their priors: points fill the unit cube uniformly at b = 0, but for the u
+where the white line is the highest.
 """
 
 import math
@@ -50,6 +52,8 @@ class Prior(eqx.Module):
         peak: least and largest c_k, uniform.
         baseline: sd of y_0, normal about zero; half-normal where counts are fitted.
         heights: sds of H, A_L, A_G and of all a_k, half-normal.
+        highest: 1 where A_L + A_G is at least every a_k, or else 0.
+        log_share: the logarithm of the probability that half-normal heights are so: 0 where they need not be.
         noise: least and largest sigma, uniform in the logarithm.
     """
 
@@ -61,6 +65,8 @@ class Prior(eqx.Module):
     peak: Float[Array, "2"]
     baseline: Float[Array, ""]
     heights: Float[Array, "4"]
+    highest: Float[Array, ""]
+    log_share: Float[Array, ""]
     noise: Float[Array, "2"]
 
 
@@ -133,12 +139,36 @@ class CollapsedSpectrum(Density):
         fixed, peak = self.prior.heights[:3], self.prior.heights[3]
         return jnp.concatenate([self.prior.baseline[None], fixed, jnp.full(self.slots, peak)])
 
+    @property
+    def ceiling(self) -> Float[Array, " heights"]:
+        """The sds of A_G and of the live peaks in that of A_L where the white line is the highest, or else zeros."""
+        of_line = jnp.arange(self.heights) == GAUSS
+        counted = jnp.where(of_line, 1, jnp.concatenate([jnp.zeros(FIXED), self.live]))
+        return self.prior.highest * counted * self.scales / self.scales[LORENTZ]
+
     def sample(self, key: Key[Array, ""], points: int) -> Points:
-        z = jax.random.uniform(key, (points, self.size), self.energy.dtype)
+        keys = jax.random.split(key)
+        z = jax.random.uniform(keys[0], (points, self.size), self.energy.dtype)
+        z = z.at[:, -self.heights :].set(self._uniforms(keys[1], points))
         part = jnp.arange(points) * math.prod(self.strata) // points
         for axis, index in enumerate(jnp.unravel_index(part, self.strata)):
             z = z.at[:, axis].set((index + z[:, axis]) / self.strata[axis])
         return z
+
+    def _uniforms(self, key: Key[Array, ""], points: int) -> Float[Array, "points heights"]:
+        """The u at b = 0: uniform, but that A_L has the probability left to it above the other heights."""
+
+        def again(state):
+            key, u, ok = state
+            key, *own = jax.random.split(key, 3)
+            new = jax.random.uniform(own[0], u.shape, u.dtype, jnp.finfo(u.dtype).tiny)
+            heights = self.ceiling * -ndtri(new / 2)
+            least = jnp.max(heights[:, FIXED:], axis=1, initial=0) - heights[:, GAUSS]
+            accepted = jax.random.uniform(own[1], ok.shape) < 2 * ndtr(-jnp.maximum(least, 0))
+            return key, jnp.where(ok[:, None], u, new), ok | accepted
+
+        start = key, jnp.zeros((points, self.heights), self.energy.dtype), jnp.zeros(points, bool)
+        return lax.while_loop(lambda state: ~jnp.all(state[2]), again, start)[1]
 
     def stratum(self, z: Points) -> Int[Array, " points"]:
         """The part of the prior that each point lies in."""
@@ -237,9 +267,9 @@ class CollapsedSpectrum(Density):
     def _draw(self, terms: Terms, beta: PerPoint) -> tuple[PerPoint, Array]:
         square = jnp.sum(self.target**2)
         factor, v = factorise(terms.gram, beta, (beta[:, None] * terms.moment)[:, None])
-        heights, inside = _positive(factor, v[0], terms.uniforms.T, signed_first=not self.poisson)
+        heights, inside = _positive(factor, v[0], terms.uniforms.T, self.ceiling, signed_first=not self.poisson)
         log_root = jnp.sum(jnp.log(jnp.diagonal(factor)), 1)
-        value = inside - log_root - 0.5 * (beta * square - jnp.sum(v[0] ** 2, 0))
+        value = inside - self.prior.log_share - log_root - 0.5 * (beta * square - jnp.sum(v[0] ** 2, 0))
         if self.poisson:
             value = value + beta * self._poisson_over_normal(terms, heights.T)
         return jnp.where(jnp.isnan(value), -jnp.inf, value), heights.T
@@ -306,10 +336,13 @@ def _eliminate(matrix: Array, first: int, last: int, j: int | Array, factor: Arr
     return factor.at[:, j].set(jnp.where(below, column / jnp.sqrt(column[j - first]), 0))
 
 
-def _positive(factor: Array, v: Array, uniforms: Array, *, signed_first: bool) -> tuple[Array, PerPoint]:
+def _positive(
+    factor: Array, v: Array, uniforms: Array, ceiling: Array, *, signed_first: bool
+) -> tuple[Array, PerPoint]:
     """Positive heights, drawn from the last to the first, and the logarithm of the mass left to them over 2^-L.
 
-    C' (x - m) = z has standard normal z, and x_j >= 0 is z_j >= C'_j. (x - m) of those drawn before - C_jj m_j.
+    C' (x - m) = z has standard normal z, and x_j >= l is z_j >= C'_j. (x - m) of those drawn before - C_jj (m_j - l);
+    l is 0, but for A_L what the highest peak is above A_G.
     """
     count, dtype = len(v), v.dtype
     index = jnp.arange(count)[:, None]
@@ -317,21 +350,25 @@ def _positive(factor: Array, v: Array, uniforms: Array, *, signed_first: bool) -
     farthest = 36.0 if dtype == jnp.float64 else 12.0
 
     def draw(step, carry):
-        mean, change, mass = carry
+        mean, change, mass, least_line = carry
         j = count - 1 - step
         column = jnp.where(index > j, factor[:, j], 0)
         diagonal = factor[j, j]
         m = (v[j] - jnp.sum(column * mean, 0)) / diagonal
         before = jnp.sum(column * change, 0)
-        least = jnp.minimum(before - m * diagonal, farthest)
+        above = jnp.where(j == LORENTZ, jnp.maximum(least_line, 0), 0)
+        least = jnp.minimum(before - (m - above) * diagonal, farthest)
         signed = signed_first & (j == BASELINE)
         tail = jnp.where(signed, 1.0, ndtr(-least))
         z = -ndtri(jnp.clip(uniforms[j] * tail, jnp.finfo(dtype).tiny, 1 - jnp.finfo(dtype).epsneg))
         mass = mass + jnp.where(signed, 0.0, jnp.log(tail) + math.log(2.0))
-        return mean.at[j].set(m), change.at[j].set((z - before) / diagonal), mass
+        change = change.at[j].set((z - before) / diagonal)
+        height = ceiling[j] * (m + change[j])
+        least_line = jnp.where(j == GAUSS, least_line - height, jnp.maximum(least_line, height))
+        return mean.at[j].set(m), change, mass, least_line
 
-    start = jnp.zeros_like(v), jnp.zeros_like(v), jnp.zeros(v.shape[1], dtype)
-    mean, change, mass = lax.fori_loop(0, count, draw, start)
+    start = jnp.zeros_like(v), jnp.zeros_like(v), *(jnp.zeros(v.shape[1], dtype) for _ in range(2))
+    mean, change, mass, _ = lax.fori_loop(0, count, draw, start)
     return mean + change, mass
 
 

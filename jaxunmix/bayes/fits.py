@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 
 from ..physics import lineshapes
 from . import warm
-from .collapsed import FIXED, SHAPES, CollapsedSpectrum
+from .collapsed import FIXED, GAUSS, LORENTZ, SHAPES, CollapsedSpectrum
 from .decomposition import Exchange, Fit, curves, log_mean
 from .evidence import free_energy
 from .exchange import replica_exchange
@@ -30,6 +30,8 @@ WINDOW = 14.0
 BEYOND = 5.0
 # Ladders side by side in replica exchange, and sweeps before, in which steps and rungs are tuned.
 LADDERS, WARMUP = 16, 128
+# How steep the wall is that keeps the best fit where the white line is the highest.
+STEEP = 100.0
 
 
 def gather(density: CollapsedSpectrum, result: SMCResult, peaks: int, *, noise_known: bool, key: Key[Array, ""]) -> Fit:
@@ -315,11 +317,18 @@ def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> f
 
 
 def _of(density: CollapsedSpectrum, x: Array, free: Array, kept: Array, b: Array) -> Array:
-    """What is squared and halved in the negative log posterior: weighted residuals, and heights in their prior sds."""
+    """What is squared and halved in the negative log posterior: weighted residuals, and heights in their prior sds.
+
+    A peak above the white line, where that is to be the highest, costs what a misfit of `STEEP` times that would.
+    """
     z = jnp.full((1, density.size), 0.5).at[0, free].set(x[: len(free)])
     heights = jnp.zeros(density.heights).at[kept].set(x[len(free) :])
     misfit = density.target - heights @ density.columns(z)[0]
-    return jnp.concatenate([jnp.sqrt(b) * misfit, heights])
+    scaled = density.ceiling * heights
+    line, peaks = density.prior.highest * heights[LORENTZ] + scaled[GAUSS], scaled[FIXED:]
+    scale = STEEP * jnp.sqrt(b) * density.scales[LORENTZ]
+    above = scale * jnp.maximum(peaks - line, 0)
+    return jnp.concatenate([jnp.sqrt(b) * misfit, heights, above])
 
 
 _residual = eqx.filter_jit(_of)

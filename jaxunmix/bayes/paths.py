@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.stats import halfnorm
 
 from .collapsed import CollapsedSpectrum, Prior
 
@@ -14,6 +15,8 @@ SLOTS = (2, 5, 8, 11, 14, 17, 20, 25, 30)
 LENGTHS = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0, 10.0)
 # A run ends when the noise that it has reached is so many nats less probable than the best.
 BEYOND = 10.0
+# Of the quadrature over each height of the white line.
+NODES = 200
 Pair = tuple[float | int, float | int]
 
 
@@ -31,6 +34,8 @@ class Priors:
         baseline: sd of the constant; by default the largest absolute intensity.
         heights: sds of the half-normal priors of the step, the Lorentzian and the Gaussian of the white line, and the
             peaks; by default the range of the intensities for each.
+        highest: whether the white line is the highest of the lines, A_L + A_G at least every a_k: without it nothing
+            but its place tells it from a peak. False where it is not, as in a window about a pre-edge peak.
         noise: least and largest sd of the noise, uniform in the logarithm; by default 1e-4 and 1 times the range.
     """
 
@@ -42,6 +47,7 @@ class Priors:
     peak: Pair | None = None
     baseline: float | int | None = None
     heights: tuple[float | int, float | int, float | int, float | int] | None = None
+    highest: bool = True
     noise: Pair | None = None
 
     def __post_init__(self) -> None:
@@ -73,9 +79,24 @@ class Priors:
         given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return Priors(**{name: defaults[name] if value is None else value for name, value in given.items()})
 
-    def arrays(self) -> Prior:
-        """As the density takes them."""
-        return Prior(**{field.name: jnp.asarray(getattr(self, field.name), float) for field in fields(self)})
+    def arrays(self, peaks: int) -> Prior:
+        """As the density takes them for so many peaks."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["log_share"] = self.log_share(peaks)
+        return Prior(**{name: jnp.asarray(value, float) for name, value in values.items()})
+
+    def log_share(self, peaks: int) -> float:
+        """The logarithm of the probability that half-normal heights have the white line `highest`; 0 without that.
+
+        The integral over A_L and A_G of the probability that every peak is lower, over their quantiles.
+        """
+        if not self.highest or self.heights is None:
+            return 0.0
+        nodes, weights = np.polynomial.legendre.leggauss(NODES)
+        height = halfnorm.ppf((1 + nodes) / 2)
+        top = self.heights[1] * height[:, None] + self.heights[2] * height
+        lower = halfnorm.cdf(top / self.heights[3]) ** peaks
+        return float(np.log(weights @ lower @ weights / 4))
 
 
 def path(
@@ -99,7 +120,7 @@ def path(
         intensity=jnp.asarray(np.pad(intensity, beyond), float),
         weight=jnp.asarray(np.pad(weight, beyond), float),
         live=(jnp.arange(slots) < peaks).astype(float),
-        prior=priors.arrays(),
+        prior=priors.arrays(peaks),
         poisson=isinstance(noise, str),
         edge=edge,
     )

@@ -244,6 +244,9 @@ def spectrum_model(
 ) -> None:
     """The model of `decompose_spectrum` as a NumPyro model with every parameter sampled, for any sampler.
 
+    Where the white line is the highest, heights of peaks end at its own, and a factor of the prior, "highest", gives
+    each height of the white line the weight that it has when all half-normal heights that do not are left out.
+
     Args:
         energy: (channels,), eV.
         intensity: (channels,); None to simulate.
@@ -270,7 +273,18 @@ def spectrum_model(
         with numpyro.plate("peak", peaks):
             centre = numpyro.sample("peak_centre", dist.Uniform(*p.peak))  # type: ignore[misc]
             width = numpyro.sample("peak_width", dist.LogUniform(*p.peak_width))  # type: ignore[misc]
-            height = numpyro.sample("peak_height", dist.HalfNormal(p.heights[3]))  # type: ignore[index]
+            height = numpyro.sample("peak_height", _height(p, lorentz + gauss))
         shapes = lineshapes.gaussian(energy, centre[:, None], width[:, None]) / lineshapes.gaussian_peak(width)[:, None]
         fitted += height @ shapes
+        if p.highest:
+            lower = dist.HalfNormal(p.heights[3]).cdf(lorentz + gauss)  # type: ignore[index]
+            numpyro.factor("highest", peaks * jnp.log(lower) - p.log_share(peaks))
     numpyro.sample("intensity", dist.Normal(fitted, noise), obs=intensity)
+
+
+def _height(priors: Priors, line: Array) -> dist.Distribution:
+    """Of a peak, given that of the white line."""
+    scale = priors.heights[3]  # type: ignore[index]
+    if not priors.highest:
+        return dist.HalfNormal(scale)
+    return dist.TruncatedNormal(0.0, scale, low=0.0, high=line)

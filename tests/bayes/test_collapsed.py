@@ -10,7 +10,7 @@ import pytest
 from scipy.special import log_ndtr, ndtr
 from scipy.stats import multivariate_normal, norm, poisson
 
-from jaxunmix.bayes import collapsed, peak_moves
+from jaxunmix.bayes import Priors, collapsed, peak_moves
 from jaxunmix.bayes.explorers import Explorer
 from jaxunmix.bayes.peak_moves import PeakMoves
 
@@ -24,17 +24,20 @@ def _double_precision():
         yield
 
 
-def prior(height=1.0):
+def prior(height=1.0, peaks=0):
     pairs = {"white_line": (8.0, 1.0), "edge_width": (1.0, 4.0), "line_width": (1.0, 4.0), "peak_width": (1.0, 4.0)}
     pairs |= {"peak": (0.0, 15.0), "noise": (1e-3, 1.0), "heights": (height,) * 4, "baseline": height, "edge": 3.0}
+    # Where peaks are told, the white line is the highest.
+    pairs["log_share"] = Priors(heights=(height,) * 4).log_share(peaks) if peaks else 0.0
+    pairs["highest"] = float(peaks > 0)
     return collapsed.Prior(**{name: jnp.asarray(value, float) for name, value in pairs.items()})
 
 
-def density(slots=1, live=1, intensity=None, poisson=False, height=1.0):
+def density(slots=1, live=1, intensity=None, poisson=False, height=1.0, highest=False):
     y = np.linspace(0.2, 1.4, CHANNELS) if intensity is None else np.asarray(intensity)
     weight = 1 / np.sqrt(np.maximum(y, 1)) if poisson else np.ones(CHANNELS)
     arrays = [jnp.asarray(a, float) for a in (ENERGY, y, weight, np.arange(slots) < live)]
-    return collapsed.CollapsedSpectrum(*arrays, prior(height), poisson)
+    return collapsed.CollapsedSpectrum(*arrays, prior(height, live if highest else 0), poisson)
 
 
 def log_mean(values):
@@ -67,6 +70,46 @@ def test_at_b_0_the_density_is_the_uniform_prior():
     np.testing.assert_allclose(d.log_density(d.evaluate(z), jnp.zeros(50)), 0, atol=1e-12)
 
 
+def half_normal(shape, seed=0):
+    return np.abs(np.random.default_rng(seed).standard_normal(shape))
+
+
+@pytest.mark.parametrize("b", [0.3, 4.0])
+def test_with_a_highest_white_line_the_mean_over_uniforms_is_the_mean_likelihood_over_such_heights(b):
+    d = density(3, 2, highest=True)
+    theta = d.sample(jax.random.key(1), 1)
+    z = jnp.tile(theta, (40_000, 1)).at[:, -d.heights :].set(jax.random.uniform(jax.random.key(2), (40_000, d.heights)))
+    heights = half_normal((1_000_000, d.heights))
+    heights[:, 0] *= np.where(np.arange(len(heights)) % 2, 1, -1)
+    heights = heights[heights[:, 2] + heights[:, 3] >= heights[:, 4:6].max(1)]
+    residual = np.asarray(d.target) - heights @ np.asarray(d.columns(theta)[0])
+    exact = log_mean(-0.5 * b * np.sum(residual**2, 1))
+    assert log_mean(d.log_density(d.evaluate(z), jnp.full(len(z), b))) == pytest.approx(exact, abs=0.02)
+
+
+def test_with_a_highest_white_line_points_at_b_0_are_drawn_from_their_density():
+    d = density(3, 2, highest=True)
+    z = d.sample(jax.random.key(3), 40_000)
+    terms, b = d.evaluate(z), jnp.zeros(len(z))
+    heights = np.asarray(d.draw(terms, b))
+    expected = half_normal((1_000_000, d.heights))
+    expected = expected[expected[:, 2] + expected[:, 3] >= expected[:, 4:6].max(1)]
+    assert np.all(heights[:, 2] + heights[:, 3] >= heights[:, 4:6].max(1) - 1e-12)
+    np.testing.assert_allclose(heights[:, 1:].mean(0), expected[:, 1:].mean(0), atol=0.015)
+    # The mean of 1 / q over draws of q is the volume of the cube.
+    assert float(jnp.mean(jnp.exp(-d.log_density(terms, b)))) == pytest.approx(1, abs=0.03)
+
+
+def test_the_share_of_heights_with_a_highest_white_line_is_that_of_a_solid_angle():
+    # Three half-normal heights of one sd have every direction of an octant alike; a_1 > A_L + A_G is a triangle in it.
+    triangle = 2 * np.arctan(1 / (3 + 2 * np.sqrt(2)))
+    assert Priors(heights=(1.0, 2.0, 2.0, 2.0)).log_share(1) == pytest.approx(
+        np.log(1 - triangle / (np.pi / 2)), abs=1e-5
+    )
+    assert Priors(heights=(1.0, 2.0, 2.0, 2.0)).log_share(0) == pytest.approx(0, abs=1e-12)
+    assert Priors(heights=(1.0, 2.0, 2.0, 2.0), highest=False).log_share(3) == 0
+
+
 def test_heights_are_positive_and_follow_the_posterior_of_one_height():
     # One column alone far from the others' reach: a truncated normal with a known mean.
     d = density(slots=0, live=0, intensity=np.full(CHANNELS, 0.1))
@@ -76,7 +119,7 @@ def test_heights_are_positive_and_follow_the_posterior_of_one_height():
     uniforms = jax.random.uniform(jax.random.key(5), (5000, 1))
     flat = collapsed.Terms(jnp.full((5000, 1, 1), 4.0), jnp.full((5000, 1), -1.0), uniforms, None)
     factor, v = collapsed.factorise(flat.gram, jnp.ones(5000), flat.moment[:, None])
-    found, mass = collapsed._positive(factor, v[0], flat.uniforms.T, signed_first=False)
+    found, mass = collapsed._positive(factor, v[0], flat.uniforms.T, jnp.zeros(1), signed_first=False)
     mean, sd = -1 / 5, 1 / np.sqrt(5)  # of N(M^-1 b A y, M^-1)
     assert float(mass[0]) == pytest.approx(np.log(2 * norm.sf(0, mean, sd)), abs=1e-10)
     expected = mean + sd * norm.pdf(mean / sd) / norm.cdf(mean / sd)
@@ -148,13 +191,16 @@ def test_poisson_evidence_of_given_shapes_is_the_mean_likelihood_over_prior_heig
     counts = rng.poisson(4.0, CHANNELS).astype(float)
     d = density(0, 0, counts, poisson=True, height=4.0)
     theta = d.sample(jax.random.key(8), 1)
-    uniforms = jax.random.uniform(jax.random.key(9), (40_000, d.heights))
-    z = jnp.tile(theta, (40_000, 1)).at[:, -d.heights :].set(uniforms)
+    uniforms = jax.random.uniform(jax.random.key(9), (200_000, d.heights))
+    z = jnp.tile(theta, (200_000, 1)).at[:, -d.heights :].set(uniforms)
     found = d.log_density(d.evaluate(z), jnp.ones(len(z)))
     shapes = np.asarray(d.columns(theta)[0]) / np.asarray(d.scales)[:, None] / np.asarray(d.weight)
     heights = 4.0 * np.abs(rng.standard_normal((200_000, d.heights)))
     exact = log_mean(poisson.logpmf(counts, heights @ shapes).sum(1))
-    assert log_mean(found) == pytest.approx(exact, abs=0.1)
+    weight = np.exp(np.asarray(found) - exact)
+    error = weight.std() / np.sqrt(len(weight))
+    assert error < 0.1
+    assert weight.mean() == pytest.approx(1, abs=3 * error)
 
 
 @pytest.mark.parametrize("k", [jnp.asarray(2), jnp.full(20, 2)], ids=["one", "each"])
@@ -171,12 +217,15 @@ def test_changed_columns_give_the_terms_of_the_new_point(k):
     np.testing.assert_allclose(found.moment, expected.moment, atol=1e-12)
 
 
-def inverse_uniforms(columns, target, scaled, b):
-    """The u that give these heights in units of their sds: what `draw` maps to them."""
+def inverse_uniforms(columns, target, scaled, b, highest):
+    """The u that give these heights in units of their sds, of which none of a peak is above that of the white line."""
     factor = np.linalg.cholesky(np.eye(len(columns)) + b * columns @ columns.T)
     mean = np.linalg.solve(factor.T, np.linalg.solve(factor, b * columns @ target))
     z = factor.T @ (scaled - mean)
-    tail = ndtr(np.diag(factor) * scaled - z)
+    least = np.zeros(len(scaled))
+    if highest:
+        least[collapsed.LORENTZ] = max(scaled[collapsed.FIXED :].max() - scaled[collapsed.GAUSS], 0)
+    tail = ndtr(np.diag(factor) * (scaled - least) - z)
     tail[collapsed.BASELINE] = 1.0
     return ndtr(-z) / tail
 
@@ -196,16 +245,19 @@ class Colder(Explorer):
         return self.inner.tune(settings, z, info, memory)
 
 
-def joint(explorer, sets, sweeps=3, b=25.0, slots=2):
+def joint(explorer, sets, sweeps=3, b=25.0, slots=2, highest=False):
     """Points and data drawn together, and the same after sweeps: (before, after), moments with the data."""
-    d = density(slots, slots)
+    d = density(slots, slots, highest=highest)
     rng = np.random.default_rng(5)
     z = np.array(d.sample(jax.random.key(12), sets))
-    heights = np.abs(rng.standard_normal((sets, d.heights))) * np.asarray(d.scales)
+    heights = np.abs(rng.standard_normal((20 * sets, d.heights))) * np.asarray(d.scales)
+    if highest:
+        heights = heights[heights[:, 2] + heights[:, 3] >= heights[:, 4:].max(1)]
+    heights = heights[:sets]
     heights[:, 0] *= np.sign(rng.standard_normal(sets))
     columns, scaled = np.asarray(d.columns(jnp.asarray(z))), heights / np.asarray(d.scales)
     y = np.einsum("sl,sln->sn", scaled, columns) + rng.standard_normal((sets, CHANNELS)) / np.sqrt(b)
-    z[:, -d.heights :] = [inverse_uniforms(*each, b) for each in zip(columns, y, scaled, strict=True)]
+    z[:, -d.heights :] = [inverse_uniforms(*each, b, highest) for each in zip(columns, y, scaled, strict=True)]
 
     @eqx.filter_jit
     def moved(keys, z, y):
@@ -247,6 +299,11 @@ MOVES = {
 @pytest.mark.parametrize("explorer", MOVES.values(), ids=MOVES)
 def test_each_move_leaves_the_joint_distribution_as_it_was(explorer):
     assert joint(explorer, 2000).max() < 4.5
+
+
+@pytest.mark.parametrize("explorer", MOVES.values(), ids=MOVES)
+def test_each_move_leaves_the_joint_distribution_with_a_highest_white_line_as_it_was(explorer):
+    assert joint(explorer, 2000, highest=True).max() < 4.5
 
 
 def test_points_are_drawn_stratum_by_stratum_and_moves_keep_them_there():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpyro import handlers
 from numpyro.infer.util import log_density
+from scipy.stats import halfnorm
 
 import jaxunmix as jxu
 from jaxunmix.bayes import Priors, decompose_spectrum, spectrum_model
@@ -87,6 +88,13 @@ def test_parts_add_up_to_the_fit_and_areas_are_those_of_the_curves(found):
     area = np.trapezoid(parts.sel(component="peak 1"), fine)
     assert area == pytest.approx(float(result.map_estimate["peak_area"][0]), rel=1e-3)
     assert result.components().sizes == {"component": 5, "energy": 60}
+
+
+def test_no_peak_is_above_the_white_line(found):
+    result, _ = found
+    for parameters in (result.fits[2].posterior, result.fits[2].best):
+        line, peaks = parameters["lorentzian"] + parameters["gaussian"], parameters["peak_height"].max("peak")
+        assert float((line - peaks).min()) > -1e-3
 
 
 def test_posterior_is_laid_out_by_chain_draw_and_peak(found):
@@ -209,6 +217,22 @@ def test_the_numpyro_model_simulates_every_part_within_its_priors():
     assert np.all((values["peak_centre"] >= 7700) & (values["peak_centre"] <= 7740))
     assert np.all((values["peak_width"] >= priors.peak_width[0]) & (values["peak_width"] <= priors.peak_width[1]))
     assert sites["intensity"]["value"].shape == (40,)
+
+
+@pytest.mark.parametrize("highest", [True, False])
+def test_the_numpyro_model_has_half_normal_heights_with_the_white_line_the_highest_or_not(highest):
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=2, noise=0.1, channels=40)
+    priors = Priors(heights=(1.0, 0.6, 0.7, 0.8), highest=highest).complete(energy, intensity)
+    with handlers.seed(rng_seed=0):
+        sites = handlers.trace(spectrum_model).get_trace(energy, intensity, 2, 0.1, priors)
+    names = ("lorentzian", "gaussian", "peak_height", "highest")
+    found = sum(float(jnp.sum(sites[n]["fn"].log_prob(sites[n]["value"]))) for n in names if n in sites)
+    values = [np.asarray(sites[name]["value"]) for name in names[:3]]
+    heights = np.r_[values[0], values[1], values[2]]
+    expected = np.sum(halfnorm.logpdf(heights, scale=[0.6, 0.7, 0.8, 0.8])) - priors.log_share(2)
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert ("highest" in sites) == highest
+    assert not highest or values[2].max() <= values[0] + values[1]
 
 
 ENERGY, LINE = np.linspace(7700.0, 7740.0, 30), np.linspace(0.0, 1.0, 30)

@@ -81,7 +81,9 @@ def of_spectra(options: argparse.Namespace):
         line = rng.normal(*p.white_line)
         truth = {"E_WL": line, "E0": rng.normal(line, p.edge), "baseline": rng.normal(0, p.baseline)}
         truth |= {name: np.exp(rng.uniform(*np.log(getattr(p, name)))) for name in ("edge_width", "line_width")}
-        heights = np.abs(rng.standard_normal(4)) * p.heights
+        heights = np.zeros(4)
+        while heights[1] + heights[2] <= heights[3]:  # the white line is the highest
+            heights = np.abs(rng.standard_normal(4)) * p.heights
         truth |= dict(zip(("step", "lorentzian", "gaussian"), heights[:3], strict=True))
         peak = (rng.uniform(*p.peak), np.exp(rng.uniform(*np.log(p.peak_width))), heights[3])
         truth |= dict(zip(OF_PEAKS, peak, strict=True))

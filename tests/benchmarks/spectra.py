@@ -10,8 +10,8 @@ command can be stopped and gone on with. Columns:
 - found: most probable K with its probability, and whether it is said to be resolved;
 - below: how far the log likelihood of the best fit is below the optimum that is reached from the truth
   (at the same noise; 1 is allowed);
-- E_WL: the error of its mean and its sd in eV, and whether its 99 % interval covers the truth; best: its error in the
-  most probable fit, which is another number where the white line may be either of two peaks;
+- E_WL: the error of its median and its sd in eV, and whether its 99 % interval covers the truth; mean, best: the errors
+  of its mean and in the most probable fit, which are others where the white line may be either of two lines;
 - at two more: the sd of E_WL with two more peaks than there are, in each call, and whether its interval misses it;
 - noise: its error in posterior sds;
 - apart: the largest difference of ln p(D | K) between independent calls at the most probable K, and the claimed error
@@ -106,7 +106,8 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         "of the truth": float(first.table["probability"].sel(peaks=peaks)),
         "resolved": first.resolved,
         "below the truth": from_truth(energy, intensity, truth, at) - first.fit.log_likelihood,
-        "E_WL": float(posterior["E_WL"].mean()) - line,
+        "E_WL": float(posterior["E_WL"].median()) - line,
+        "mean of E_WL": float(posterior["E_WL"].mean()) - line,
         "covers": bool(low <= line <= high),
         "noise": float((posterior["noise"].mean() - noise) / posterior["noise"].std()),
         "apart": float(np.ptp(evidences)),
@@ -130,7 +131,7 @@ def shown(row: dict) -> dict[str, str]:
         "found": f"{row['found']} ({row['probability']:.2f}{', resolved' if row['resolved'] else ''})",
         "below": f"{row['below the truth']:.2f}",
         "E_WL": f"{row['E_WL']:+.3f} ± {row['sd of E_WL']:.3f}{'' if row['covers'] else ', does not cover'}",
-        "best": f"{row['E_WL of the best']:+.3f}",
+        "mean, best": f"{row['mean of E_WL']:+.3f}, {row['E_WL of the best']:+.3f}",
         "at two more": ", ".join(map("{:.3f}{}".format, row["sd of E_WL at two more"], missed)),
         "noise": f"{row['noise']:+.1f}",
         "apart": f"{row['apart']:.2f} ({row['error']:.2f})",
