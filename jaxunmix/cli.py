@@ -315,7 +315,8 @@ def spectrum_(
 
     Of several spectra the mean is taken. Prints how probable each number of peaks is and what the most probable one
     says, with errors, and writes spectrum.nc, posterior.nc and pictures. Half a minute for each number of peaks up to
-    5. Crop to the edge: oscillations far above it need many peaks.
+    5. Crop to the edge: oscillations far above it need many peaks. The white line is looked for near the highest point,
+    as the highest of the lines.
     """
     numbers = opt.parse_peaks(peaks)
     source = run.Source(file, array, dims, signal_dims, energy, scale, mask)

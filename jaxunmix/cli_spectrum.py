@@ -79,8 +79,9 @@ def written(folder: Path, result: Decomposition) -> None:
     print(f"\n{result.peaks} peak{'s' * (result.peaks != 1)}; {_verdict(result)}")
     for name, told in _TOLD.items():
         low, high = result.interval(name)
+        median = float(result.fit.posterior[name].median())
         unit = "" if name == "noise" else " eV"
-        print(f"{told:24} {float(result.fit.posterior[name].mean()):.5g}{unit}, 90 % between {low:.6g} and {high:.6g}")
+        print(f"{told:24} {median:.6g}{unit}, 90 % between {low:.6g} and {high:.6g}")
     for i in range(result.peaks):
         own = result.fit.posterior.isel(peak=i)
         centre, area = (

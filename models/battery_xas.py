@@ -343,7 +343,7 @@ def spectroscopy(
         "noise": [each.noise for each in found.spectra],
         # The mean is weighted by the map.
         "expected": truth.noise_sd * np.linalg.norm(report.maps, axis=0) / report.maps.sum(axis=0),
-        "E_WL": [float(each.posterior["E_WL"].mean()) for each in found.spectra],
+        "E_WL": [float(each.posterior["E_WL"].median()) for each in found.spectra],
         "low": low,
         "high": high,
         "truth": lines,

@@ -16,8 +16,8 @@ the `highest`, that A_L + A_G >= a_k for every k; over the same under the prior.
 the other, from the last to the first, each height has a truncated normal given those before, that of A_L from
 max_k a_k - A_G up; the product of the masses that are left is an unbiased estimate of P_b (Genz, J. Comput. Graph.
 Stat. 1 (1992) 141; Keane; Hajivassiliou and McFadden). The uniform numbers u of those draws are part of the point. Then
-the estimate is not noise that a sampler could exploit, but a density of (theta, u) whose integral over u is exact, and each
-point carries one draw of the heights from their posterior (Andrieu and Roberts, Ann. Stat. 37 (2009) 697).
+the estimate is not noise that a sampler could exploit, but a density of (theta, u) whose integral over u is exact, and
+each point carries one draw of the heights from their posterior (Andrieu and Roberts, Ann. Stat. 37 (2009) 697).
 
 All positions, widths and u are quantiles of their priors: points fill the unit cube uniformly at b = 0, but for the u
 where the white line is the highest.
