@@ -15,11 +15,12 @@ from scipy.optimize import least_squares
 
 from ..physics import lineshapes
 from . import warm
-from .collapsed import FIXED, GAUSS, LORENTZ, SHAPES, CollapsedSpectrum
+from .collapsed import SHAPES, CollapsedSpectrum
 from .decomposition import Exchange, Fit, curves, log_mean
 from .evidence import free_energy
 from .exchange import replica_exchange
 from .explorers import Explorer
+from .heights import FIXED, GAUSS, LORENTZ
 from .smc import SMCResult
 
 # Points of the grid of noise between two levels of a run, draws of a posterior, and noises at which F is told.

@@ -17,7 +17,7 @@ from jax import lax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from .collapsed import cholesky
+from .heights import cholesky
 
 STEPS, PRIOR, STANDARD = 15, 1.0, 0.05
 # Variances below these shares of that of the whole cloud are lifted to it; a cloud without any extent still has one.

@@ -23,19 +23,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from .collapsed import (
-    FIXED,
-    SHAPES,
-    STEP,
-    CollapsedSpectrum,
-    Spans,
-    Terms,
-    change_columns,
-    factorise,
-    put,
-)
+from .collapsed import SHAPES, CollapsedSpectrum, Spans, Terms, change_columns, put
 from .density import PerPoint, Points, choose
 from .explorers import Explorer, Info
+from .heights import FIXED, STEP, factorise
 from .line_moves import Luck, bound, exchanged, from_mixture, luck, reshaped, scales
 from .mixture import Mixture, fit, standard
 

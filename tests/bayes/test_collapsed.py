@@ -12,6 +12,7 @@ from scipy.stats import multivariate_normal, norm, poisson
 
 from jaxunmix.bayes import Priors, collapsed, peak_moves
 from jaxunmix.bayes.explorers import Explorer
+from jaxunmix.bayes.heights import BASELINE, FIXED, GAUSS, LORENTZ, STEP, factorise, positive
 from jaxunmix.bayes.peak_moves import PeakMoves
 
 CHANNELS = 16
@@ -118,8 +119,8 @@ def test_heights_are_positive_and_follow_the_posterior_of_one_height():
     assert np.all(heights[:, 1:] >= 0)
     uniforms = jax.random.uniform(jax.random.key(5), (5000, 1))
     flat = collapsed.Terms(jnp.full((5000, 1, 1), 4.0), jnp.full((5000, 1), -1.0), uniforms, None)
-    factor, v = collapsed.factorise(flat.gram, jnp.ones(5000), flat.moment[:, None])
-    found, mass = collapsed._positive(factor, v[0], flat.uniforms.T, jnp.zeros(1), signed_first=False)
+    factor, v = factorise(flat.gram, jnp.ones(5000), flat.moment[:, None])
+    found, mass = positive(factor, v[0], flat.uniforms.T, jnp.zeros(1), signed_first=False)
     mean, sd = -1 / 5, 1 / np.sqrt(5)  # of N(M^-1 b A y, M^-1)
     assert float(mass[0]) == pytest.approx(np.log(2 * norm.sf(0, mean, sd)), abs=1e-10)
     expected = mean + sd * norm.pdf(mean / sd) / norm.cdf(mean / sd)
@@ -180,7 +181,7 @@ def test_places_are_weighed_by_what_a_peak_of_positive_height_adds_there(k, b):
     seen = jnp.einsum("pln,gn->plg", columns, grid)
     found = np.asarray(peak_moves.place_weights(d, columns, d.evaluate(z), jnp.full(6, b), k, grid, seen))
     for point, cell in np.ndindex(found.shape):
-        others = np.delete(np.asarray(columns[point]), collapsed.FIXED + k, axis=0)
+        others = np.delete(np.asarray(columns[point]), FIXED + k, axis=0)
         with_peak, score = normal_log_evidence(np.vstack([others, grid[cell]]), np.asarray(d.target), b)
         exact = with_peak - normal_log_evidence(others, np.asarray(d.target), b)[0] + np.log(2) + log_ndtr(score)
         assert found[point, cell] == pytest.approx(exact, abs=0.2 + 1e-3 * abs(exact))
@@ -208,7 +209,7 @@ def test_changed_columns_give_the_terms_of_the_new_point(k):
     d = density(3, 3)
     old, new = d.sample(jax.random.key(10), 20), d.sample(jax.random.key(11), 20)
     new = new.at[:, 4:6].set(old[:, 4:6]).at[:, 7:9].set(old[:, 7:9])
-    spans = (collapsed.STEP, 3), (collapsed.FIXED + k, 1)
+    spans = (STEP, 3), (FIXED + k, 1)
     changed = d.changed_columns(new, k)
     np.testing.assert_allclose(collapsed.put(d.columns(old), changed, spans, 1), d.columns(new), atol=1e-12)
     found = collapsed.change_columns(d.evaluate(old), d.columns(old), changed, spans, d.target)
@@ -224,9 +225,9 @@ def inverse_uniforms(columns, target, scaled, b, highest):
     z = factor.T @ (scaled - mean)
     least = np.zeros(len(scaled))
     if highest:
-        least[collapsed.LORENTZ] = max(scaled[collapsed.FIXED :].max() - scaled[collapsed.GAUSS], 0)
+        least[LORENTZ] = max(scaled[FIXED:].max() - scaled[GAUSS], 0)
     tail = ndtr(np.diag(factor) * (scaled - least) - z)
-    tail[collapsed.BASELINE] = 1.0
+    tail[BASELINE] = 1.0
     return ndtr(-z) / tail
 
 
