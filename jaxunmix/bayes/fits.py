@@ -52,13 +52,17 @@ def gather(density: CollapsedSpectrum, result: SMCResult, peaks: int, *, noise_k
 
 
 def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
-    """Compiles what `gather` runs for so many particles; the best fit is left out, as it depends on K."""
+    """Compiles what `gather` runs for so many particles."""
     z = np.full((max(particles, DRAWS), density.size), 0.5)
     shapes = eqx.filter_eval_shape(density.evaluate, z)
     terms = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     first = jax.tree.map(lambda leaf: leaf[:particles], terms)
     _changes(density, first, np.float64(1.0), np.ones(BETWEEN))
     _told(density, z[:DRAWS], jax.tree.map(lambda leaf: leaf[:DRAWS], terms), np.ones(DRAWS))
+    b = jnp.asarray(1.0)
+    _residuals(density, jnp.asarray(z[:DRAWS]), b)
+    for program in (_residual, _jacobian):
+        program(density, jnp.asarray(z[0]), b)
 
 
 def exchanged(
@@ -273,23 +277,31 @@ def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
     z, terms = _taken(result, points)
     _, heights = _told(density, z, terms, beta)
     b = float(1 / np.mean(1 / np.sqrt(beta)) ** 2)
+    # Only what there is of the slots is fitted; the programs take all of them, so that they serve several K.
+    first = density.size - density.heights
     free = np.r_[np.arange(SHAPES + peaks), SHAPES + density.slots + np.arange(peaks)].astype(int)
-    kept = np.r_[np.arange(FIXED), FIXED + np.arange(peaks)].astype(int)
-    scaled = np.asarray(heights) / np.asarray(density.scales)
-    starts = np.concatenate([np.clip(z[:, free], 1e-9, 1 - 1e-9), scaled[:, kept]], 1)
+    kept = first + np.arange(FIXED + peaks)
+    index = np.r_[free, kept]
     lower = np.r_[np.zeros(len(free)), 0.0 if density.poisson else -np.inf, np.zeros(len(kept) - 1)]
     upper = np.r_[np.ones(len(free)), np.full(len(kept), np.inf)]
+    scaled = np.concatenate([np.clip(z[:, :first], 1e-9, 1 - 1e-9), heights / np.asarray(density.scales)], 1)
+    starts = scaled[:, index]
 
-    # Arrays, as a number would be part of the program, compiled anew for each spectrum.
-    fixed = jnp.asarray(free), jnp.asarray(kept), jnp.asarray(b)
+    def whole(x):
+        found = np.r_[np.full(first, 0.5), np.zeros(density.heights)] * np.ones((*x.shape[:-1], 1))
+        found[..., index] = x
+        return jnp.asarray(found)
+
+    # An array, as a number would be part of the program, compiled anew for each spectrum.
+    noise = jnp.asarray(b)
 
     def residual(x):
-        return np.asarray(_residual(density, jnp.asarray(x), *fixed))
+        return np.asarray(_residual(density, whole(x), noise))
 
     def jacobian(x):
-        return np.asarray(_jacobian(density, jnp.asarray(x), *fixed))
+        return np.asarray(_jacobian(density, whole(x), noise))[:, index]
 
-    values = np.asarray(_residuals(density, jnp.asarray(starts), *fixed))
+    values = np.asarray(_residuals(density, whole(starts), noise))
     order = np.argsort(np.sum(values**2, 1))
     firsts = order[:: max(len(order) // 64, 1)][:3]
     fitted = [
@@ -298,11 +310,9 @@ def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
         )
         for i in firsts
     ]
-    x = min(fitted, key=lambda fit: fit.cost).x
-    point, height = np.full((1, density.size), 0.5), np.zeros((1, density.heights))
-    point[0, free], height[0, kept] = x[: len(free)], x[len(free) :]
-    shapes = density.shapes(jnp.asarray(point))
-    best = _dataset(shapes, height * np.asarray(density.scales), _noise_of(density, np.array([b])), peaks)
+    x = whole(min(fitted, key=lambda fit: fit.cost).x[None])
+    height = np.asarray(x[:, first:] * density.scales)
+    best = _dataset(density.shapes(x), height, _noise_of(density, np.array([b])), peaks)
     best = best.isel(draw=0)
     return best, _log_likelihood(density, best, b)
 
@@ -317,14 +327,14 @@ def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> f
     return float(np.sum(-0.5 * b * (weight * (data - fitted)) ** 2 + 0.5 * np.log(b / (2 * np.pi)) + np.log(weight)))
 
 
-def _of(density: CollapsedSpectrum, x: Array, free: Array, kept: Array, b: Array) -> Array:
+def _of(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
     """What is squared and halved in the negative log posterior: weighted residuals, and heights in their prior sds.
 
-    A peak above the white line, where that is to be the highest, costs what a misfit of `STEEP` times that would.
+    They are those of a point that has the heights in place of its u. A peak above the white line, where that is to be the
+    highest, costs what a misfit of `STEEP` times that would.
     """
-    z = jnp.full((1, density.size), 0.5).at[0, free].set(x[: len(free)])
-    heights = jnp.zeros(density.heights).at[kept].set(x[len(free) :])
-    misfit = density.target - heights @ density.columns(z)[0]
+    heights = x[-density.heights :]
+    misfit = density.target - heights @ density.columns(x[None])[0]
     scaled = density.ceiling * heights
     line, peaks = density.prior.highest * heights[LORENTZ] + scaled[GAUSS], scaled[FIXED:]
     scale = STEEP * jnp.sqrt(b) * density.scales[LORENTZ]
@@ -333,5 +343,5 @@ def _of(density: CollapsedSpectrum, x: Array, free: Array, kept: Array, b: Array
 
 
 _residual = eqx.filter_jit(_of)
-_jacobian = eqx.filter_jit(lambda density, x, free, kept, b: jax.jacfwd(lambda x: _of(density, x, free, kept, b))(x))
-_residuals = eqx.filter_jit(lambda density, x, free, kept, b: jax.vmap(lambda x: _of(density, x, free, kept, b))(x))
+_jacobian = eqx.filter_jit(lambda density, x, b: jax.jacfwd(lambda x: _of(density, x, b))(x))
+_residuals = eqx.filter_jit(lambda density, x, b: jax.vmap(lambda x: _of(density, x, b))(x))

@@ -154,7 +154,9 @@ def compilations(
     active, half = np.ones(runs, bool), jnp.asarray(0.5, float)
 
     def swept() -> Any:
-        state = _start(density, explorer, key, runs, particles)
+        # This takes the longest: points of zeros, so that it does not wait for the program that draws them.
+        shapes = eqx.filter_eval_shape(_start, density, explorer, key, runs, particles)
+        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         return _swept(density, explorer, key, *_part(state, active, runs, parts[0]))
 
     def reweighted() -> Any:

@@ -38,7 +38,7 @@ from .peak_moves import LEAST_MEMBERS, PeakMoves
 from .smc import SMCResult, compilations, smc
 
 # Particles of each run up to so many peaks.
-PARTICLES = ((2, 256), (5, 512), (30, 768))
+PARTICLES = ((2, 256), (5, 448), (30, 768))
 # Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
 UNDIVIDED, STRATA = 5, (2, 4)
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
@@ -80,7 +80,7 @@ def decompose_spectrum(
         key: the randomness.
         edge: "arctangent", or "erf" for an edge blurred by the resolution more than by the lifetime.
         runs: independent samplers for each K.
-        particles: of each sampler; by default 256 with up to 2 peaks, 512 with up to 5, and 768 with more;
+        particles: of each sampler; by default 256 with up to 2 peaks, 448 with up to 5, and 768 with more;
             these are divided between eight parts of the prior of edge and white line, see `CollapsedSpectrum.strata`.
         moves: sweeps of `PeakMoves` at each level of noise.
         exchange: sweeps of replica exchange from the particles at the most probable K, as a check:

@@ -12,7 +12,9 @@ command can be stopped and gone on with. Columns:
   (at the same noise; 1 is allowed);
 - E_WL: the error of its median and its sd in eV, and whether its 99 % interval covers the truth; mean, best: the errors
   of its mean and in the most probable fit, which are others where the white line may be either of two lines;
-- at two more: the sd of E_WL with two more peaks than there are, in each call, and whether its interval misses it;
+- least: the sd in eV that the data allow an unbiased estimate of E_WL near the truth (Cramér and Rao);
+- at two more: the width in eV of the 90 % interval of E_WL with two more peaks than there are, in each call, and
+  whether the 99 % interval misses it;
 - noise: its error in posterior sds;
 - apart: the largest difference of ln p(D | K) between independent calls at the most probable K, and the claimed error
   (the calls after the first try that number and two more than there are);
@@ -42,8 +44,8 @@ NAMES = ("E_WL", "E0", "edge_width", "line_width", "baseline", "step", "lorentzi
 PEAK_NAMES = ("peak_centre", "peak_width", "peak_height")
 
 
-def from_truth(energy, intensity, truth, noise) -> float:
-    """The log likelihood at the optimum that is reached from the truth."""
+def from_truth(energy, intensity, truth, noise) -> tuple[float, float]:
+    """The log likelihood at the optimum that is reached from the truth, and the Cramér-Rao bound of the sd of E_WL."""
     peaks = truth.sizes["peak"]
 
     def parts(x):
@@ -54,7 +56,8 @@ def from_truth(energy, intensity, truth, noise) -> float:
     found = least_squares(
         lambda x: (edges.spectrum(energy, parts(x)) - intensity) / noise, start, x_scale=np.maximum(np.abs(start), 1e-2)
     )
-    return float(-found.cost - len(energy) * np.log(noise * np.sqrt(2 * np.pi)))
+    least = np.sqrt(np.linalg.pinv(found.jac.T @ found.jac)[0, 0])
+    return float(-found.cost - len(energy) * np.log(noise * np.sqrt(2 * np.pi))), float(least)
 
 
 def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, float]:
@@ -96,7 +99,8 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
     line, chosen = float(truth["E_WL"]), list(numbers).index(first.peaks)
     evidences = [-float(run.table["free_energy"].sel(peaks=first.peaks)) for run in runs]
     wide = [run.fits[-1].posterior["E_WL"] for run in runs]
-    ends = [each.quantile([0.005, 0.995], "draw").values for each in wide]
+    ends = [each.quantile([0.005, 0.05, 0.95, 0.995], "draw").values for each in wide]
+    optimum, least = from_truth(energy, intensity, truth, at)
     again = None if first.resolved else run_from_truth(energy, intensity, truth, first, options.sweeps)
     return {
         "peaks": peaks,
@@ -105,7 +109,8 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         "probability": float(first.table["probability"].max()),
         "of the truth": float(first.table["probability"].sel(peaks=peaks)),
         "resolved": first.resolved,
-        "below the truth": from_truth(energy, intensity, truth, at) - first.fit.log_likelihood,
+        "below the truth": optimum - first.fit.log_likelihood,
+        "least sd": least,
         "E_WL": float(posterior["E_WL"].median()) - line,
         "mean of E_WL": float(posterior["E_WL"].mean()) - line,
         "covers": bool(low <= line <= high),
@@ -114,8 +119,8 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         "error": first.fits[chosen].error,
         "sd of E_WL": float(posterior["E_WL"].std()),
         "E_WL of the best": float(first.fit.best["E_WL"]) - line,
-        "sd of E_WL at two more": [float(each.std()) for each in wide],
-        "covers at two more": [bool(least <= line <= most) for least, most in ends],
+        "width at two more": [float(each[2] - each[1]) for each in ends],
+        "covers at two more": [bool(each[0] <= line <= each[3]) for each in ends],
         "from the truth": again,
         "trips": None if first.exchange is None else first.exchange.round_trips,
         "seconds": seconds,
@@ -132,7 +137,8 @@ def shown(row: dict) -> dict[str, str]:
         "below": f"{row['below the truth']:.2f}",
         "E_WL": f"{row['E_WL']:+.3f} ± {row['sd of E_WL']:.3f}{'' if row['covers'] else ', does not cover'}",
         "mean, best": f"{row['mean of E_WL']:+.3f}, {row['E_WL of the best']:+.3f}",
-        "at two more": ", ".join(map("{:.3f}{}".format, row["sd of E_WL at two more"], missed)),
+        "least": f"{row['least sd']:.3f}",
+        "at two more": ", ".join(map("{:.3f}{}".format, row["width at two more"], missed)),
         "noise": f"{row['noise']:+.1f}",
         "apart": f"{row['apart']:.2f} ({row['error']:.2f})",
         "from the truth": "" if again is None else f"{again[0]:+.2f} ({again[1]:.2f})",
