@@ -330,8 +330,8 @@ def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> f
 def _of(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
     """What is squared and halved in the negative log posterior: weighted residuals, and heights in their prior sds.
 
-    They are those of a point that has the heights in place of its u. A peak above the white line, where that is to be the
-    highest, costs what a misfit of `STEEP` times that would.
+    They are those of a point that has the heights in place of its u. A peak above the white line, where that is to be
+    the highest, costs what a misfit of `STEEP` times that would.
     """
     heights = x[-density.heights :]
     misfit = density.target - heights @ density.columns(x[None])[0]
