@@ -53,10 +53,11 @@ def from_truth(energy, intensity, truth, noise) -> tuple[float, float]:
         return own | dict(zip(PEAK_NAMES, x[len(NAMES) :].reshape(3, peaks), strict=True))
 
     start = np.concatenate([[float(truth[n]) for n in NAMES], *(truth[n].values for n in PEAK_NAMES)])
-    found = least_squares(
-        lambda x: (edges.spectrum(energy, parts(x)) - intensity) / noise, start, x_scale=np.maximum(np.abs(start), 1e-2)
-    )
-    least = np.sqrt(np.linalg.pinv(found.jac.T @ found.jac)[0, 0])
+    scale = np.maximum(np.abs(start), 1e-2)
+    # Derivatives of 7,700 eV by differences want double precision.
+    with jax.enable_x64(True):
+        found = least_squares(lambda x: (edges.spectrum(energy, parts(x)) - intensity) / noise, start, x_scale=scale)
+    least = np.linalg.norm(np.linalg.pinv(found.jac)[0])
     return float(-found.cost - len(energy) * np.log(noise * np.sqrt(2 * np.pi))), float(least)
 
 
