@@ -99,14 +99,17 @@ def of_spectra(options: argparse.Namespace):
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["peak", "spectrum"], choices=["peak", "spectrum"])
+    parser.add_argument("what", nargs="*", help="peak, spectrum; both by default")
     parser.add_argument("--sets", type=int, default=150)
     parser.add_argument("--draws", type=int, default=99)
     parser.add_argument("--particles", type=int, default=256, help="of `decompose_spectrum`")
     options = parser.parse_args()
-    for what in options.what:
+    rankings = {"peak": of_peaks, "spectrum": of_spectra}
+    if unknown := set(options.what) - set(rankings):
+        parser.error(f"{', '.join(unknown)}: choose from {', '.join(rankings)}")
+    for what in options.what or rankings:
         start = time.perf_counter()
-        found = list({"peak": of_peaks, "spectrum": of_spectra}[what](options))
+        found = list(rankings[what](options))
         print(f"\n{what}: {options.sets} data sets, {options.draws} draws, {time.perf_counter() - start:.0f} s\n")
         print("| parameter | p | p of shrunk draws |\n|---|---|---|")
         for name in found[0]:
