@@ -328,7 +328,8 @@ def spectroscopy(
     inner = slice(1, -1)
     near = tops(energy, report.spectra)
     near = np.where(np.isnan(near), np.nanmedian(near), near)
-    priors = [jxu.bayes.Priors(white_line=(float(top), NEAR_TOP), heights=HEIGHTS) for top in near]
+    # The other line may be the higher one.
+    priors = [jxu.bayes.Priors(white_line=(float(top), NEAR_TOP), heights=HEIGHTS, highest=False) for top in near]
     found = jxu.bayes.decompose_spectrum(
         energy[inner], report.spectra[:, inner], peaks, priors=priors, key=key, edge=EDGE, **sampler
     )
