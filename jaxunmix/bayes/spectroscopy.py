@@ -66,7 +66,7 @@ def decompose_spectrum(
     error of the free energy. It takes seconds for K up to 5 and minutes for 14.
 
     How far to trust it: on simulated spectra of 100 channels with 0.5 % noise two calls differed in ln p(D | K) at the
-    best K by at most 0.5 nats on three with 3 and three with 5 peaks, and by 0.2 and 2.1 on two with 8
+    best K by at most 0.3 nats on three with 3 and three with 5 peaks, and by 0.2 and 2.1 on two with 8
     (`tests/benchmarks/spectra.py`). Edge and white line can stand in several places where many peaks surround them.
     Then several have a share of the posterior, so that the median of E_WL says more than its mean, or a run misses one
     of them and the runs disagree, which is told: where they differed by 2.1, a run from the truth was 3.5 nats higher.
