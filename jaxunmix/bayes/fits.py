@@ -277,15 +277,23 @@ def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
     z, terms = _taken(result, points)
     _, heights = _told(density, z, terms, beta)
     b = float(1 / np.mean(1 / np.sqrt(beta)) ** 2)
+    first = density.size - density.heights
+    starts = np.concatenate([np.clip(z[:, :first], 1e-9, 1 - 1e-9), heights / np.asarray(density.scales)], 1)
+    x = _least(density, starts, b, peaks)
+    height = np.asarray(x[:, first:] * density.scales)
+    best = _dataset(density.shapes(x), height, _noise_of(density, np.array([b])), peaks).isel(draw=0)
+    return best, _log_likelihood(density, best, b)
+
+
+def _least(density: CollapsedSpectrum, starts: np.ndarray, b: float, peaks: int) -> Array:
+    """(1, size), the point with heights in place of its u that is most probable, from the best of the starts."""
     # Only what there is of the slots is fitted; the programs take all of them, so that they serve several K.
     first = density.size - density.heights
     free = np.r_[np.arange(SHAPES + peaks), SHAPES + density.slots + np.arange(peaks)].astype(int)
-    kept = first + np.arange(FIXED + peaks)
-    index = np.r_[free, kept]
-    lower = np.r_[np.zeros(len(free)), 0.0 if density.poisson else -np.inf, np.zeros(len(kept) - 1)]
-    upper = np.r_[np.ones(len(free)), np.full(len(kept), np.inf)]
-    scaled = np.concatenate([np.clip(z[:, :first], 1e-9, 1 - 1e-9), heights / np.asarray(density.scales)], 1)
-    starts = scaled[:, index]
+    index = np.r_[free, first + np.arange(FIXED + peaks)]
+    positive = np.zeros(FIXED + peaks - 1)
+    lower = np.r_[np.zeros(len(free)), 0.0 if density.poisson else -np.inf, positive]
+    upper = np.r_[np.ones(len(free)), np.inf, positive + np.inf]
 
     def whole(x):
         found = np.r_[np.full(first, 0.5), np.zeros(density.heights)] * np.ones((*x.shape[:-1], 1))
@@ -301,20 +309,11 @@ def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
     def jacobian(x):
         return np.asarray(_jacobian(density, whole(x), noise))[:, index]
 
-    values = np.asarray(_residuals(density, whole(starts), noise))
-    order = np.argsort(np.sum(values**2, 1))
-    firsts = order[:: max(len(order) // 64, 1)][:3]
-    fitted = [
-        least_squares(
-            residual, np.clip(starts[i], lower + 1e-12, upper - 1e-12), jacobian, (lower, upper), max_nfev=200
-        )
-        for i in firsts
-    ]
-    x = whole(min(fitted, key=lambda fit: fit.cost).x[None])
-    height = np.asarray(x[:, first:] * density.scales)
-    best = _dataset(density.shapes(x), height, _noise_of(density, np.array([b])), peaks)
-    best = best.isel(draw=0)
-    return best, _log_likelihood(density, best, b)
+    starts = starts[:, index]
+    order = np.argsort(np.sum(np.asarray(_residuals(density, whole(starts), noise)) ** 2, 1))
+    inside = np.clip(starts[order[:: max(len(order) // 64, 1)][:3]], lower + 1e-12, upper - 1e-12)
+    fitted = [least_squares(residual, start, jacobian, (lower, upper), max_nfev=200) for start in inside]
+    return whole(min(fitted, key=lambda fit: fit.cost).x[None])
 
 
 def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> float:

@@ -34,9 +34,9 @@ class Priors:
         baseline: sd of the constant; by default the largest absolute intensity.
         heights: sds of the half-normal priors of the step, the Lorentzian and the Gaussian of the white line, and the
             peaks; by default the range of the intensities for each.
+        noise: least and largest sd of the noise, uniform in the logarithm; by default 1e-4 and 1 times the range.
         highest: whether the white line is the highest of the lines, A_L + A_G at least every a_k: without it nothing
             but its place tells it from a peak. False where it is not, as in a window about a pre-edge peak.
-        noise: least and largest sd of the noise, uniform in the logarithm; by default 1e-4 and 1 times the range.
     """
 
     white_line: Pair | None = None
@@ -47,8 +47,8 @@ class Priors:
     peak: Pair | None = None
     baseline: float | int | None = None
     heights: tuple[float | int, float | int, float | int, float | int] | None = None
-    highest: bool = True
     noise: Pair | None = None
+    highest: bool = True
 
     def __post_init__(self) -> None:
         for name in ("edge_width", "line_width", "peak_width", "peak", "noise"):
