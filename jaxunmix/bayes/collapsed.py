@@ -24,11 +24,12 @@ where the white line is the highest.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln, ndtr, ndtri
 from jaxtyping import Array, Float, Int, Key
@@ -246,6 +247,19 @@ class CollapsedSpectrum(Density):
     def target(self) -> Float[Array, " channels"]:
         """The data in units of the noise."""
         return self.intensity * self.weight
+
+    @property
+    def measured(self) -> np.ndarray:
+        """The weights of the channels that are measured, on the host."""
+        weight = np.asarray(self.weight)
+        return weight[weight > 0]
+
+    def log_marginal(self, beta: Any, log_z: Any) -> Any:
+        """Ln p(D | K, b) from ln Z(b), on the host; ln Z itself where counts are fitted."""
+        if self.poisson:
+            return log_z
+        scale = np.maximum(beta, 1e-300) / (2 * np.pi)
+        return log_z + 0.5 * len(self.measured) * np.log(scale) + np.sum(np.log(self.measured))
 
     def evaluate(self, z: Points) -> Terms:
         columns = self.columns(z)

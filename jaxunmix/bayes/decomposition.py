@@ -21,10 +21,13 @@ class Fit:
 
     Attributes:
         peaks: K.
-        log_evidence: ln p(D | K), the noise integrated out, of all runs together (the mean of their evidences).
-        run_log_evidence: (runs,).
+        log_evidence: ln p(D | K), the noise integrated out: by `importance` sampling where that is reliable, or else
+            the mean of the evidences of all tempered runs.
+        error: its standard error, by the weights of the former or by the `spread` of the latter.
+        run_log_evidence: (runs,), of the tempered runs.
+        sample_size: the effective one of importance sampling, 0 where that was not reliable.
         noise: a grid of sds of the noise, increasing; empty where the noise is known.
-        free_energy: F(K, b) there, the runs together.
+        free_energy: F(K, b) there, the runs together, moved to that evidence.
         posterior: draws over "draw": see `Decomposition.posterior`.
         best: the parameters of the best fit, the same names.
         log_likelihood: of the best fit at its noise.
@@ -33,21 +36,15 @@ class Fit:
 
     peaks: int
     log_evidence: float
+    error: float
     run_log_evidence: np.ndarray
+    sample_size: float
     noise: np.ndarray
     free_energy: np.ndarray
     posterior: xr.Dataset
     best: xr.Dataset
     log_likelihood: float
     levels: int
-
-    @property
-    def error(self) -> float:
-        """Of the log evidence, from the spread of the runs: the larger of the jackknife's and the mean's."""
-        runs = len(self.run_log_evidence)
-        without = [log_mean(np.delete(self.run_log_evidence, r)) for r in range(runs)]
-        jackknife = math.sqrt((runs - 1) / runs * np.sum((np.asarray(without) - np.mean(without)) ** 2))
-        return max(jackknife, float(np.std(self.run_log_evidence, ddof=1)) / math.sqrt(runs))
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Exchange:
         rejection: (rungs - 1,), of swaps between neighbours.
         free_energy: F(K, b) at the last rung by Bennett's acceptance ratio, nats.
         error: its standard error.
-        of_particles: F(K, b) there by the tempered runs.
+        of_particles: F(K, b) there as the `Fit` tells it.
         warnings: why it may be wrong although the error is small.
     """
 
@@ -251,3 +248,11 @@ def curves(energy: Any, p: Any, edge: str) -> dict[str, Array]:
 def log_mean(values: np.ndarray) -> float:
     """Ln of the mean of exponentials."""
     return float(np.logaddexp.reduce(values) - math.log(len(values)))
+
+
+def spread(values: np.ndarray) -> float:
+    """The error of their `log_mean` from how independent ones differ: the larger of the jackknife's and the mean's."""
+    runs = len(values)
+    without = [log_mean(np.delete(values, r)) for r in range(runs)]
+    jackknife = math.sqrt((runs - 1) / runs * np.sum((np.asarray(without) - np.mean(without)) ** 2))
+    return max(jackknife, float(np.std(values, ddof=1)) / math.sqrt(runs))

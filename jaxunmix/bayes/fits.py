@@ -16,11 +16,12 @@ from scipy.optimize import least_squares
 from ..physics import lineshapes
 from . import warm
 from .collapsed import SHAPES, CollapsedSpectrum
-from .decomposition import Exchange, Fit, curves, log_mean
+from .decomposition import Exchange, Fit, curves, log_mean, spread
 from .evidence import free_energy
 from .exchange import replica_exchange
 from .explorers import Explorer
 from .heights import FIXED, GAUSS, LORENTZ
+from .importance import POOL, compile_importance, importance
 from .smc import SMCResult
 
 # Points of the grid of noise between two levels of a run, draws of a posterior, and noises at which F is told.
@@ -29,6 +30,8 @@ BETWEEN, DRAWS, GRID = 8, 2000, 200
 WINDOW = 14.0
 # A run whose best noise is less probable than that of another by more than this does not limit the range of noise.
 BEYOND = 5.0
+# Effective sample size from which importance sampling is relied on; how many errors it may be below the tempered runs.
+RELIABLE, BELOW = 100.0, 3.0
 # Ladders side by side in replica exchange, and sweeps before, in which steps and rungs are tuned.
 LADDERS, WARMUP = 16, 128
 # How steep the wall is that keeps the best fit where the white line is the highest.
@@ -40,25 +43,34 @@ def gather(density: CollapsedSpectrum, result: SMCResult, peaks: int, *, noise_k
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
     nodes = _nodes(density, result, noise_known)
     per_run = np.array([_integral(nodes, run, density, noise_known) for run in range(len(result.betas))])
-    points, beta = _drawn(nodes, per_run, density, noise_known, rng)
-    posterior = _posterior(density, result, points, beta, peaks)
-    best, log_likelihood = _best(density, result, points, beta, peaks)
-    noise, surface = _surface(density, result, noise_known)
     # Runs of one stratum follow each other; a run over all strata has their mean.
-    runs = [log_mean(column) for column in per_run.reshape(math.prod(density.strata), -1).T]
-    return Fit(
-        peaks, log_mean(per_run), np.array(runs), noise, surface, posterior, best, log_likelihood, result.betas.shape[1]
-    )
+    runs = np.array([log_mean(column) for column in per_run.reshape(math.prod(density.strata), -1).T])
+    log_evidence, error, size = log_mean(runs), spread(runs), 0.0
+    z, beta = _drawn(result, nodes, per_run, density, noise_known, rng)
+    ends = (float(beta[0]) ** -0.5,) * 2 if noise_known else tuple(np.asarray(density.prior.noise).tolist())
+    found = importance(density, z, beta, peaks, ends, rng)
+    # Less than the runs have found says that the mixture has missed a place.
+    if found.size > RELIABLE and found.log_evidence > log_evidence - BELOW * math.hypot(error, found.error):
+        log_evidence, error, size = found.log_evidence, found.error, found.size
+        z, beta = found.drawn(DRAWS, rng)
+    z, beta = z[:DRAWS], beta[:DRAWS]
+    shapes, heights = _told(density, z, beta)
+    posterior = _dataset(shapes, np.asarray(heights), _noise_of(density, beta), peaks)
+    best, log_likelihood = _best(density, z, np.asarray(heights), beta, peaks)
+    noise, surface = _surface(density, result, noise_known)
+    surface = surface + log_mean(runs) - log_evidence
+    levels = result.betas.shape[1]
+    return Fit(peaks, log_evidence, error, runs, size, noise, surface, posterior, best, log_likelihood, levels)
 
 
 def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
     """Compiles what `gather` runs for so many particles."""
     z = np.full((max(particles, DRAWS), density.size), 0.5)
-    shapes = eqx.filter_eval_shape(density.evaluate, z)
+    shapes = eqx.filter_eval_shape(density.evaluate, z[:particles])
     terms = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    first = jax.tree.map(lambda leaf: leaf[:particles], terms)
-    _changes(density, first, np.float64(1.0), np.ones(BETWEEN))
-    _told(density, z[:DRAWS], jax.tree.map(lambda leaf: leaf[:DRAWS], terms), np.ones(DRAWS))
+    _changes(density, terms, np.float64(1.0), np.ones(BETWEEN))
+    _told(density, z[:DRAWS], np.ones(DRAWS))
+    compile_importance(density)
     b = jnp.asarray(1.0)
     _residuals(density, jnp.asarray(z[:DRAWS]), b)
     for program in (_residual, _jacobian):
@@ -96,31 +108,16 @@ def exchanged(
     seen = found.diagnostics
     with np.errstate(divide="ignore"):
         noise = _noise_of(density, seen["betas"])
-    particles = [_between(run, last) for run in zip(result.betas, result.log_evidence, strict=True)]
     return Exchange(
         noise=noise,
         flow=seen["flow"],
         round_trips=seen["round_trips"],
         rejection=seen["rejection"],
-        free_energy=-float(_log_marginal(density, last, -found.value)),
+        free_energy=-float(density.log_marginal(last, -found.value)),
         error=found.error,
-        of_particles=-float(_log_marginal(density, last, log_mean(np.array(particles)))),
+        of_particles=float(np.min(fit.free_energy)) if fit.noise.size else -fit.log_evidence,
         warnings=found.warnings,
     )
-
-
-def _log_marginal(density: CollapsedSpectrum, b: Any, log_z: Any) -> Any:
-    """Ln p(D | K, b) from ln Z(b)."""
-    if density.poisson:
-        return log_z
-    weight = _weight(density)
-    return log_z + 0.5 * len(weight) * np.log(np.maximum(b, 1e-300) / (2 * np.pi)) + np.sum(np.log(weight))
-
-
-def _weight(density: CollapsedSpectrum) -> np.ndarray:
-    """Of the channels that are measured."""
-    weight = np.asarray(density.weight)
-    return weight[weight > 0]
 
 
 def _between(run: tuple[np.ndarray, np.ndarray], b: Any) -> Any:
@@ -142,9 +139,9 @@ def _surface(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -
         return np.array([]), np.array([])
     pairs = list(zip(result.betas, result.log_evidence, strict=True))
     # To where the runs that matter have gone.
-    best = np.array([np.max(_log_marginal(density, betas[1:], log_z[1:])) for betas, log_z in pairs])
+    best = np.array([np.max(density.log_marginal(betas[1:], log_z[1:])) for betas, log_z in pairs])
     b = np.geomspace(np.max(result.betas[:, 1]), np.min(result.betas[best > best.max() - BEYOND, -1]), GRID)
-    runs = [_log_marginal(density, b, _between(pair, b)) for pair in pairs]
+    runs = [density.log_marginal(b, _between(pair, b)) for pair in pairs]
     return 1 / np.sqrt(b[::-1]), -(np.logaddexp.reduce(runs, axis=0) - math.log(len(runs)))[::-1]
 
 
@@ -165,7 +162,7 @@ def _nodes(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> 
     for run, (betas, log_z) in enumerate(zip(result.betas, result.log_evidence, strict=True)):
         # A run that ended before the others repeats its last level.
         last = int(np.searchsorted(betas, betas[-1]))
-        value = _log_marginal(density, betas[: last + 1], log_z[: last + 1])
+        value = density.log_marginal(betas[: last + 1], log_z[: last + 1])
         if noise_known:
             zero = np.zeros(result.particles.shape[2])
             found.append(_Node(run, last, float(betas[-1]), float(value[-1]), zero))
@@ -179,7 +176,7 @@ def _nodes(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> 
             change = np.asarray(_changes(density, terms, betas[level], grid))
             peak = change.max(1, keepdims=True)
             mean = peak[:, 0] + np.log(np.mean(np.exp(change - peak), 1))
-            values = _log_marginal(density, grid, log_z[level] + mean)
+            values = density.log_marginal(grid, log_z[level] + mean)
             found += [
                 _Node(run, int(level), float(b), float(v), w) for b, v, w in zip(grid, values, change, strict=True)
             ]
@@ -212,10 +209,10 @@ def _integral(nodes: list[_Node], run: int, density: CollapsedSpectrum, noise_kn
     return float(np.logaddexp.reduce(shares) - math.log(math.log(high / low)))
 
 
-def _drawn(nodes, per_run, density, noise_known, rng) -> tuple[list[tuple[int, int, int]], np.ndarray]:
-    """(run, level, particle) and b of draws from the posterior, each run with the weight of its evidence."""
+def _drawn(result, nodes, per_run, density, noise_known, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Points and b of draws from the posterior, each run with the weight of its evidence."""
     weights = np.exp(per_run - per_run.max())
-    counts = rng.multinomial(DRAWS, weights / weights.sum())
+    counts = rng.multinomial(POOL, weights / weights.sum())
     points, betas = [], []
     for run, count in enumerate(counts):
         own, shares = _log_shares(nodes, run)
@@ -227,17 +224,14 @@ def _drawn(nodes, per_run, density, noise_known, rng) -> tuple[list[tuple[int, i
             betas += [node.beta] * number
     # Run by run and level by level: shuffled, so that draws of two spectra can be paired as independent ones.
     order = rng.permutation(len(points))
-    return [points[i] for i in order], np.array(betas)[order]
-
-
-def _taken(result: SMCResult, points: list[tuple[int, int, int]]) -> tuple[np.ndarray, Any]:
-    run, level, index = np.array(points).T
-    return result.particles[level, run, index], jax.tree.map(lambda leaf: leaf[level, run, index], result.kept_terms)
+    run, level, index = np.array(points)[order].T
+    return result.particles[level, run, index], np.array(betas)[order]
 
 
 @eqx.filter_jit
-def _told(density: CollapsedSpectrum, z: Any, terms: Any, beta: Any) -> Any:
-    return density.shapes(jnp.asarray(z)), density.draw(jax.tree.map(jnp.asarray, terms), jnp.asarray(beta))
+def _told(density: CollapsedSpectrum, z: Any, beta: Any) -> Any:
+    z = jnp.asarray(z)
+    return density.shapes(z), density.draw(density.evaluate(z), jnp.asarray(beta))
 
 
 def _dataset(shapes: Any, heights: np.ndarray, noise: np.ndarray, peaks: int) -> xr.Dataset:
@@ -261,21 +255,13 @@ def _dataset(shapes: Any, heights: np.ndarray, noise: np.ndarray, peaks: int) ->
     return xr.Dataset(variables | {name: (("draw", "peak"), value) for name, value in plural.items()})
 
 
-def _posterior(density, result, points, beta, peaks) -> xr.Dataset:
-    z, terms = _taken(result, points)
-    shapes, heights = _told(density, z, terms, beta)
-    return _dataset(shapes, np.asarray(heights), _noise_of(density, beta), peaks)
-
-
 def _noise_of(density: CollapsedSpectrum, beta: np.ndarray) -> np.ndarray:
     """The sd of the noise: sigma, times the mean of what each channel has in units of it."""
-    return 1 / np.sqrt(beta) * float(np.mean(1 / _weight(density)))
+    return 1 / np.sqrt(beta) * float(np.mean(1 / density.measured))
 
 
-def _best(density, result, points, beta, peaks) -> tuple[xr.Dataset, float]:
+def _best(density, z, heights, beta, peaks) -> tuple[xr.Dataset, float]:
     """The most probable parameters from the best draws, at the mean noise, and their log likelihood."""
-    z, terms = _taken(result, points)
-    _, heights = _told(density, z, terms, beta)
     b = float(1 / np.mean(1 / np.sqrt(beta)) ** 2)
     first = density.size - density.heights
     starts = np.concatenate([np.clip(z[:, :first], 1e-9, 1 - 1e-9), heights / np.asarray(density.scales)], 1)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import logsumexp
+from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float
 
 from .heights import cholesky
@@ -43,6 +43,17 @@ class Mixture(NamedTuple):
         """Up to a constant."""
         return logsumexp(self.log_weight + _log_normal(x, self.mean, self.inverse), axis=1)
 
+    def log_density_of_t(self, x: Float[Array, "points size"], freedom: float) -> Float[Array, " points"]:
+        """That of t distributions of these means and factors, normalised.
+
+        `draw` gives theirs when its normal numbers are divided by the root of chi-squared ones over the freedom.
+        """
+        size = x.shape[1]
+        log_root, square = _whitened(x, self.mean, self.inverse)
+        constant = gammaln((freedom + size) / 2) - gammaln(freedom / 2) - size / 2 * jnp.log(freedom * jnp.pi)
+        each = log_root - (freedom + size) / 2 * jnp.log1p(square / freedom) + constant
+        return logsumexp(jax.nn.log_softmax(self.log_weight) + each, axis=1)
+
     def draw(self, uniform: Float[Array, " points"], normal: Float[Array, "points size"]) -> Array:
         """Draws, (points, size), made of uniform and of standard normal random numbers."""
         below = jnp.cumsum(jax.nn.softmax(self.log_weight))[:-1]
@@ -56,7 +67,7 @@ def standard(components: int, size: int, dtype: jnp.dtype) -> Mixture:
     return Mixture(jnp.zeros(components + 1, dtype), jnp.zeros((components + 1, size), dtype), eye, eye)
 
 
-def fit(x: Float[Array, "points size"], components: int) -> Mixture:
+def fit(x: Float[Array, "points size"], components: int, prior: float = PRIOR) -> Mixture:
     """The mixture of so many components, and the standard normal.
 
     It begins from points drawn far from each other (D. Arthur and S. Vassilvitskii, SODA 2007), and is the same
@@ -69,10 +80,10 @@ def fit(x: Float[Array, "points size"], components: int) -> Mixture:
     shares = jax.nn.one_hot(jnp.argmin(apart, axis=1), components, dtype=x.dtype)
 
     def step(_: int | Array, shares: Array) -> Array:
-        log_weight, mean, _, inverse = _maximised(x, shares, least)
+        log_weight, mean, _, inverse = _maximised(x, shares, least, prior)
         return jax.nn.softmax(log_weight + _log_normal(x, mean, inverse), axis=1)
 
-    found = _maximised(x, lax.fori_loop(0, STEPS, step, shares), least)
+    found = _maximised(x, lax.fori_loop(0, STEPS, step, shares), least, prior)
     found = found._replace(log_weight=found.log_weight + math.log1p(-STANDARD))
     rest = standard(0, size, x.dtype)
     rest = rest._replace(log_weight=rest.log_weight + math.log(STANDARD))
@@ -97,13 +108,13 @@ def _distances(x: Array, index: Array, variance: Array) -> Array:
     return jnp.sum((x[:, None] - x[index]) ** 2 / variance, axis=2)
 
 
-def _maximised(x: Array, shares: Array, least: Array) -> Mixture:
+def _maximised(x: Array, shares: Array, least: Array, prior: float) -> Mixture:
     number = jnp.sum(shares, axis=0)
     mean = (shares.T @ x) / (number + LEAST)[:, None]
     from_mean = x[:, None] - mean
     scatter = jnp.einsum("pk,pki,pkj->kij", shares, from_mean, from_mean)
     pooled = jnp.sum(scatter, axis=0) / len(x)
-    covariance = (scatter + PRIOR * pooled) / (number + PRIOR)[:, None, None] + jnp.diag(least)
+    covariance = (scatter + prior * pooled) / (number + prior)[:, None, None] + jnp.diag(least)
     identity = jnp.broadcast_to(jnp.eye(x.shape[1], dtype=x.dtype), covariance.shape)
     factor, rows = cholesky(jnp.moveaxis(covariance, 0, -1), identity)
     weight = jnp.log((number + 1) / (len(x) + shares.shape[1]))
@@ -111,5 +122,11 @@ def _maximised(x: Array, shares: Array, least: Array) -> Mixture:
 
 
 def _log_normal(x: Array, mean: Array, inverse: Array) -> Array:
+    log_root, square = _whitened(x, mean, inverse)
+    return log_root - 0.5 * square
+
+
+def _whitened(x: Array, mean: Array, inverse: Array) -> tuple[Array, Array]:
+    """Of each component the logarithm of the root of its precision, and the squared distances to it."""
     whitened = jnp.einsum("kij,pkj->pki", inverse, x[:, None] - mean)
-    return jnp.sum(jnp.log(jnp.diagonal(inverse, axis1=1, axis2=2)), axis=1) - 0.5 * jnp.sum(whitened**2, axis=2)
+    return jnp.sum(jnp.log(jnp.diagonal(inverse, axis1=1, axis2=2)), axis=1), jnp.sum(whitened**2, axis=2)

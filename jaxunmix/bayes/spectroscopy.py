@@ -38,7 +38,7 @@ from .peak_moves import LEAST_MEMBERS, PeakMoves
 from .smc import SMCResult, compilations, smc
 
 # Particles of each run up to so many peaks.
-PARTICLES = ((2, 256), (5, 448), (30, 768))
+PARTICLES = ((5, 256), (30, 768))
 # Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
 UNDIVIDED, STRATA = 5, (2, 4)
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import chi2, kstest, multivariate_normal, multivariate_t
 from sklearn.mixture import GaussianMixture
 
 from jaxunmix.bayes import mixture
@@ -70,3 +70,31 @@ def test_points_without_extent_give_finite_numbers(points):
     found = mixture.fit(points, 4)
     assert np.all(np.isfinite(found.log_density(points)))
     assert np.all(np.isfinite(drawn(found, 100)))
+
+
+def test_density_of_t_is_that_of_the_peer_and_of_its_draws(cloud):
+    found, freedom = mixture.fit(cloud, 2), 5.0
+    at = jnp.asarray([[-1.0, 0.3], [0.0, 9.0], [2.0, 0.5]])
+    parts = [
+        w * multivariate_t(m, f @ f.T, freedom).pdf(at)
+        for w, m, f in zip(np.exp(found.log_weight), found.mean, np.asarray(found.factor), strict=True)
+    ]
+    np.testing.assert_allclose(np.exp(found.log_density_of_t(at, freedom)), np.sum(parts, axis=0), rtol=1e-10)
+
+    one = jax.tree.map(lambda leaf: leaf[:1], found)
+    rng = np.random.default_rng(0)
+    normal, tail = (
+        rng.standard_normal((20_000, 2)),
+        np.sqrt(chi2.rvs(freedom, size=(20_000, 1), random_state=rng) / freedom),
+    )
+    x = one.draw(jnp.zeros(20_000), jnp.asarray(normal / tail))
+    # |C^-1 (x - m)|^2 / 2 follows F(2, freedom).
+    square = np.sum((np.asarray(one.inverse[0]) @ np.asarray(x - one.mean[0]).T) ** 2, axis=0)
+    assert kstest(square / 2, "f", (2, freedom)).pvalue > 0.01
+
+
+def test_shrinking_draws_covariances_to_the_pooled_one(cloud):
+    apart = [mixture.fit(cloud, 2, prior) for prior in (0.0, 1e9)]
+    covariances = [np.asarray(m.factor @ jnp.swapaxes(m.factor, 1, 2))[:2] for m in apart]
+    assert np.max(np.abs(covariances[0][0] - covariances[0][1])) > 0.1
+    np.testing.assert_allclose(*covariances[1], rtol=1e-5)

@@ -74,8 +74,7 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
         last = found.priors.noise[0] ** -2
         result = smc(density, explorer, key=keys[0], particles=256, moves=4, limit=last, stop=stop)
         seen = fits.exchanged(density, explorer, result, found.fits[at], keys[1], sweeps, np.asarray(start))
-    # Against what was told, not against the runs here, which only lend the ladder and the steps.
-    gain = float(found.fits[at].free_energy.min()) - seen.free_energy
+    gain = seen.of_particles - seen.free_energy
     evidence = np.array([fit.log_evidence for fit in found.fits])
     evidence[at] += gain
     return gain, float(1 / np.sum(np.exp(evidence - evidence.max())))

@@ -1,0 +1,239 @@
+r"""Evidence and posterior of a number of peaks by importance sampling, from draws that tempered runs have left.
+
+Tempered runs find the places of the posterior, but the weight that reaches a place is what many levels of resampling
+have made of it: with 8 peaks runs in the same place differ by a nat and more. What a place holds is better asked of
+itself. In normal scores x of positions, widths and ln sigma the prior is standard normal, and a mixture q of normal
+distributions that is fitted to draws of the posterior is near it. From draws of q and uniform u,
+
+    w = p(D | x, u) N(x; 0, 1) / q(x),        p(D | K) = K! <w>,
+
+with w = 0 but for the one order of the exchangeable peaks that q was fitted in. The mixture is fitted anew to draws and
+weighted draws, round by round, and all rounds count, with the mean of their mixtures for q (adaptive multiple
+importance sampling; J.-M. Cornuet et al., Scand. J. Stat. 39 (2012) 798). The error follows from the effective sample
+size alone; places that no run has found are in neither.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr
+from jaxtyping import Array, Key
+from scipy.optimize import linear_sum_assignment
+from scipy.special import gammaln, logsumexp, ndtri
+
+from .collapsed import SHAPES, CollapsedSpectrum
+from .mixture import Mixture, fit
+
+# Components, the points by which their covariances are drawn to the pooled one, and their degrees of freedom: the tails
+# of q must not be lighter than those of the posterior.
+COMPONENTS, SHRUNK, FREEDOM = 10, 5.0, 6.0
+# Draws that a mixture is fitted to, draws of a program, programs of a round, and rounds at most.
+POOL, BATCH, BATCHES, ROUNDS = 8000, 4000, 4, 8
+# Effective sample sizes: enough, and too small to go on where so many rounds have not surpassed it.
+ENOUGH, HOPELESS, PATIENCE = 1000.0, 10.0, 2
+# The largest weights are cut to that of so many draws before a mixture is fitted to them.
+CUT = 200
+# Repeated, with 8 peaks and with two too many, the results spread by up to so many times what their weights tell.
+HONEST = 2.0
+# Draws of less than the largest weight by so many nats are next to nothing: their order is not looked at.
+NOTHING = 20.0
+
+
+class _Draws(NamedTuple):
+    """Draws of the mixtures: normal scores, points, 1 / sigma^2, and ln of q_b(x, u) N(x)."""
+
+    x: Any
+    z: Any
+    beta: Any
+    log_target: Any
+
+
+class Weighted(NamedTuple):
+    """Weighted draws of a posterior.
+
+    Attributes:
+        z: (draws, size), points of the density.
+        beta: (draws,).
+        weights: (draws,), adding up to one.
+        log_evidence: ln p(D | K).
+        size: the effective sample size, 1 over the sum of squared weights.
+    """
+
+    z: np.ndarray
+    beta: np.ndarray
+    weights: np.ndarray
+    log_evidence: float
+    size: float
+
+    @property
+    def error(self) -> float:
+        """The standard error of ln p(D | K): `HONEST` times what the spread of the weights tells."""
+        return HONEST * math.sqrt(max(1 / self.size - 1 / len(self.weights), 0))
+
+    def drawn(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Points and beta of so many draws by their weights."""
+        index = rng.choice(len(self.weights), number, p=self.weights)
+        return self.z[index], self.beta[index]
+
+
+def importance(
+    density: CollapsedSpectrum,
+    z: np.ndarray,
+    beta: np.ndarray,
+    peaks: int,
+    noise: tuple[float, float],
+    rng: np.random.Generator,
+) -> Weighted:
+    """Weighted draws from mixtures fitted to draws of the posterior.
+
+    Args:
+        density: of the spectrum.
+        z: (POOL, size), draws.
+        beta: (POOL,), of each.
+        peaks: K.
+        noise: the ends of the prior of sigma; equal where it is known.
+        rng: the randomness.
+    """
+    order, ends = _Order(density, z, peaks), np.log(noise)
+    posterior = pool = _scores(density, order.of(z), beta, peaks, ends, rng)
+    mixtures: list[Mixture] = []
+    sizes: list[float] = []
+    draws = _Draws(np.empty((0, pool.shape[1])), np.empty((0, density.size)), np.empty(0), np.empty(0))
+    log_q = np.empty((0, 0))
+    while len(mixtures) < ROUNDS:
+        mixtures.append(_fitted(jnp.asarray(pool)))
+        keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), BATCHES)
+        new = [_proposed(density, mixtures[-1], jnp.asarray(ends), key) for key in keys]
+        draws = _Draws(*(np.concatenate([old, *parts]) for old, *parts in zip(draws, *new, strict=True)))
+        log_q = _grown(log_q, mixtures, draws.x)
+        log_w = density.log_marginal(draws.beta, draws.log_target) - logsumexp(log_q, axis=0) + math.log(len(mixtures))
+        _leave_out(log_w, draws, order)
+        weights = np.exp(log_w - logsumexp(log_w))
+        sizes.append(float(1 / np.sum(weights**2)))
+        if sizes[-1] > ENOUGH or (len(sizes) >= PATIENCE and max(sizes) < HOPELESS):
+            break
+        cut = np.minimum(weights, np.sort(weights)[-CUT])
+        picked = rng.choice(len(cut), POOL // 2, p=cut / cut.sum())
+        pool = np.concatenate([posterior[: POOL // 2], draws.x[picked]])
+    log_evidence = float(logsumexp(log_w) - math.log(len(log_w)) + gammaln(peaks + 1))
+    return Weighted(draws.z, draws.beta, weights, log_evidence, sizes[-1])
+
+
+def compile_importance(density: CollapsedSpectrum) -> None:
+    """Compiles what `importance` runs."""
+    size = density.size - density.heights + 1
+    mixture = _fitted(jnp.asarray(np.random.default_rng(0).normal(size=(POOL, size))))
+    _log_density(mixture, _proposed(density, mixture, jnp.zeros(2), jax.random.key(0)).x)
+
+
+class _Order:
+    """The order of exchangeable peaks in which each is nearest to its own among reference peaks.
+
+    Whatever the reference, one order of the K! is nearest. A distance counts for the less the larger it is, so that a
+    peak that may be anywhere does not make others change places.
+    """
+
+    def __init__(self, density: CollapsedSpectrum, z: np.ndarray, peaks: int):
+        self.density, self.peaks = density, peaks
+        self.index = SHAPES + np.arange(peaks), SHAPES + density.slots + np.arange(peaks)
+        self.reference = z[0]
+        self.reference = np.median(self.of(z), axis=0)
+
+    def of(self, z: np.ndarray) -> np.ndarray:
+        """The points with their peaks in order."""
+        found = z.copy()
+        for i, order in self._changed(z):
+            for index in self.index:
+                found[i, index] = z[i, index[order]]
+        return found
+
+    def is_of(self, z: np.ndarray) -> np.ndarray:
+        """Whether the peaks of each point are in order."""
+        found = np.ones(len(z), bool)
+        found[[i for i, _ in self._changed(z)]] = False
+        return found
+
+    def _changed(self, z: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """Points whose peaks are not in order, and how they would be."""
+        cost = self._cost(z)
+        itself = np.arange(self.peaks)
+        # Where every reference has its own as the nearest there is nothing to assign.
+        unsure = np.any(np.argmin(cost, axis=2) != itself, axis=1) if self.peaks else np.zeros(len(z), bool)
+        orders = ((int(i), linear_sum_assignment(cost[i])[1]) for i in np.flatnonzero(unsure))
+        return [(i, order) for i, order in orders if np.any(order != itself)]
+
+    def _cost(self, z: np.ndarray) -> np.ndarray:
+        """(points, reference, peak)."""
+        prior = self.density.prior
+        window, span = float(prior.peak[1] - prior.peak[0]), float(np.log(prior.peak_width[1] / prior.peak_width[0]))
+        place, width = (self.reference[index] for index in self.index)
+        half = float(prior.peak_width[0]) * np.exp(span * width) / 2
+        by = (z[:, None, self.index[0]] - place[:, None]) * window / half[:, None]
+        wider = (z[:, None, self.index[1]] - width[:, None]) * span
+        return 1 - 1 / (1 + by**2 + wider**2)
+
+
+def _scores(
+    density: CollapsedSpectrum, z: np.ndarray, beta: np.ndarray, peaks: int, ends: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Normal scores of positions and widths and of ln sigma; random ones for what the data say nothing about."""
+    live = np.r_[np.arange(SHAPES + peaks), SHAPES + density.slots + np.arange(peaks)].astype(int)
+    x = rng.normal(size=(len(z), density.size - density.heights + 1))
+    x[:, live] = _score(z[:, live])
+    if ends[0] < ends[1]:
+        x[:, -1] = _score((-0.5 * np.log(beta) - ends[0]) / (ends[1] - ends[0]))
+    return x
+
+
+def _score(quantile: np.ndarray) -> np.ndarray:
+    tiny = np.finfo(float).eps
+    return ndtri(np.clip(quantile, tiny, 1 - tiny))
+
+
+def _leave_out(log_w: np.ndarray, draws: _Draws, order: _Order) -> None:
+    """Makes the weights of draws whose peaks are in another order zero, where they are not next to nothing."""
+    looked = np.zeros(len(log_w), bool)
+    while True:
+        near = np.flatnonzero((log_w > np.max(log_w) - NOTHING) & ~looked)
+        if not len(near):
+            return
+        out = near[~order.is_of(draws.z[near])]
+        looked[near], log_w[out], draws.log_target[out] = True, -np.inf, -np.inf
+
+
+@eqx.filter_jit
+def _fitted(x: Array) -> Mixture:
+    return fit(x, COMPONENTS, SHRUNK)
+
+
+@eqx.filter_jit
+def _proposed(density: CollapsedSpectrum, mixture: Mixture, ends: Array, key: Key[Array, ""]) -> _Draws:
+    keys, dtype = jax.random.split(key, 4), density.energy.dtype
+    size = density.size - density.heights + 1
+    normal = jax.random.normal(keys[0], (BATCH, size), dtype)
+    tail = jnp.sqrt(jax.random.chisquare(keys[1], FREEDOM, (BATCH, 1), dtype) / FREEDOM)
+    x = mixture.draw(jax.random.uniform(keys[2], (BATCH,), dtype), normal / tail)
+    uniforms = jax.random.uniform(keys[3], (BATCH, density.heights), dtype, jnp.finfo(dtype).tiny)
+    z = jnp.concatenate([ndtr(x[:, :-1]), uniforms], 1)
+    beta = jnp.exp(-2 * (ends[0] + (ends[1] - ends[0]) * ndtr(x[:, -1])))
+    log_normal = -0.5 * jnp.sum(x**2, 1) - size / 2 * math.log(2 * math.pi)
+    return _Draws(x, z, beta, density.log_density(density.evaluate(z), beta) + log_normal)
+
+
+@eqx.filter_jit
+def _log_density(mixture: Mixture, x: Array) -> Array:
+    return mixture.log_density_of_t(x, FREEDOM)
+
+
+def _grown(log_q: np.ndarray, mixtures: list[Mixture], x: np.ndarray) -> np.ndarray:
+    """(mixtures, draws), after a round has added one of the first and some of the second."""
+    rows = []
+    for number, mixture in enumerate(mixtures):
+        known = log_q[number] if number < len(log_q) else np.empty(0)
+        parts = np.split(x[len(known) :], (len(x) - len(known)) // BATCH)
+        rows.append(np.concatenate([known, *(np.asarray(_log_density(mixture, jnp.asarray(p))) for p in parts)]))
+    return np.stack(rows)

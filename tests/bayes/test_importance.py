@@ -1,0 +1,114 @@
+"""Importance sampling of spectra, against evidences in closed form and long tempered runs."""
+
+import math
+from dataclasses import replace
+from itertools import permutations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kstest
+
+import jaxunmix as jxu
+from jaxunmix.bayes import Priors, fits, importance
+from jaxunmix.bayes.paths import past_the_best, path
+from jaxunmix.bayes.peak_moves import PeakMoves
+from jaxunmix.bayes.smc import smc
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def density_of(peaks, **priors):
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
+    energy, intensity = np.asarray(energy, float), np.asarray(intensity, float)
+    return path(energy, intensity, peaks, None, Priors(**priors).complete(energy, intensity))
+
+
+def sampled(density, peaks, seed=0):
+    rng = np.random.default_rng(seed)
+    z = np.asarray(density.sample(jax.random.key(seed), importance.POOL))
+    noise = tuple(np.asarray(density.prior.noise).tolist())
+    ends = np.log(noise)
+    beta = np.exp(-2 * rng.uniform(*ends, importance.POOL))
+    return importance.importance(density, z, beta, peaks, noise, rng)
+
+
+@pytest.mark.parametrize("highest", [False, True])
+def test_without_data_the_evidence_is_one_and_the_posterior_the_prior(highest):
+    density = density_of(3, highest=highest)
+    blind = replace(density, weight=jnp.zeros_like(density.weight))
+    found = sampled(blind, 3)
+    assert found.log_evidence == pytest.approx(0, abs=3 * found.error)
+    assert found.error < 0.1
+    rng = np.random.default_rng(0)
+    z, beta = found.drawn(1000, rng)
+    # Peaks are in order: any one of them is uniform.
+    peak = 4 + rng.integers(3, size=1000)
+    for column in (0, 1, 2, 3, peak, peak + density.slots):
+        assert kstest(z[np.arange(1000), column], "uniform").pvalue > 1e-3
+    low, high = np.log(np.asarray(density.prior.noise))
+    assert kstest((-0.5 * np.log(beta) - low) / (high - low), "uniform").pvalue > 1e-3
+
+
+@pytest.mark.slow
+def test_evidence_is_that_of_long_tempered_runs():
+    density = density_of(1)
+    keys = jax.random.split(jax.random.key(1))
+    how = {"moves": 4, "limit": float(density.prior.noise[0]) ** -2, "stop": past_the_best(60)}
+    short = smc(density, PeakMoves(), key=keys[0], particles=128, keep=128, **how)
+    found = fits.gather(density, short, 1, noise_known=False, key=jax.random.key(2))
+    assert found.sample_size > 1000
+    long = smc(density, PeakMoves(), key=keys[1], particles=2048, keep=512, **how)
+    nodes = fits._nodes(density, long, False)
+    runs = [fits._integral(nodes, run, density, False) for run in range(len(long.betas))]
+    apart = fits.log_mean(np.array(runs)) - found.log_evidence
+    assert abs(apart) < 3 * math.hypot(found.error, fits.spread(np.array(runs)))
+    assert fits.spread(np.array(runs)) < 0.15
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), peaks=st.integers(1, 4))
+def test_one_order_of_the_peaks_is_that_of_the_reference(seed, peaks):
+    with jax.enable_x64(True):
+        density = density_of(peaks)
+        points = np.random.default_rng(seed).uniform(0.01, 0.99, (20, density.size))
+        order = importance._Order(density, points, peaks)
+        each = []
+        for permutation in permutations(range(peaks)):
+            changed = points.copy()
+            for index in order.index:
+                changed[:, index] = points[:, index[list(permutation)]]
+            each.append(order.is_of(changed))
+            np.testing.assert_array_equal(order.of(changed), order.of(points))
+    np.testing.assert_array_equal(np.sum(each, axis=0), 1)
+
+
+def test_points_out_of_order_weigh_nothing_however_heavy_they_are():
+    density = density_of(2)
+    points = np.random.default_rng(0).uniform(0.01, 0.99, (50, density.size))
+    order = importance._Order(density, points, 2)
+    ordered = order.of(points)
+    swapped = ordered.copy()
+    for index in order.index:
+        swapped[:, index] = ordered[:, index[::-1]]
+    both = np.concatenate([ordered, swapped])
+    log_w = np.r_[np.zeros(50), np.full(50, 100.0)]
+    draws = importance._Draws(None, both, None, log_w.copy())
+    importance._leave_out(log_w, draws, order)
+    np.testing.assert_array_equal(log_w, np.r_[np.zeros(50), np.full(50, -np.inf)])
+    np.testing.assert_array_equal(draws.log_target, log_w)
+
+
+def test_a_posterior_that_the_mixture_does_not_reach_is_told_by_the_size():
+    density = density_of(1)
+    found = sampled(density, 1)
+    # Draws of the prior instead of the posterior: hardly any weighs anything at the first round.
+    assert found.size < len(found.weights) / 10
+    assert found.error > importance.HONEST / math.sqrt(len(found.weights))
