@@ -191,7 +191,9 @@ def _changes(density: CollapsedSpectrum, terms: Any, beta: Any, grid: Any) -> Ar
     def at(b):
         return density.log_density(jax.tree.map(jnp.asarray, terms), jnp.full(count, b))
 
-    return jax.lax.map(at, jnp.asarray(grid)) - at(jnp.asarray(beta))
+    # One map, so that the density is compiled once.
+    values = jax.lax.map(at, jnp.concatenate([jnp.asarray(beta)[None], jnp.asarray(grid)]))
+    return values[1:] - values[0]
 
 
 def _log_shares(nodes: list[_Node], run: int) -> tuple[list[_Node], np.ndarray]:

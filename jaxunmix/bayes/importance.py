@@ -30,7 +30,7 @@ from .mixture import Mixture, fit
 
 # Components, the points by which their covariances are drawn to the pooled one, and their degrees of freedom: the tails
 # of q must not be lighter than those of the posterior.
-COMPONENTS, SHRUNK, FREEDOM = 10, 5.0, 6.0
+COMPONENTS, SHRUNK, FREEDOM = 10, 5.0, 6
 # Draws that a mixture is fitted to, draws of a program, programs of a round, and rounds at most.
 POOL, BATCH, BATCHES, ROUNDS = 8000, 4000, 4, 8
 # Effective sample sizes: enough, and too small to go on where so many rounds have not surpassed it.
@@ -212,13 +212,13 @@ def _fitted(x: Array) -> Mixture:
 
 @eqx.filter_jit
 def _proposed(density: CollapsedSpectrum, mixture: Mixture, ends: Array, key: Key[Array, ""]) -> _Draws:
-    keys, dtype = jax.random.split(key, 4), density.energy.dtype
+    keys, dtype = jax.random.split(key), density.energy.dtype
     size = density.size - density.heights + 1
-    normal = jax.random.normal(keys[0], (BATCH, size), dtype)
-    tail = jnp.sqrt(jax.random.chisquare(keys[1], FREEDOM, (BATCH, 1), dtype) / FREEDOM)
-    x = mixture.draw(jax.random.uniform(keys[2], (BATCH,), dtype), normal / tail)
-    uniforms = jax.random.uniform(keys[3], (BATCH, density.heights), dtype, jnp.finfo(dtype).tiny)
-    z = jnp.concatenate([ndtr(x[:, :-1]), uniforms], 1)
+    normal = jax.random.normal(keys[0], (BATCH, size + FREEDOM), dtype)
+    uniform = jax.random.uniform(keys[1], (BATCH, 1 + density.heights), dtype, jnp.finfo(dtype).tiny)
+    chi = jnp.sqrt(jnp.mean(normal[:, size:] ** 2, axis=1, keepdims=True))
+    x = mixture.draw(uniform[:, 0], normal[:, :size] / chi)
+    z = jnp.concatenate([ndtr(x[:, :-1]), uniform[:, 1:]], 1)
     beta = jnp.exp(-2 * (ends[0] + (ends[1] - ends[0]) * ndtr(x[:, -1])))
     log_normal = -0.5 * jnp.sum(x**2, 1) - size / 2 * math.log(2 * math.pi)
     return _Draws(x, z, beta, density.log_density(density.evaluate(z), beta) + log_normal)

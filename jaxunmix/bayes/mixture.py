@@ -43,7 +43,7 @@ class Mixture(NamedTuple):
         """Up to a constant."""
         return logsumexp(self.log_weight + _log_normal(x, self.mean, self.inverse), axis=1)
 
-    def log_density_of_t(self, x: Float[Array, "points size"], freedom: float) -> Float[Array, " points"]:
+    def log_density_of_t(self, x: Float[Array, "points size"], freedom: float | int) -> Float[Array, " points"]:
         """That of t distributions of these means and factors, normalised.
 
         `draw` gives theirs when its normal numbers are divided by the root of chi-squared ones over the freedom.

@@ -190,14 +190,7 @@ def _start(density: Density, explorer: Explorer, key: Key[Array, ""], runs: int,
 def _reweighted(density, explorer, state, key, active, threshold, limit, strata):
     """The next b of each active run, its weights, and the particles resampled by them."""
     runs, points = len(state.beta), len(state.z)
-    now = _over(density, state.terms, state.beta)
-
-    def weights(beta):
-        change = (_over(density, state.terms, beta) - now).reshape(runs, -1)
-        return jnp.where(jnp.isnan(change), -jnp.inf, change)
-
-    beta = jnp.where(active, _next(weights, state.beta, threshold, limit), state.beta)
-    change = jnp.where(active[:, None], weights(beta), 0)
+    beta, change = _next(density, state, active, threshold, limit)
     gain, variance = _mean_weight(change)
     index = _systematic(jax.random.fold_in(key, points), change)
     index = jnp.where(active[:, None], index, jnp.arange(points // runs))
@@ -264,24 +257,36 @@ def _over(density: Density, terms: Any, beta: Array) -> Array:
     return density.log_density(terms, jnp.repeat(beta, points // len(beta)))
 
 
-def _next(weights: Callable, beta: Array, threshold: Array, limit: Array) -> Array:
-    """The b of each run at which the effective sample size falls to the threshold, or the limit."""
+def _next(density: Density, state: _State, active: Array, threshold: Array, limit: Array) -> tuple[Array, Array]:
+    """The b of each active run at which the effective sample size falls to the threshold, or the limit; its weights.
 
-    def enough(beta):
-        change = weights(beta)
-        size = 2 * logsumexp(change, axis=1) - logsumexp(2 * change, axis=1)
-        return jnp.exp(size) >= threshold * change.shape[1]
+    By halving in the logarithm of b. The present b, the limit and the one found are looked at by the loop as well:
+    the density is then compiled once.
+    """
+    runs, last = len(state.beta), BISECTIONS + 2
+    lowest = jnp.maximum(state.beta, SMALLEST * limit)
+    above = state.beta * (1 + 4 * jnp.finfo(state.beta.dtype).eps)
 
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        good = enough(jnp.exp(middle))
-        return jnp.where(good, middle, low), jnp.where(good, high, middle)
+    def look(i, carry):
+        beta, low, high, now, _ = carry
+        value = _over(density, state.terms, beta)
+        now = jnp.where(i == 0, value, now)
+        change = (value - now).reshape(runs, -1)
+        change = jnp.where(jnp.isnan(change), -jnp.inf, change)
+        size = jnp.exp(2 * logsumexp(change, axis=1) - logsumexp(2 * change, axis=1))
+        good = size >= threshold * change.shape[1]
+        middle = jnp.log(beta)
+        low, high = jnp.where(good & (i > 0), middle, low), jnp.where(good | (i == 0), high, middle)
+        found = jnp.where(low >= high, limit, jnp.maximum(jnp.exp(low), above))
+        ahead = jnp.where(i == 0, limit, jnp.where(i < last - 1, jnp.exp((low + high) / 2), found))
+        ahead = jnp.where(i < last, jnp.where(active | (i < last - 1), ahead, state.beta), beta)
+        return ahead, low, high, now, change
 
-    low = jnp.log(jnp.maximum(beta, SMALLEST * limit))
-    low, _ = lax.fori_loop(0, BISECTIONS, halve, (low, jnp.full_like(low, jnp.log(limit))))
-    least = jnp.maximum(jnp.exp(low), beta * (1 + 4 * jnp.finfo(beta.dtype).eps))
-    return jnp.where(enough(jnp.full_like(low, limit)), limit, least)
+    high = jnp.full_like(lowest, jnp.log(limit))
+    nothing = jnp.zeros(len(state.z), state.beta.dtype)
+    start = state.beta, jnp.log(lowest), high, nothing, nothing.reshape(runs, -1)
+    beta, *_, change = lax.fori_loop(0, last + 1, look, start)
+    return beta, jnp.where(active[:, None], change, 0)
 
 
 def _mean_weight(change: Array) -> tuple[Array, Array]:

@@ -38,7 +38,7 @@ from .peak_moves import LEAST_MEMBERS, PeakMoves
 from .smc import SMCResult, compilations, smc
 
 # Particles of each run up to so many peaks.
-PARTICLES = ((5, 256), (30, 768))
+PARTICLES = ((5, 192), (8, 640), (30, 768))
 # Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
 UNDIVIDED, STRATA = 5, (2, 4)
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
@@ -128,7 +128,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     shared = {count: _shared(count, settings["runs"], settings["particles"]) for count in counts}
 
     def sampled(count: int) -> SMCResult:
-        for program in programs[count]:
+        for program in programs[count][:-1]:
             program.result()
         with jax.enable_x64(True):
             own, how = _keys(key, count)[0], {"moves": settings["moves"], "keep": shared[count]["particles"]}
@@ -145,6 +145,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
         for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
             keys, result = _keys(key, count), jobs.pop(count).result()
+            programs[count][-1].result()
             fit = gather(densities[count], result, count, noise_known=limit is not None, key=keys[1])
             # Particles are many: in the order in which they come, and only those of the best are kept.
             if exchange and all(fit.log_evidence > other.log_evidence for other in fits):
@@ -164,7 +165,7 @@ def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
 
 
 def _programs(pool: Executor, densities: dict, explorer: PeakMoves, shared: dict) -> dict[int, list[Future]]:
-    """What compiles the programs of each number of peaks: each program once, and side by side."""
+    """What compiles the programs of each number of peaks, each once and side by side, those of `gather` at the end."""
     known: dict[Any, list[Future]] = {}
     found = {}
     for count, density in sorted(densities.items(), reverse=True):
