@@ -45,22 +45,35 @@ def gather(density: CollapsedSpectrum, result: SMCResult, peaks: int, *, noise_k
     per_run = np.array([_integral(nodes, run, density, noise_known) for run in range(len(result.betas))])
     # Runs of one stratum follow each other; a run over all strata has their mean.
     runs = np.array([log_mean(column) for column in per_run.reshape(math.prod(density.strata), -1).T])
-    log_evidence, error, size = log_mean(runs), spread(runs), 0.0
     z, beta = _drawn(result, nodes, per_run, density, noise_known, rng)
+    log_evidence, error, size, z, beta = _weighed(density, z, beta, runs, peaks, noise_known, rng)
+    shapes, heights = _told(density, z, beta)
+    best, log_likelihood = _best(density, z, np.asarray(heights), beta, peaks)
+    noise, surface = _surface(density, result, noise_known)
+    return Fit(
+        peaks=peaks,
+        log_evidence=log_evidence,
+        error=error,
+        run_log_evidence=runs,
+        sample_size=size,
+        noise=noise,
+        free_energy=surface + log_mean(runs) - log_evidence,
+        posterior=_dataset(shapes, np.asarray(heights), _noise_of(density, beta), peaks),
+        best=best,
+        log_likelihood=log_likelihood,
+        levels=result.betas.shape[1],
+    )
+
+
+def _weighed(density, z, beta, runs, peaks, noise_known, rng) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+    """Ln p(D | K), its error, and draws: by importance sampling and its size where that is reliable, or as they are."""
+    tempered, error = log_mean(runs), spread(runs)
     ends = (float(beta[0]) ** -0.5,) * 2 if noise_known else tuple(np.asarray(density.prior.noise).tolist())
     found = importance(density, z, beta, peaks, ends, rng)
     # Less than the runs have found says that the mixture has missed a place.
-    if found.size > RELIABLE and found.log_evidence > log_evidence - BELOW * math.hypot(error, found.error):
-        log_evidence, error, size = found.log_evidence, found.error, found.size
-        z, beta = found.drawn(DRAWS, rng)
-    z, beta = z[:DRAWS], beta[:DRAWS]
-    shapes, heights = _told(density, z, beta)
-    posterior = _dataset(shapes, np.asarray(heights), _noise_of(density, beta), peaks)
-    best, log_likelihood = _best(density, z, np.asarray(heights), beta, peaks)
-    noise, surface = _surface(density, result, noise_known)
-    surface = surface + log_mean(runs) - log_evidence
-    levels = result.betas.shape[1]
-    return Fit(peaks, log_evidence, error, runs, size, noise, surface, posterior, best, log_likelihood, levels)
+    if found.size > RELIABLE and found.log_evidence > tempered - BELOW * math.hypot(error, found.error):
+        return found.log_evidence, found.error, found.size, *found.drawn(DRAWS, rng)
+    return tempered, error, 0.0, z[:DRAWS], beta[:DRAWS]
 
 
 def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
