@@ -69,10 +69,11 @@ def decompose_spectrum(
     half a minute for K up to 5 and minutes for 14, most of the former to compile.
 
     How far to trust it: on simulated spectra of 100 channels with 0.5 % noise two calls differed in ln p(D | K) at the
-    best K by at most 0.3 nats on three with 3 and three with 5 peaks, and by 0.2 and 2.1 on two with 8
-    (`tests/benchmarks/spectra.py`). Edge and white line can stand in several places where many peaks surround them.
-    Then several have a share of the posterior, so that the median of E_WL says more than its mean, or a run misses one
-    of them and the runs disagree, which is told: where they differed by 2.1, a run from the truth was 3.5 nats higher.
+    best K by at most 0.02 nats on three with 3 and three with 5 peaks, and replica exchange that began at the truth by
+    0.2 (`tests/benchmarks/spectra.py`). Beyond some 8 peaks, and with peaks that the data do not ask for, a mixture
+    often does not reach the posterior: then the error is the spread of the runs, a nat or more. No error tells of a
+    place that no run has found. Edge and white line can stand in several places where many peaks surround them, so that
+    the median of E_WL says more than its mean.
 
     Args:
         energy: (channels,), eV, increasing.

@@ -68,9 +68,10 @@ def test_evidence_is_that_of_long_tempered_runs():
     long = smc(density, PeakMoves(), key=keys[1], particles=2048, keep=512, **how)
     nodes = fits._nodes(density, long, False)
     runs = [fits._integral(nodes, run, density, False) for run in range(len(long.betas))]
-    apart = fits.log_mean(np.array(runs)) - found.log_evidence
-    assert abs(apart) < 3 * math.hypot(found.error, fits.spread(np.array(runs)))
-    assert fits.spread(np.array(runs)) < 0.15
+    # Four runs may lie together by chance: no nearer than their weights let them.
+    error = max(fits.spread(np.array(runs)), math.sqrt(np.mean(long.variance[:, -1]) / len(runs)))
+    assert error < 0.1
+    assert abs(fits.log_mean(np.array(runs)) - found.log_evidence) < 3 * math.hypot(found.error, error)
 
 
 @settings(max_examples=20, deadline=None)
