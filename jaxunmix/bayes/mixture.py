@@ -68,7 +68,7 @@ def standard(components: int, size: int, dtype: jnp.dtype) -> Mixture:
 
 
 def fit(x: Float[Array, "points size"], components: int, prior: float = PRIOR) -> Mixture:
-    """The mixture of so many components, and the standard normal.
+    """The mixture of so many components, and the standard normal; `prior` is the nu of the covariances.
 
     It begins from points drawn far from each other (D. Arthur and S. Vassilvitskii, SODA 2007), and is the same
     whenever the points are.
