@@ -106,7 +106,7 @@ class CollapsedSpectrum(Density):
         poisson: whether the intensity is counts. Then the normal distribution of `weight` only proposes heights, and
             each point carries the ratio of the Poisson to the normal likelihood to the power b.
         edge: the shape of the step, of `lineshapes.EDGES`.
-        strata: equal parts of the prior in E_WL and in E_0 - E_WL that points are drawn from one after the other;
+        strata: (2,), equal parts of the prior in E_WL and in E_0 - E_WL that points are drawn from one after the other;
             `PeakMoves` keep each point in its own.
     """
 
@@ -117,7 +117,7 @@ class CollapsedSpectrum(Density):
     prior: Prior
     poisson: bool = eqx.field(static=True, default=False)
     edge: str = eqx.field(static=True, default="arctangent")
-    strata: tuple[int, int] = eqx.field(static=True, default=(1, 1))
+    strata: Int[Array, "2"] = eqx.field(converter=jnp.asarray, default=(1, 1))
 
     @property
     def slots(self) -> int:
@@ -150,10 +150,9 @@ class CollapsedSpectrum(Density):
         keys = jax.random.split(key)
         z = jax.random.uniform(keys[0], (points, self.size), self.energy.dtype)
         z = z.at[:, -self.heights :].set(self._uniforms(keys[1], points))
-        part = jnp.arange(points) * math.prod(self.strata) // points
-        for axis, index in enumerate(jnp.unravel_index(part, self.strata)):
-            z = z.at[:, axis].set((index + z[:, axis]) / self.strata[axis])
-        return z
+        part = jnp.arange(points) * jnp.prod(self.strata) // points
+        index = jnp.stack(jnp.divmod(part, self.strata[1]), axis=1)
+        return z.at[:, :2].set((index + z[:, :2]) / self.strata)
 
     def _uniforms(self, key: Key[Array, ""], points: int) -> Float[Array, "points heights"]:
         """The u at b = 0: uniform, but that A_L has the probability left to it above the other heights."""
@@ -172,8 +171,8 @@ class CollapsedSpectrum(Density):
 
     def stratum(self, z: Points) -> Int[Array, " points"]:
         """The part of the prior that each point lies in."""
-        index = [jnp.clip((z[:, axis] * n).astype(int), 0, n - 1) for axis, n in enumerate(self.strata)]
-        return index[0] * self.strata[1] + index[1]
+        index = jnp.clip((z[:, :2] * self.strata).astype(int), 0, self.strata - 1)
+        return index[:, 0] * self.strata[1] + index[:, 1]
 
     def shapes(self, z: Points) -> Shapes:
         """Positions and widths of points."""

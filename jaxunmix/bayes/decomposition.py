@@ -21,11 +21,12 @@ class Fit:
 
     Attributes:
         peaks: K.
-        log_evidence: ln p(D | K), the noise integrated out: by `importance` sampling where that is reliable, or else
-            the mean of the evidences of all tempered runs.
+        log_evidence: ln p(D | K), the noise integrated out: by `importance` and bridge sampling where that is reliable,
+            or else the mean of the evidences of all tempered runs.
         error: its standard error, by the weights of the former or by the `spread` of the latter.
         run_log_evidence: (runs,), of the tempered runs.
-        sample_size: the effective one of importance sampling, 0 where that was not reliable.
+        reached: the share of the posterior within reach of the mixture that importance sampling draws from; 0 where
+            that is too little to rely on, and the tempered runs tell.
         noise: a grid of sds of the noise, increasing; empty where the noise is known.
         free_energy: F(K, b) there, the runs together, moved to that evidence.
         posterior: draws over "draw": see `Decomposition.posterior`.
@@ -38,7 +39,7 @@ class Fit:
     log_evidence: float
     error: float
     run_log_evidence: np.ndarray
-    sample_size: float
+    reached: float
     noise: np.ndarray
     free_energy: np.ndarray
     posterior: xr.Dataset

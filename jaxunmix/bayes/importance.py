@@ -1,16 +1,25 @@
-r"""Evidence and posterior of a number of peaks by importance sampling, from draws that tempered runs have left.
+r"""Evidence and posterior of a number of peaks by importance and bridge sampling, from what tempered runs have left.
 
 Tempered runs find the places of the posterior, but the weight that reaches a place is what many levels of resampling
 have made of it: with 8 peaks runs in the same place differ by a nat and more. What a place holds is better asked of
-itself. In normal scores x of positions, widths and ln sigma the prior is standard normal, and a mixture q of normal
-distributions that is fitted to draws of the posterior is near it. From draws of q and uniform u,
+itself. In normal scores x of positions, widths and ln sigma the prior is standard normal, and a mixture q of
+t distributions that is fitted to draws of the posterior is near it. From draws of q and uniform u,
 
-    w = p(D | x, u) N(x; 0, 1) / q(x),        p(D | K) = K! <w>,
+    w = p(D | x, u) N(x; 0, 1) / q(x),        p(D | K) = K! <w>_q,
 
 with w = 0 but for the one order of the exchangeable peaks that q was fitted in. The mixture is fitted anew to draws and
 weighted draws, round by round, and all rounds count, with the mean of their mixtures for q (adaptive multiple
-importance sampling; J.-M. Cornuet et al., Scand. J. Stat. 39 (2012) 798). The error follows from the effective sample
-size alone; places that no run has found are in neither.
+importance sampling; J.-M. Cornuet et al., Scand. J. Stat. 39 (2012) 798).
+
+Where q falls short of the posterior no draw of it tells so: the mean of w is then too low by a part of a nat while the
+weights seem even. Draws of the posterior tell, when they have moved on from those that q was fitted to. Both together
+give Z = p(D | K) by the bridge of X.-L. Meng and W. H. Wong (Statistica Sinica 6 (1996) 831), n_q and n_p being what
+they count for:
+
+    sum_q  n_p w / (n_q Z + n_p w)  =  n_p < n_q Z / (n_q Z + n_p w) >_p ,
+
+and both together, weighed accordingly, are the posterior. The mean on the right is the share of the posterior that is
+within reach of q. Places that no run has found are in neither.
 """
 
 import math
@@ -22,8 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Key
-from scipy.optimize import linear_sum_assignment
-from scipy.special import gammaln, logsumexp, ndtri
+from scipy.optimize import brentq, linear_sum_assignment
+from scipy.special import expit, gammaln, logsumexp, ndtri
 
 from .collapsed import SHAPES, CollapsedSpectrum
 from .mixture import Mixture, fit
@@ -35,21 +44,42 @@ COMPONENTS, SHRUNK, FREEDOM = 10, 5.0, 6
 POOL, BATCH, BATCHES, ROUNDS = 8000, 4000, 4, 8
 # Effective sample sizes: enough, and too small to go on where so many rounds have not surpassed it.
 ENOUGH, HOPELESS, PATIENCE = 1000.0, 10.0, 2
+# What the draws of the posterior count for together, n_p: as many independent ones. How they are shared out between
+# places carries the noise of the tempered runs.
+TRUSTED = 100
 # The largest weights are cut to that of so many draws before a mixture is fitted to them.
 CUT = 200
 # Repeated, with 8 peaks and with two too many, results spread by 0.7 to 2.3 times what their weights tell.
 HONEST = 2.0
 # Draws of less than the largest weight by so many nats are next to nothing: their order is not looked at.
 NOTHING = 20.0
+# So many nats beyond the least and the largest weight one of the sums of the bridge is next to nothing.
+FAR = 30.0
 
 
 class _Draws(NamedTuple):
-    """Draws of the mixtures: normal scores, points, 1 / sigma^2, and ln of q_b(x, u) N(x)."""
+    """Draws: normal scores, points, 1 / sigma^2, and ln of q_b(x, u) N(x)."""
 
     x: Any
     z: Any
     beta: Any
     log_target: Any
+
+
+class Moved(NamedTuple):
+    """Draws of the posterior that have moved on from where tempered runs left them.
+
+    Attributes:
+        z: (BATCH, size), points of the density.
+        beta: (BATCH,).
+        run: (BATCH,), which of the independent tempered runs each comes from.
+        independent: how many of them are: the points that moved.
+    """
+
+    z: np.ndarray
+    beta: np.ndarray
+    run: np.ndarray
+    independent: int
 
 
 class Weighted(NamedTuple):
@@ -60,19 +90,16 @@ class Weighted(NamedTuple):
         beta: (draws,).
         weights: (draws,), adding up to one.
         log_evidence: ln p(D | K).
-        size: the effective sample size, 1 over the sum of squared weights.
+        error: its standard error.
+        reached: the share of the posterior that is within reach of the mixtures.
     """
 
     z: np.ndarray
     beta: np.ndarray
     weights: np.ndarray
     log_evidence: float
-    size: float
-
-    @property
-    def error(self) -> float:
-        """The standard error of ln p(D | K): `HONEST` times what the spread of the weights tells."""
-        return HONEST * math.sqrt(max(1 / self.size - 1 / len(self.weights), 0))
+    error: float
+    reached: float
 
     def drawn(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Points and beta of so many draws by their weights."""
@@ -84,16 +111,18 @@ def importance(
     density: CollapsedSpectrum,
     z: np.ndarray,
     beta: np.ndarray,
+    moved: Moved,
     peaks: int,
     noise: tuple[float, float],
     rng: np.random.Generator,
 ) -> Weighted:
-    """Weighted draws from mixtures fitted to draws of the posterior.
+    """Weighted draws from mixtures fitted to draws of the posterior, and of such that have moved on.
 
     Args:
         density: of the spectrum.
         z: (POOL, size), draws.
         beta: (POOL,), of each.
+        moved: others.
         peaks: K.
         noise: the ends of the prior of sigma; equal where it is known.
         rng: the randomness.
@@ -107,10 +136,10 @@ def importance(
     while len(mixtures) < ROUNDS:
         mixtures.append(_fitted(jnp.asarray(pool)))
         keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), BATCHES)
-        new = [_proposed(density, mixtures[-1], jnp.asarray(ends), key) for key in keys]
+        new = [_target(density, *_proposed(density, mixtures[-1], jnp.asarray(ends), key)) for key in keys]
         draws = _Draws(*(np.concatenate([old, *parts]) for old, *parts in zip(draws, *new, strict=True)))
         log_q = _grown(log_q, mixtures, draws.x)
-        log_w = density.log_marginal(draws.beta, draws.log_target) - logsumexp(log_q, axis=0) + math.log(len(mixtures))
+        log_w = _log_weight(density, draws, log_q)
         _leave_out(log_w, draws, order)
         weights = np.exp(log_w - logsumexp(log_w))
         sizes.append(float(1 / np.sum(weights**2)))
@@ -120,15 +149,58 @@ def importance(
         cut = np.minimum(weights, max(np.sort(weights)[-CUT], np.finfo(float).tiny))
         picked = rng.choice(len(cut), POOL // 2, p=cut / cut.sum())
         pool = np.concatenate([posterior[: POOL // 2], draws.x[picked]])
-    log_evidence = float(logsumexp(log_w) - math.log(len(log_w)) + gammaln(peaks + 1))
-    return Weighted(draws.z, draws.beta, weights, log_evidence, sizes[-1])
+    ordered = order.of(moved.z)
+    scores = _scores(density, ordered, moved.beta, peaks, ends, rng)
+    own = _Draws(*map(np.asarray, _target(density, scores, ordered, moved.beta)))
+    return _bridged(
+        draws, log_w, own, _log_weight(density, own, _grown(np.empty((0, 0)), mixtures, own.x)), moved, peaks
+    )
+
+
+def _bridged(
+    draws: _Draws, log_w: np.ndarray, own: _Draws, own_log_w: np.ndarray, moved: Moved, peaks: int
+) -> Weighted:
+    """Draws of the mixtures and of the posterior together."""
+    odds = math.log(TRUSTED / len(log_w))
+
+    def excess(log_z: float) -> float:
+        return float(np.sum(expit(log_w + odds - log_z)) - TRUSTED * np.mean(expit(log_z - odds - own_log_w)))
+
+    known = np.concatenate([log_w[np.isfinite(log_w)], own_log_w])
+    log_z = brentq(excess, np.min(known) + odds - FAR, np.max(known) + FAR, xtol=1e-6)
+    from_q, from_p = expit(log_w + odds - log_z), expit(log_z - odds - own_log_w)
+    # What each draw adds to the posterior: n_p p / (n_q q Z + n_p p), that of its own among TRUSTED.
+    weights = np.concatenate([from_q, TRUSTED * (1 - from_p) / len(from_p)])
+    return Weighted(
+        np.concatenate([draws.z, own.z]),
+        np.concatenate([draws.beta, own.beta]),
+        weights / weights.sum(),
+        log_z + float(gammaln(peaks + 1)),
+        math.hypot(HONEST * _relative(from_q) / math.sqrt(len(from_q)), _error_of_mean(from_p, moved)),
+        float(np.mean(from_p)),
+    )
+
+
+def _relative(values: np.ndarray) -> float:
+    """The sd over the mean."""
+    return float(np.std(values) / np.mean(values))
+
+
+def _error_of_mean(values: np.ndarray, moved: Moved) -> float:
+    """The relative error of the mean: by the runs that the values come from, or by as many as are independent."""
+    mean, runs = np.mean(values), np.unique(moved.run)
+    within = _relative(values) / math.sqrt(moved.independent)
+    apart = [np.mean(moved.run == run) * (np.mean(values[moved.run == run]) / mean - 1) for run in runs]
+    between = math.sqrt(np.sum(np.square(apart)) * len(runs) / max(len(runs) - 1, 1))
+    return max(within, between)
 
 
 def compile_importance(density: CollapsedSpectrum) -> None:
     """Compiles what `importance` runs."""
     size = density.size - density.heights + 1
     mixture = _fitted(jnp.asarray(np.random.default_rng(0).normal(size=(POOL, size))))
-    _log_density(mixture, _proposed(density, mixture, jnp.zeros(2), jax.random.key(0)).x)
+    draws = _target(density, *_proposed(density, mixture, jnp.zeros(2), jax.random.key(0)))
+    _log_density(mixture, draws.x)
 
 
 class _Order:
@@ -212,7 +284,8 @@ def _fitted(x: Array) -> Mixture:
 
 
 @eqx.filter_jit
-def _proposed(density: CollapsedSpectrum, mixture: Mixture, ends: Array, key: Key[Array, ""]) -> _Draws:
+def _proposed(density: CollapsedSpectrum, mixture: Mixture, ends: Array, key: Key[Array, ""]) -> tuple:
+    """Normal scores, points and beta."""
     keys, dtype = jax.random.split(key), density.energy.dtype
     size = density.size - density.heights + 1
     normal = jax.random.normal(keys[0], (BATCH, size + FREEDOM), dtype)
@@ -220,9 +293,19 @@ def _proposed(density: CollapsedSpectrum, mixture: Mixture, ends: Array, key: Ke
     chi = jnp.sqrt(jnp.mean(normal[:, size:] ** 2, axis=1, keepdims=True))
     x = mixture.draw(uniform[:, 0], normal[:, :size] / chi)
     z = jnp.concatenate([ndtr(x[:, :-1]), uniform[:, 1:]], 1)
-    beta = jnp.exp(-2 * (ends[0] + (ends[1] - ends[0]) * ndtr(x[:, -1])))
-    log_normal = -0.5 * jnp.sum(x**2, 1) - size / 2 * math.log(2 * math.pi)
+    return x, z, jnp.exp(-2 * (ends[0] + (ends[1] - ends[0]) * ndtr(x[:, -1])))
+
+
+@eqx.filter_jit
+def _target(density: CollapsedSpectrum, x: Any, z: Any, beta: Any) -> _Draws:
+    x, z, beta = map(jnp.asarray, (x, z, beta))
+    log_normal = -0.5 * jnp.sum(x**2, 1) - x.shape[1] / 2 * math.log(2 * math.pi)
     return _Draws(x, z, beta, density.log_density(density.evaluate(z), beta) + log_normal)
+
+
+def _log_weight(density: CollapsedSpectrum, draws: _Draws, log_q: np.ndarray) -> np.ndarray:
+    """Ln w, for q the mean of the mixtures."""
+    return density.log_marginal(draws.beta, draws.log_target) - logsumexp(log_q, axis=0) + math.log(len(log_q))
 
 
 @eqx.filter_jit

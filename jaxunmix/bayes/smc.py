@@ -61,6 +61,7 @@ class SMCResult:
         particles: (levels, runs, kept, size), those that were kept of each level.
         kept_terms: their terms, leading axes (levels, runs, kept).
         acceptance: (runs, levels), the mean acceptance of the moves.
+        settings: what the explorer has learned at each level, leading axes (levels, runs).
         ancestors: (runs, levels), how many of the first particles still have descendants.
         status: one per run.
     """
@@ -73,6 +74,7 @@ class SMCResult:
     particles: np.ndarray
     kept_terms: Any
     acceptance: np.ndarray
+    settings: Any
     ancestors: np.ndarray
     status: tuple[Status, ...]
 
@@ -146,6 +148,42 @@ def smc(
     return log.result(state, bounded)
 
 
+def moved(
+    density: Density,
+    explorer: Explorer,
+    z: np.ndarray,
+    terms: Any,
+    beta: np.ndarray,
+    settings: Any,
+    *,
+    key: Key[Array, ""],
+    sweeps: int,
+    workers: Executor | None = None,
+) -> np.ndarray:
+    """Points that follow their own density further: where they are after each sweep, (sweeps, points, size).
+
+    With as many points and groups as `smc` had particles and runs it is the program of `smc` that moves them.
+
+    Args:
+        density: the path.
+        explorer: the Markov moves.
+        z: (points, size).
+        terms: of the points.
+        beta: (points,), of each.
+        settings: of groups of points that follow each other, leading axis (groups,); they stay as they are.
+        key: the randomness.
+        sweeps: how many.
+        workers: as in `smc`.
+    """
+    groups = len(jax.tree.leaves(settings)[0])
+    found = []
+    for sweep in range(sweeps):
+        own, points = jax.random.fold_in(key, sweep), (z, terms, beta)
+        z, terms, _ = _in_parts(density, explorer, points, settings, own, np.ones(groups, bool), workers)
+        found.append(np.asarray(z))
+    return np.stack(found)
+
+
 def compilations(
     density: Density, explorer: Explorer, runs: int, particles: int, strata: int
 ) -> tuple[Callable[[], Any], ...]:
@@ -157,7 +195,8 @@ def compilations(
         # This takes the longest: points of zeros, so that it does not wait for the program that draws them.
         shapes = eqx.filter_eval_shape(_start, density, explorer, key, runs, particles)
         state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return _swept(density, explorer, key, *_part(state, active, runs, parts[0]))
+        points = state.z, state.terms, np.zeros(len(state.z))
+        return _swept(density, explorer, key, *_part(points, state.settings, active, parts[0]))
 
     def reweighted() -> Any:
         state = _start(density, explorer, key, runs, particles)
@@ -203,47 +242,52 @@ def _reweighted(density, explorer, state, key, active, threshold, limit, strata)
 def _moved(density, explorer, state, key, active, strata, workers) -> tuple[_State, np.ndarray]:
     """One sweep of the particles of active runs, the steps tuned after it, and the acceptance of each run."""
     runs = len(active)
-    parts = _parts(runs) if workers else [slice(0, runs)]
+    points = state.z, state.terms, np.repeat(state.beta, len(state.z) // runs)
+    z, terms, info = _in_parts(density, explorer, points, state.settings, key, active, workers)
+    settings = _tuned(explorer, state.settings, z, info, strata)
+    acceptance = np.asarray(info.acceptance).reshape(runs, -1).mean(1)
+    return state._replace(z=jnp.asarray(z), terms=jax.tree.map(jnp.asarray, terms), settings=settings), acceptance
+
+
+def _in_parts(density, explorer, points, settings, key, active, workers) -> tuple:
+    """One sweep of (z, terms, beta) of active groups, halves side by side where there are workers."""
+    groups = len(active)
+    parts = _parts(groups) if workers else [slice(0, groups)]
     double = jnp.result_type(float) == jnp.float64
 
     def one(part: slice) -> Any:
         # The precision is a setting of the thread.
         with jax.enable_x64(double):
             own = jax.random.fold_in(key, part.start)
-            return jax.block_until_ready(_swept(density, explorer, own, *_part(state, active, runs, part)))
+            return jax.block_until_ready(_swept(density, explorer, own, *_part(points, settings, active, part)))
 
     if len(parts) == 1:
-        z, terms, info = one(parts[0])
-    else:
-        swept = list(workers.map(one, parts))
-        z, terms, info = jax.tree.map(lambda *leaves: np.concatenate(leaves), *swept)
-    settings = _tuned(explorer, state.settings, z, info, strata)
-    acceptance = np.asarray(info.acceptance).reshape(runs, -1).mean(1)
-    return state._replace(z=jnp.asarray(z), terms=jax.tree.map(jnp.asarray, terms), settings=settings), acceptance
+        return one(parts[0])
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *workers.map(one, parts))
 
 
-def _parts(runs: int) -> list[slice]:
-    """Halves of the runs, or all of them where they are not even."""
-    return [slice(0, runs // 2), slice(runs // 2, runs)] if runs % 2 == 0 else [slice(0, runs)]
+def _parts(groups: int) -> list[slice]:
+    """Halves of the groups, or all of them where they are not even."""
+    return [slice(0, groups // 2), slice(groups // 2, groups)] if groups % 2 == 0 else [slice(0, groups)]
 
 
-def _part(state: _State, active: np.ndarray, runs: int, part: slice) -> tuple:
-    """What a sweep needs of some of the runs."""
-    if part == slice(0, runs):
-        return state.z, state.terms, state.beta, state.settings, active
-    each = len(state.z) // runs
-    points = slice(part.start * each, part.stop * each)
-    z, terms = jax.tree.map(lambda leaf: np.asarray(leaf)[points], (state.z, state.terms))
-    beta, settings = jax.tree.map(lambda leaf: np.asarray(leaf)[part], (state.beta, state.settings))
-    return z, terms, beta, settings, active[part]
+def _part(points: tuple, settings: Any, active: np.ndarray, part: slice) -> tuple:
+    """What a sweep needs of some of the groups."""
+    if part == slice(0, len(active)):
+        return *points, settings, active
+    each = len(points[0]) // len(active)
+    own = slice(part.start * each, part.stop * each)
+    points, settings = (
+        jax.tree.map(lambda leaf, of=of: np.asarray(leaf)[of], tree) for tree, of in ((points, own), (settings, part))
+    )
+    return *points, settings, active[part]
 
 
 @eqx.filter_jit
 def _swept(density, explorer, key, z, terms, beta, settings, active):
-    each = len(z) // len(beta)
     z, terms, beta, settings = jax.tree.map(jnp.asarray, (z, terms, beta, settings))
-    new, reached, info = explorer.sweep(key, density, z, terms, jnp.repeat(beta, each), settings)
-    return *choose(jnp.repeat(active, each), (new, reached), (z, terms)), info
+    new, reached, info = explorer.sweep(key, density, z, terms, beta, settings)
+    return *choose(jnp.repeat(active, len(z) // len(active)), (new, reached), (z, terms)), info
 
 
 @eqx.filter_jit
@@ -325,6 +369,7 @@ class _Log:
         self.acceptance = [np.ones(runs)]
         self.particles: list[np.ndarray] = []
         self.terms: list[Any] = []
+        self.settings: list[Any] = []
         self.ancestors: list[np.ndarray] = []
         self.status = [Status.LEVELS] * runs
         self.active = np.ones(runs, bool)
@@ -339,6 +384,7 @@ class _Log:
         z, terms, ancestor = shaped
         self.particles.append(z[:, :: self.stride].copy())
         self.terms.append(jax.tree.map(lambda leaf: leaf[:, :: self.stride].copy(), terms))
+        self.settings.append(jax.tree.map(np.asarray, state.settings))
         self.ancestors.append(np.array([len(np.unique(run)) for run in ancestor]))
 
     def _shaped(self, leaf: Any) -> np.ndarray:
@@ -378,6 +424,7 @@ class _Log:
             particles=np.stack(self.particles),
             kept_terms=jax.tree.map(lambda *leaves: np.stack(leaves), *self.terms),
             acceptance=np.stack(self.acceptance, 1),
+            settings=jax.tree.map(lambda *leaves: np.stack(leaves), *self.settings),
             ancestors=np.stack(self.ancestors, 1),
             status=tuple(self.status),
         )

@@ -1,4 +1,4 @@
-"""Importance sampling of spectra, against evidences in closed form and long tempered runs."""
+"""Importance and bridge sampling, against evidences in closed form and long tempered runs."""
 
 import math
 from dataclasses import replace
@@ -32,12 +32,15 @@ def density_of(peaks, **priors):
 
 
 def sampled(density, peaks, seed=0):
+    """From draws of the prior."""
     rng = np.random.default_rng(seed)
-    z = np.asarray(density.sample(jax.random.key(seed), importance.POOL))
+    keys = jax.random.split(jax.random.key(seed))
     noise = tuple(np.asarray(density.prior.noise).tolist())
-    ends = np.log(noise)
-    beta = np.exp(-2 * rng.uniform(*ends, importance.POOL))
-    return importance.importance(density, z, beta, peaks, noise, rng)
+    numbers = importance.POOL, importance.BATCH
+    z, moved = (np.asarray(density.sample(key, number)) for key, number in zip(keys, numbers, strict=True))
+    beta, beta_moved = (np.exp(-2 * rng.uniform(*np.log(noise), number)) for number in numbers)
+    own = importance.Moved(moved, beta_moved, np.arange(numbers[1]) % 4, numbers[1])
+    return importance.importance(density, z, beta, own, peaks, noise, rng)
 
 
 @pytest.mark.parametrize("highest", [False, True])
@@ -47,6 +50,7 @@ def test_without_data_the_evidence_is_one_and_the_posterior_the_prior(highest):
     found = sampled(blind, 3)
     assert found.log_evidence == pytest.approx(0, abs=3 * found.error)
     assert found.error < 0.1
+    assert found.reached > 0.9
     rng = np.random.default_rng(0)
     z, beta = found.drawn(1000, rng)
     # Peaks are in order: any one of them is uniform.
@@ -63,8 +67,8 @@ def test_evidence_is_that_of_long_tempered_runs():
     keys = jax.random.split(jax.random.key(1))
     how = {"moves": 4, "limit": float(density.prior.noise[0]) ** -2, "stop": past_the_best(60)}
     short = smc(density, PeakMoves(), key=keys[0], particles=128, keep=128, **how)
-    found = fits.gather(density, short, 1, noise_known=False, key=jax.random.key(2))
-    assert found.sample_size > 1000
+    found = fits.gather(density, PeakMoves(), short, 1, noise_known=False, key=jax.random.key(2))
+    assert found.reached > 0.9
     long = smc(density, PeakMoves(), key=keys[1], particles=2048, keep=512, **how)
     nodes = fits._nodes(density, long, False)
     runs = [fits._integral(nodes, run, density, False) for run in range(len(long.betas))]
@@ -108,9 +112,43 @@ def test_points_out_of_order_weigh_nothing_however_heavy_they_are():
 
 
 @pytest.mark.parametrize("precision", [1.0, 1e4])
-def test_a_posterior_that_the_mixture_does_not_reach_is_told_by_the_size(precision):
+def test_draws_that_are_not_of_the_posterior_show_in_the_error(precision):
     density = density_of(1)
-    # Draws of the prior instead of the posterior; at the higher precision nearly all weights underflow.
+    # At the higher precision nearly all weights underflow.
     found = sampled(replace(density, weight=precision * density.weight), 1)
     assert np.isfinite(found.log_evidence)
-    assert found.size < len(found.weights) / 10
+    assert found.error > 0.1
+
+
+def bridged(share, log_z=-3.0, spread=0.0, runs=4, seed=0):
+    """A mixture that covers a share of the posterior, and weights of this spread (of the logarithm) there."""
+    rng, n, m = np.random.default_rng(seed), 20_000, importance.BATCH
+    # Within reach q is p / share over e^(spread x), normal x: of mean zero under q, and of mean `spread` under p.
+    log_w = log_z + math.log(share) + spread * rng.normal(size=n) - spread**2 / 2
+    own = log_z + math.log(share) + spread * (rng.normal(size=m) + spread) - spread**2 / 2
+    own[rng.uniform(size=m) > share] = 200.0
+    first, second = (importance._Draws(np.zeros((k, 1)), np.zeros((k, 1)), np.zeros(k), np.zeros(k)) for k in (n, m))
+    moved = importance.Moved(second.z, second.beta, rng.integers(runs, size=m), m)
+    return importance._bridged(first, log_w, second, own, moved, 0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(share=st.floats(0.1, 1), spread=st.floats(0, 1.5), seed=st.integers(0, 2**31))
+def test_what_the_mixture_does_not_reach_is_counted_by_draws_of_the_posterior(share, spread, seed):
+    found = bridged(share, spread=spread, seed=seed)
+    assert found.log_evidence == pytest.approx(-3, abs=5 * found.error + 1e-9)
+    assert found.reached == pytest.approx(share, abs=0.04)
+    # The draws together are the posterior: what is out of reach has its share.
+    assert found.weights[-importance.BATCH :].sum() == pytest.approx(1 - share, abs=0.04)
+    # The spread of a share of so many, by the runs or as if independent.
+    assert found.error > 0.9 * math.sqrt((1 - share) / share / importance.BATCH)
+
+
+def test_error_of_a_bridge_is_the_spread_between_runs_where_they_differ():
+    found = [bridged(0.5, seed=seed) for seed in range(2)]
+    assert max(each.error for each in found) < 0.05
+    values, moved = np.repeat([0.2, 0.4, 0.6, 0.8], 1000), np.repeat(np.arange(4), 1000)
+    own = importance.Moved(None, None, moved, 4000)
+    # Four equal runs: the standard error of their mean over the mean.
+    expected = np.std([0.2, 0.4, 0.6, 0.8], ddof=1) / 2 / 0.5
+    assert importance._error_of_mean(values, own) == pytest.approx(expected)
