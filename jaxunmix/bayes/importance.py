@@ -49,7 +49,8 @@ ENOUGH, HOPELESS, PATIENCE = 1000.0, 10.0, 2
 TRUSTED = 100
 # The largest weights are cut to that of so many draws before a mixture is fitted to them.
 CUT = 200
-# Repeated, with 8 peaks and with two too many, results spread by 0.7 to 2.3 times what their weights tell.
+# Repeated from the same particles, with 8 peaks and with two too many, the mean of w spread by 0.7 to 2.3 times what
+# the weights tell.
 HONEST = 2.0
 # Draws of less than the largest weight by so many nats are next to nothing: their order is not looked at.
 NOTHING = 20.0
