@@ -41,6 +41,8 @@ RELIABLE = 0.15
 LADDERS, WARMUP = 16, 128
 # How steep the wall is that keeps the best fit where the white line is the highest.
 STEEP = 100.0
+# Share of its cost by which a step of the best fit must lower it, or else it ends: some 1e-4 nats.
+TOLERANCE = 1e-6
 
 
 def gather(
@@ -123,10 +125,8 @@ def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
     _changes(density, terms, np.float64(1.0), np.ones(BETWEEN))
     _told(density, z[:DRAWS], np.ones(DRAWS))
     compile_importance(density)
-    b = jnp.asarray(1.0)
-    _residuals(density, jnp.asarray(z[:DRAWS]), b)
-    for program in (_residual, _jacobian):
-        program(density, jnp.asarray(z[0]), b)
+    # As a whole: most of what the best fit compiles are single operations.
+    _best(density, z[:DRAWS], np.zeros((DRAWS, density.heights)), np.ones(DRAWS), int(np.sum(density.live)))
 
 
 def exchanged(
@@ -358,7 +358,9 @@ def _least(density: CollapsedSpectrum, starts: np.ndarray, b: float, peaks: int)
     starts = starts[:, index]
     order = np.argsort(np.sum(np.asarray(_residuals(density, whole(starts), noise)) ** 2, 1))
     inside = np.clip(starts[order[:: max(len(order) // 64, 1)][:3]], lower + 1e-12, upper - 1e-12)
-    fitted = [least_squares(residual, start, jacobian, (lower, upper), max_nfev=200) for start in inside]
+    fitted = [
+        least_squares(residual, start, jacobian, (lower, upper), ftol=TOLERANCE, max_nfev=200) for start in inside
+    ]
     return whole(min(fitted, key=lambda fit: fit.cost).x[None])
 
 
