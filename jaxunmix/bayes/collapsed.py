@@ -24,6 +24,7 @@ where the white line is the highest.
 """
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -32,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.special import gammaln, ndtr, ndtri
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..physics import lineshapes
 from .density import Density, PerPoint, Points
@@ -118,6 +119,10 @@ class CollapsedSpectrum(Density):
     poisson: bool = eqx.field(static=True, default=False)
     edge: str = eqx.field(static=True, default="arctangent")
     strata: Int[Array, "2"] = eqx.field(converter=jnp.asarray, default=(1, 1))
+
+    def united(self, yes: Bool[Array, ""]) -> "CollapsedSpectrum":
+        """One stratum, if `yes`."""
+        return replace(self, strata=jnp.where(yes, 1, self.strata))
 
     @property
     def slots(self) -> int:

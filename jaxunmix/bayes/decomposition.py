@@ -24,7 +24,7 @@ class Fit:
         log_evidence: ln p(D | K), the noise integrated out: by `importance` and bridge sampling where that is reliable,
             or else the mean of the evidences of all tempered runs.
         error: its standard error, by the weights of the former or by the `spread` of the latter.
-        run_log_evidence: (runs,), of the tempered runs.
+        run_log_evidence: (runs,), of the tempered runs; of united ones what the offspring of each would give alone.
         reached: the share of the posterior within reach of the mixture that importance sampling draws from; 0 where
             that is too little to rely on, and the tempered runs tell.
         noise: a grid of sds of the noise, increasing; empty where the noise is known.

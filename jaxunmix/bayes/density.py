@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 Points = Float[Array, "points size"]
 PerPoint = Float[Array, " points"]
@@ -55,6 +55,10 @@ class Density(eqx.Module):
     @abc.abstractmethod
     def log_density(self, terms: Any, beta: PerPoint) -> PerPoint:
         """The logarithm of q_b, cheaply for any b; at b = 0 the prior, also where the likelihood is zero."""
+
+    def united(self, yes: Bool[Array, ""]) -> "Density":
+        """The density whose moves need not keep points in the parts of the prior that they began in, if `yes`."""
+        return self
 
 
 class TemperedDensity(Density):

@@ -23,7 +23,7 @@ from scipy.special import expit, logsumexp
 from scipy.stats import t as student
 
 from .exchange import Record, ReplicaRun
-from .smc import SMCResult
+from .levels import SMCResult
 
 BLOCKS = 20
 METHODS = ("bar", "forward", "backward", "integration")

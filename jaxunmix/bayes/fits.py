@@ -2,7 +2,7 @@
 
 import math
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -23,7 +23,8 @@ from .exchange import replica_exchange
 from .explorers import Explorer
 from .heights import FIXED, GAUSS, LORENTZ
 from .importance import BATCH, POOL, Moved, compile_importance, importance
-from .smc import SMCResult, moved
+from .levels import SMCResult
+from .smc import moved
 
 # Points of the grid of noise between two levels of a run, draws of a posterior, and noises at which F is told.
 BETWEEN, DRAWS, GRID = 8, 2000, 200
@@ -45,6 +46,17 @@ STEEP = 100.0
 TOLERANCE = 1e-6
 
 
+class _Drawn(NamedTuple):
+    """Draws of the posterior: points and b, the run, the level and the number of the particle of each, its origin."""
+
+    z: np.ndarray
+    beta: np.ndarray
+    run: np.ndarray
+    level: np.ndarray
+    particle: np.ndarray
+    origin: np.ndarray
+
+
 def gather(
     density: CollapsedSpectrum,
     explorer: Explorer,
@@ -58,12 +70,13 @@ def gather(
     """The `Fit` of one number of peaks from its tempered runs."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
     nodes = _nodes(density, result, noise_known)
-    per_run = np.array([_integral(nodes, run, density, noise_known) for run in range(len(result.betas))])
-    # Runs of one stratum follow each other; a run over all strata has their mean.
-    runs = np.array([log_mean(column) for column in per_run.reshape(int(np.prod(density.strata)), -1).T])
-    drawn = _drawn(result, nodes, per_run, density, noise_known, rng)
-    further = _moved_on(density, explorer, result, drawn, nodes, per_run, rng, workers)
-    log_evidence, error, reached, z, beta = _weighed(density, drawn, further, runs, peaks, noise_known, rng)
+    runs = np.array([_integral(nodes, run, density, noise_known) for run in range(len(result.betas))])
+    drawn = _drawn(result, nodes, runs, density, noise_known, rng)
+    further = _moved_on(density, explorer, result, drawn, nodes, runs, rng, workers)
+    runs, spread_of_runs = _by_origin(result, runs, drawn)
+    log_evidence, error, reached, z, beta = _weighed(
+        density, drawn, further, (log_mean(runs), spread_of_runs), peaks, noise_known, rng
+    )
     shapes, heights = _told(density, z, beta)
     best, log_likelihood = _best(density, z, np.asarray(heights), beta, peaks)
     noise, surface = _surface(density, result, noise_known)
@@ -82,25 +95,28 @@ def gather(
     )
 
 
-def _moved_on(density, explorer, result, drawn, nodes, per_run, rng, workers) -> Moved:
-    """Draws after some sweeps at their own b, free to leave their stratum; as many points as `smc` moved."""
-    runs, points = len(per_run), math.prod(result.z.shape[:2])
+def _moved_on(density, explorer, result, drawn, nodes, runs, rng, workers) -> Moved:
+    """Draws after some sweeps at their own b; as many points as `smc` moved."""
+    number, points = len(runs), math.prod(result.z.shape[:2])
     picks = rng.choice(len(drawn.beta), points, replace=points > len(drawn.beta))
     terms = jax.tree.map(
         lambda leaf: leaf[drawn.level[picks], drawn.run[picks], drawn.particle[picks]], result.kept_terms
     )
-    # Settings were learned in a stratum: they are shared out as the draws are.
-    own = np.sort(rng.choice(runs, runs, p=_shares(per_run)))
+    # Those of the parts of each run, each run as often as it is drawn from.
+    own = np.sort(rng.choice(number, number, p=_shares(runs)))
     level = np.array([max((n for n in nodes if n.run == run), key=lambda n: n.log_marginal).level for run in own])
-    settings = jax.tree.map(lambda leaf: leaf[level, own], result.settings)
-    free = replace(density, strata=jnp.ones_like(density.strata))
+
+    def of(leaf: np.ndarray) -> np.ndarray:
+        by_run = leaf.reshape(leaf.shape[0], number, -1, *leaf.shape[2:])[level, own]
+        return by_run.reshape(-1, *leaf.shape[2:])
+
+    settings = jax.tree.map(of, result.settings)
     key = jax.random.key(int(rng.integers(2**31)))
     z, beta = drawn.z[picks], drawn.beta[picks]
     how = {"key": key, "sweeps": SETTLED + COUNTED, "workers": workers}
-    found = moved(free, explorer, z, terms, beta, settings, **how)[SETTLED:]
+    found = moved(density, explorer, z, terms, beta, settings, **how)[SETTLED:]
     sweep, which = rng.integers(COUNTED, size=BATCH), rng.integers(points, size=BATCH)
-    independent = runs // int(np.prod(density.strata))
-    return Moved(found[sweep, which], beta[which], drawn.run[picks][which] % independent, points)
+    return Moved(found[sweep, which], beta[which], drawn.origin[picks][which], points)
 
 
 def _shares(log_values: np.ndarray) -> np.ndarray:
@@ -108,13 +124,27 @@ def _shares(log_values: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _weighed(density, drawn, further, runs, peaks, noise_known, rng) -> tuple:
+def _by_origin(result: SMCResult, runs: np.ndarray, drawn: _Drawn) -> tuple[np.ndarray, float]:
+    """Ln p(D | K) of each run, or what each has given to that of united ones, and the error of their mean.
+
+    Runs that were united are judged by the offspring of each, as lines of descent are (H. P. Chan and T. L. Lai, Ann.
+    Stat. 41 (2013) 2877).
+    """
+    number = len(runs)
+    if np.all(result.origin[-1] == np.arange(number)[:, None]):
+        return runs, spread(runs)
+    share = number * np.bincount(drawn.origin, minlength=number) / len(drawn.origin)
+    with np.errstate(divide="ignore"):
+        return log_mean(runs) + np.log(share), float(np.std(share, ddof=1)) / math.sqrt(number)
+
+
+def _weighed(density, drawn, further, of_runs, peaks, noise_known, rng) -> tuple:
     """Ln p(D | K), its error, and draws: weighed and the share within reach where that is enough, or as they are."""
     ends = (float(drawn.beta[0]) ** -0.5,) * 2 if noise_known else tuple(np.asarray(density.prior.noise).tolist())
     found = importance(density, drawn.z, drawn.beta, further, peaks, ends, rng)
     if found.reached > RELIABLE:
         return found.log_evidence, found.error, found.reached, *found.drawn(DRAWS, rng)
-    return log_mean(runs), spread(runs), 0.0, further.z[:DRAWS], further.beta[:DRAWS]
+    return *of_runs, 0.0, further.z[:DRAWS], further.beta[:DRAWS]
 
 
 def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
@@ -151,7 +181,7 @@ def exchanged(
     """
     last = float(fit.noise[np.argmin(fit.free_energy)]) ** -2 if fit.noise.size else float(np.max(result.betas))
     keys = jax.random.split(key)
-    density = replace(density, strata=jnp.ones_like(density.strata))
+    density = density.united(jnp.asarray(True))
     begin = warm.from_particles(density, result, keys[0], LADDERS, last=last)
     settings = warm.learned(density, explorer, begin.cloud)
     first = begin.start if start is None else np.broadcast_to(start, begin.start.shape)
@@ -216,8 +246,7 @@ def _nodes(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> 
         last = int(np.searchsorted(betas, betas[-1]))
         value = density.log_marginal(betas[: last + 1], log_z[: last + 1])
         if noise_known:
-            zero = np.zeros(result.particles.shape[2])
-            found.append(_Node(run, last, float(betas[-1]), float(value[-1]), zero))
+            found.append(_Node(run, last, float(betas[-1]), float(value[-1]), result.log_weight[last, run]))
             continue
         for level in np.flatnonzero(value[1:] > value[1:].max() - WINDOW) + 1:
             here = math.log(betas[level])
@@ -225,7 +254,7 @@ def _nodes(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> 
             high = here if level == last else (here + math.log(betas[level + 1])) / 2
             grid = np.exp(low + (high - low) * (np.arange(BETWEEN) + 0.5) / BETWEEN)
             terms = jax.tree.map(lambda leaf: leaf[level, run], result.kept_terms)  # noqa: B023
-            change = np.asarray(_changes(density, terms, betas[level], grid))
+            change = np.asarray(_changes(density, terms, betas[level], grid)) + result.log_weight[level, run]
             peak = change.max(1, keepdims=True)
             mean = peak[:, 0] + np.log(np.mean(np.exp(change - peak), 1))
             values = density.log_marginal(grid, log_z[level] + mean)
@@ -263,20 +292,10 @@ def _integral(nodes: list[_Node], run: int, density: CollapsedSpectrum, noise_kn
     return float(np.logaddexp.reduce(shares) - math.log(math.log(high / low)))
 
 
-class _Drawn(NamedTuple):
-    """Draws of the posterior: points and b, and the run, the level and the number of the particle of each."""
-
-    z: np.ndarray
-    beta: np.ndarray
-    run: np.ndarray
-    level: np.ndarray
-    particle: np.ndarray
-
-
-def _drawn(result, nodes, per_run, density, noise_known, rng) -> _Drawn:
+def _drawn(result, nodes, runs, density, noise_known, rng) -> _Drawn:
     """Draws from the posterior, each run with the weight of its evidence."""
     particles, betas = [], []
-    for run, count in enumerate(rng.multinomial(POOL, _shares(per_run))):
+    for run, count in enumerate(rng.multinomial(POOL, _shares(runs))):
         own, shares = _log_shares(nodes, run)
         for node, number in zip(own, rng.multinomial(count, _shares(shares)), strict=True):
             picks = rng.choice(len(node.log_weight), number, p=_shares(node.log_weight))
@@ -285,7 +304,8 @@ def _drawn(result, nodes, per_run, density, noise_known, rng) -> _Drawn:
     # Run by run and level by level: shuffled, so that draws of two spectra can be paired as independent ones.
     order = rng.permutation(len(particles))
     run, level, index = np.array(particles)[order].T
-    return _Drawn(result.particles[level, run, index], np.array(betas)[order], run, level, index)
+    at = level, run, index
+    return _Drawn(result.particles[at], np.array(betas)[order], run, level, index, result.origin[at])
 
 
 @eqx.filter_jit

@@ -1,4 +1,4 @@
-r"""Markov moves made for peaks: local, relocation to where the residual is, exchange of roles, and from a mixture.
+r"""Markov moves for peaks: local, relocation to where the residual is, of pairs, exchange of roles, from a mixture.
 
 A peak that sits where another already is cannot walk through bad fits to the place where one is missing. It is taken
 out, and every place and width on a grid is weighed at once. With the residual r of the others,
@@ -9,6 +9,11 @@ adding the column multiplies q_b by about
 
 The new place is drawn from those weights, uniformly within its cell, and accepted or refused by Metropolis and
 Hastings, with the weights of the old cell for the way back: both are given the same other peaks.
+
+Two lines may be fitted by one broad peak, which leaves another to be of little use somewhere else, and neither of the
+two leaves its place by itself. In a move of a pair one peak takes a step of any length, and the other is relocated to
+where the residual then is, with the weights that it had before the step for the way back: the step is accepted by
+about the ratio of what is best made of the other peak after it and before it.
 
 Moves of edge and white line are in `line_moves`.
 """
@@ -36,6 +41,8 @@ LINE = (STEP, 3)
 ANYWHERE, FRESH, FRESH_PART = 0.1, 0.5, 0.3
 # A position moves by less than a width.
 PLACE = 0.3
+# The first of a pair steps by these sds in quantiles of place and width, times a factor from this one to 1.
+PAIR, PAIR_LEAST = (0.05, 0.3), 0.02
 TARGET, FIRST_STEP, LARGEST_STEP, GAIN = 0.3, 0.3, 0.5, 1.5
 # Edge and white line are bound to the peak next to it: a mixture of so many components is fitted to the six numbers, in
 # a cloud of other points at the same b, of which there must be enough.
@@ -77,6 +84,7 @@ class PeakMoves(Explorer):
     Attributes:
         local: local moves of each peak in a sweep.
         relocations: of each peak in a sweep.
+        pairs: moves of a pair for each peak in a sweep. With 14 peaks they take twice the time of relocations.
         shapes: rounds in a sweep of moves of edge and white line: three local ones, an exchange of the white line with
             a peak, and two in which both are drawn anew together with the nearest peak.
         cells: of the grid of relocation, in position and in width.
@@ -87,6 +95,7 @@ class PeakMoves(Explorer):
     local: int = eqx.field(static=True, default=3)
     relocations: int = eqx.field(static=True, default=1)
     shapes: int = eqx.field(static=True, default=2)
+    pairs: int = eqx.field(static=True, default=0)
     cells: tuple[int, int] = eqx.field(static=True, default=(64, 6))
     block: int = eqx.field(static=True, default=128)
 
@@ -143,9 +152,12 @@ class PeakMoves(Explorer):
         each = len(z) // len(settings.peaks)
         live = jnp.sum(density.live).astype(int)
         most = self.relocations * density.slots, self.local * density.slots, len(ROUND) * self.shapes
-        places, peaks, shapes = luck(key, density, len(z), [max(number, 1) for number in most])
+        most = *most, *([self.pairs * density.slots] if self.pairs else [])
+        places, peaks, shapes, *pairs = luck(key, density, len(z), [max(number, 1) for number in most])
         if self.relocations:
             at = self._relocated(places, density, at, beta, live)
+        if self.pairs:
+            at = self._paired(pairs[0], density, at, beta, live)
         at, local = self._walked(peaks, density, at, beta, live, jnp.repeat(settings.peaks, each))
         step = jnp.repeat(settings.shapes, each)
 
@@ -163,19 +175,50 @@ class PeakMoves(Explorer):
 
     def _relocated(self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array) -> _At:
         """Every peak in turn to where the residual of the others is."""
-        grid = density.peak_columns(*_middles(self.cells, at.z.dtype)).astype(jnp.float32)
-        seen = jnp.einsum("pln,gn->plg", at.columns.astype(grid.dtype), grid)
+        grid, seen = _seen(density, at, self.cells)
 
         def relocate(i, carry):
             at, seen = carry
             own, k = luck.of(i), i % live
             weights = place_weights(density, at.columns, at.terms, beta, k, grid, seen)
-            (centre, width), ratio = _pick_place(own.uniform, weights, _peak(at.z, k, density.slots), self.cells)
+            old = _peak(at.z, k, density.slots)
+            (centre, width), ratio = _pick_place(own.uniform, weights, weights, old, self.cells)
             at, _ = _moved(own, density, at, beta, k, (centre, width, ratio))
-            column = at.columns[:, FIXED + k].astype(grid.dtype)
-            return at, put(seen, (column @ grid.T)[:, None], ((FIXED + k, 1),), 1)
+            return at, _seen_again(seen, at.columns, k, grid)
 
         return lax.fori_loop(0, self.relocations * live, relocate, (at, seen))[0]
+
+    def _paired(self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array) -> _At:
+        """With every peak in turn, another by a step of any length, and it to where the residual then is."""
+        grid, seen = _seen(density, at, self.cells)
+        slots = density.slots
+
+        def pair(i, carry):
+            at, seen = carry
+            own, k = luck.of(i), i % live
+            j = (k + 1 + own.peak % jnp.maximum(live - 1, 1)) % live
+            weights_back = place_weights(density, at.columns, at.terms, beta, k, grid, seen)
+            # One after the other, so that `seen` is changed in its place.
+            seen, weights_back = lax.optimization_barrier((seen, weights_back))
+            scale = PAIR_LEAST ** own.uniform[3]
+            stepped = [
+                old + sd * scale * by for old, sd, by in zip(_peak(at.z, j, slots), PAIR, own.normal, strict=False)
+            ]
+            column, span = (density.peak_columns(*stepped) * density.live[j])[:, None], ((FIXED + j, 1),)
+            terms = change_columns(at.terms, at.columns, column, span, density.target)
+            columns = put(at.columns, column, span, 1)
+            weights = place_weights(density, columns, terms, beta, k, grid, _seen_again(seen, columns, j, grid))
+            old = _peak(at.z, k, slots)
+            placed, ratio = _pick_place(own.uniform[:3], weights, weights_back, old, self.cells)
+            inside = jnp.all(jnp.stack([(q > 0) & (q < 1) for q in stepped]), axis=0)
+            where = tuple((SHAPES + n, 1) for n in (j, slots + j, k, slots + k))
+            z = put(at.z, jnp.stack([*stepped, *placed], 1), where, 1)
+            other = (density.peak_columns(*placed) * density.live[k])[:, None]
+            new, spans = jnp.concatenate([column, other], 1), (*span, (FIXED + k, 1))
+            at, _ = _decided(own, density, at, beta, (z, ratio, inside), new, spans)
+            return at, _seen_again(_seen_again(seen, at.columns, j, grid), at.columns, k, grid)
+
+        return lax.fori_loop(0, jnp.where(live > 1, self.pairs * live, 0), pair, (at, seen))[0]
 
     def _walked(
         self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array, step: PerPoint
@@ -210,6 +253,18 @@ def _divisor(number: int, best: float | int) -> int:
 def _peak(z: Points, k: Array, slots: int) -> tuple[Array, Array]:
     """Quantiles of position and width of peak k."""
     return z[:, SHAPES + k], z[:, SHAPES + slots + k]
+
+
+def _seen(density: CollapsedSpectrum, at: _At, cells: tuple[int, int]) -> tuple[Array, Array]:
+    """Columns of a peak in each cell of a grid, (cells, channels), and those of the points as they are seen by them."""
+    grid = density.peak_columns(*_middles(cells, at.z.dtype)).astype(jnp.float32)
+    return grid, jnp.einsum("pln,gn->plg", at.columns.astype(grid.dtype), grid)
+
+
+def _seen_again(seen: Array, columns: Array, k: Array, grid: Array) -> Array:
+    """What is seen of the columns after that of peak k has changed."""
+    column = columns[:, FIXED + k].astype(grid.dtype)
+    return put(seen, (column @ grid.T)[:, None], ((FIXED + k, 1),), 1)
 
 
 def _moved(luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, proposed: tuple):
@@ -250,13 +305,17 @@ def _nearby(luck: Luck, old: tuple[Array, Array], step: PerPoint) -> tuple[Array
     return centre, old[1] + jnp.where(kind > 1, by[1], 0), jnp.zeros_like(step)
 
 
-def _pick_place(uniform: Array, weights: Array, old: Any, cells: tuple[int, ...]) -> tuple[list[Array], Array]:
-    """Quantiles, uniform in a cell drawn by the weights, and the log ratio of the ways back and forth.
+def _pick_place(
+    uniform: Array, weights: Array, weights_back: Array, old: Any, cells: tuple[int, ...]
+) -> tuple[list[Array], Array]:
+    """Quantiles, uniform in a cell drawn by the weights, and the log ratio of the ways back, by others, and forth.
 
     The cells are those of a grid of len(cells) axes, flattened.
     """
     number = math.prod(cells)
-    shares = (1 - ANYWHERE) * jax.nn.softmax(weights, 1) + ANYWHERE / number
+    shares, shares_back = (
+        (1 - ANYWHERE) * jax.nn.softmax(each, 1) + ANYWHERE / number for each in (weights, weights_back)
+    )
     below = jnp.cumsum(shares, 1)
     at = uniform[0].astype(shares.dtype)[:, None] * below[:, -1:]
     cell = jnp.minimum(jnp.sum(below <= at, 1), number - 1)
@@ -265,7 +324,7 @@ def _pick_place(uniform: Array, weights: Array, old: Any, cells: tuple[int, ...]
     place = tuple(jnp.clip((o * n).astype(int), 0, n - 1) for o, n in zip(old, cells, strict=True))
     before = jnp.ravel_multi_index(place, cells, mode="clip")
     there = jnp.take_along_axis(shares, cell[:, None], 1)[:, 0]
-    back = jnp.take_along_axis(shares, before[:, None], 1)[:, 0]
+    back = jnp.take_along_axis(shares_back, before[:, None], 1)[:, 0]
     return new, (jnp.log(back) - jnp.log(there)).astype(old[0].dtype)
 
 

@@ -34,14 +34,17 @@ from tqdm import tqdm
 from ..physics import lineshapes
 from .decomposition import Decomposition, Decompositions, Fit
 from .fits import compile_gathering, exchanged, gather
+from .levels import SMCResult
 from .paths import Priors, noise_of, past_the_best, path
 from .peak_moves import LEAST_MEMBERS, PeakMoves
-from .smc import SMCResult, compilations, smc
+from .smc import compilations, smc
 
 # Particles of each run up to so many peaks.
 PARTICLES = ((5, 192), (8, 640), (30, 768))
 # Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
 UNDIVIDED, STRATA = 5, (2, 4)
+# Above so many, peaks move in pairs.
+SINGLE = 8
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
 UNSURE, PROBABLE = 1.0, 0.01
 
@@ -130,7 +133,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     chosen = priors.complete(energy, intensity)
     last = 1 / chosen.noise[0] ** 2 if limit is None else limit
     stop = past_the_best(len(energy)) if limit is None else None
-    cores, explorer = os.cpu_count() or 1, PeakMoves()
+    cores, explorers = os.cpu_count() or 1, {count: explorer_of(count) for count in counts}
     shared = {count: _shared(count, settings["runs"], settings["particles"]) for count in counts}
 
     def sampled(count: int) -> SMCResult:
@@ -139,7 +142,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
         with jax.enable_x64(True):
             own, how = _keys(key, count)[0], {"moves": settings["moves"], "keep": shared[count]["particles"]}
             how |= {"limit": last, "stop": stop, "workers": workers}
-            return smc(densities[count], explorer, key=own, **how, **shared[count])
+            return smc(densities[count], explorers[count], key=own, **how, **shared[count])
 
     fits: list[Fit] = []
     check = None
@@ -149,16 +152,16 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
             k: replace(d, strata=jnp.asarray(STRATA if shared[k]["strata"] > 1 else (1, 1))) for k, d in paths.items()
         }
         # Programs first; then the largest K, which takes the longest.
-        programs = _programs(pool, densities, explorer, shared)
+        programs = _programs(pool, densities, explorers, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
         for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
             keys, result = _keys(key, count), jobs.pop(count).result()
             programs[count][-1].result()
-            own = densities[count], explorer, result, count
+            own = densities[count], explorers[count], result, count
             fit = gather(*own, noise_known=limit is not None, key=keys[1], workers=workers)
             # Particles are many: in the order in which they come, and only those of the best are kept.
             if exchange and all(fit.log_evidence > other.log_evidence for other in fits):
-                check = partial(exchanged, densities[count], explorer, result, fit, keys[2], exchange)
+                check = partial(exchanged, densities[count], explorers[count], result, fit, keys[2], exchange)
             fits.append(fit)
         seen = None if check is None else check()
         found = Decomposition(energy, intensity, chosen, tuple(reversed(fits)), edge, seen)
@@ -166,14 +169,19 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     return found
 
 
+def explorer_of(peaks: int) -> PeakMoves:
+    """The moves that `decompose_spectrum` makes with so many peaks."""
+    return PeakMoves(relocations=0, pairs=1, cells=(48, 5), block=64) if peaks > SINGLE else PeakMoves()
+
+
 def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
     """How `smc` shares out the particles: with many peaks edge and white line may stand in many places."""
     of_run = particles or next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
     parts = math.prod(STRATA) if peaks > UNDIVIDED and of_run // math.prod(STRATA) >= LEAST_MEMBERS else 1
-    return {"runs": runs * parts, "particles": of_run // parts, "strata": parts}
+    return {"runs": runs, "particles": of_run, "strata": parts}
 
 
-def _programs(pool: Executor, densities: dict, explorer: PeakMoves, shared: dict) -> dict[int, list[Future]]:
+def _programs(pool: Executor, densities: dict, explorers: dict, shared: dict) -> dict[int, list[Future]]:
     """What compiles the programs of each number of peaks, each once and side by side, those of `gather` at the end."""
     known: dict[Any, list[Future]] = {}
     found = {}
@@ -181,7 +189,10 @@ def _programs(pool: Executor, densities: dict, explorer: PeakMoves, shared: dict
         name = density.slots, *shared[count].values()
         if name not in known:
             gathering = partial(compile_gathering, density, shared[count]["particles"])
-            calls: tuple[Callable[[], Any], ...] = (*compilations(density, explorer, **shared[count]), gathering)
+            calls: tuple[Callable[[], Any], ...] = (
+                *compilations(density, explorers[count], **shared[count]),
+                gathering,
+            )
             known[name] = [pool.submit(_in_double, call) for call in calls]
         found[count] = known[name]
     return found

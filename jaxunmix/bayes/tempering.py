@@ -15,8 +15,9 @@ from numpyro.infer.mcmc import MCMCKernel
 from .exchange import Record, Replicas, begin, sweep
 from .explorers import Explorer
 from .jumps import Jumps
+from .levels import SMCResult
 from .numpyro_density import NumpyroDensity
-from .smc import SMCResult, smc
+from .smc import smc
 from .warm import from_particles, from_prior, learned
 
 

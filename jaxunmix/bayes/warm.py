@@ -11,7 +11,7 @@ from jaxtyping import Array, Key
 from .density import Density
 from .explorers import Explorer
 from .ladder import rungs
-from .smc import SMCResult
+from .levels import SMCResult
 
 # The points of each rung that an explorer first learns from.
 CLOUD = 1024
@@ -67,7 +67,7 @@ def from_particles(
     shape = points.shape[:3]
     here = _log_density(density, terms, np.broadcast_to(own[:, :, None], shape))
     there = _log_density(density, terms, np.broadcast_to(betas[:, None, None], shape))
-    weight = there - here + result.log_evidence[np.arange(runs), levels.T][..., None]
+    weight = there - here + result.log_weight[chosen] + result.log_evidence[np.arange(runs), levels.T][..., None]
     picks = [_resample(rng, change, CLOUD) for change in weight.reshape(len(betas), -1)]
     flat = points.reshape(len(betas), -1, density.size)
     cloud = np.stack([each[pick] for each, pick in zip(flat, picks, strict=True)])
@@ -116,7 +116,8 @@ def _rejections(density: Density, result: SMCResult, rng: np.random.Generator) -
     partner = rng.permutation(kept)
     change = (above - here)[:-1] + (below - here)[1:][:, :, partner]
     change = np.where(np.isnan(change), -np.inf, change)
-    return 1 - np.mean(np.exp(np.minimum(change, 0)), axis=2).T
+    weight = np.exp(result.log_weight[:-1] + result.log_weight[1:][:, :, partner])
+    return 1 - np.average(np.exp(np.minimum(change, 0)), axis=2, weights=weight).T
 
 
 def _nearest(levels: np.ndarray, betas: np.ndarray) -> np.ndarray:

@@ -293,6 +293,7 @@ def joint(explorer, sets, sweeps=3, b=25.0, slots=2, highest=False):
 MOVES = {
     "local": PeakMoves(local=2, relocations=0, shapes=0),
     "relocations": PeakMoves(local=0, relocations=1, shapes=0, cells=(16, 3)),
+    "pairs": PeakMoves(local=0, relocations=0, shapes=0, pairs=1, cells=(16, 3)),
     "edge and white line": PeakMoves(local=0, relocations=0, shapes=2),
 }
 

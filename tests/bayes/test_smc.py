@@ -12,7 +12,8 @@ import pytest
 from jaxunmix.bayes.density import FunctionDensity, choose
 from jaxunmix.bayes.evidence import free_energy
 from jaxunmix.bayes.explorers import HMC, RandomWalk
-from jaxunmix.bayes.smc import Status, smc
+from jaxunmix.bayes.levels import Status
+from jaxunmix.bayes.smc import smc
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from evidence import bimodal, first_mode, linear_gaussian
@@ -55,19 +56,41 @@ class Kept(RandomWalk):
         return *choose(stays, (new, reached), (z, terms)), info
 
 
-def test_the_mean_over_strata_is_the_evidence():
+def _of_halves(weight):
+    case = bimodal(size=3, weight=weight, widths=(0.1, 0.2))
+    parts = {name: getattr(case.density, name) for name in ("size", "draw", "log_prior", "log_likelihood")}
+    found = smc(Halves(**parts), Kept(), key=jax.random.key(0), strata=2, particles=1024, moves=6)
+    evidence = found.log_evidence[:, -1]
+    assert np.mean(evidence) == pytest.approx(case.log_evidence, abs=0.25)
+    return case, found
+
+
+def test_strata_weigh_what_their_evidences_do():
     with jax.enable_x64(True):
-        case = bimodal(size=3, widths=(0.1, 0.2))
-        parts = {name: getattr(case.density, name) for name in ("size", "draw", "log_prior", "log_likelihood")}
-        found = smc(Halves(**parts), Kept(), key=jax.random.key(0), runs=8, strata=2, particles=512, moves=6)
-        evidence = found.log_evidence[:, -1]
-        total = np.logaddexp.reduce(evidence) - np.log(8)
-        assert total == pytest.approx(case.log_evidence, abs=0.25)
-        share = np.exp(np.logaddexp.reduce(evidence[:4]) - np.logaddexp.reduce(evidence))
+        case, found = _of_halves(0.7)
+        assert np.all(found.z[:, :512, 0] < 0)
+        assert np.all(found.z[:, 512:, 0] > 0)
+        last = np.exp(found.log_weight[-1])
+        np.testing.assert_allclose(last.mean(1), 1, atol=0.02)
+        share = np.mean(np.where(found.particles[-1, :, :, 0] < 0, last, 0)) / np.mean(last)
         assert share == pytest.approx(case.weight, abs=0.06)
-        assert np.all(found.z[:4, :, 0] < 0)
-        with pytest.raises(ValueError, match="each stratum needs two or more of the runs"):
-            smc(case.density, runs=4, strata=3, key=jax.random.key(0))
+        with pytest.raises(ValueError, match="strata must divide the particles of a run"):
+            smc(case.density, particles=64, strata=3, key=jax.random.key(0))
+
+
+def test_strata_and_runs_are_united_where_one_stratum_has_nearly_all():
+    """Then they have one evidence, and every part of every run is like the others."""
+    with jax.enable_x64(True):
+        case, found = _of_halves(0.99)
+        assert np.all(found.log_weight[-1] == 0)
+        assert np.any(found.log_weight != 0)
+        assert np.ptp(found.log_evidence[:, -1]) < 1e-9
+        assert np.ptp(found.betas, axis=0).max() == 0
+        negative = np.mean(found.z[..., 0].reshape(8, 512) < 0, axis=1)
+        np.testing.assert_allclose(negative, case.weight, atol=0.03)
+        # Each run has the offspring of all.
+        from_each = np.mean(found.origin[-1][..., None] == np.arange(4), axis=1)
+        np.testing.assert_allclose(from_each, 0.25, atol=0.15)
 
 
 def test_modes_of_unequal_width_are_weighed():

@@ -38,7 +38,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 import jaxunmix as jxu
-from jaxunmix.bayes import collapsed, importance, paths, peak_moves, warm
+from jaxunmix.bayes import collapsed, importance, paths, spectroscopy, warm
 from jaxunmix.data import edges
 
 NAMES = ("E_WL", "E0", "edge_width", "line_width", "baseline", "step", "lorentzian", "gaussian")
@@ -76,7 +76,7 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
     the mixture is fitted to, their last sweep is bridged to.
     """
     names = ("E_WL", "E0", "edge_width", "line_width", "peak_centre", "peak_width")
-    peaks, explorer = truth.sizes["peak"], peak_moves.PeakMoves()
+    peaks, explorer = truth.sizes["peak"], spectroscopy.explorer_of(truth.sizes["peak"])
     at = list(found.table["peaks"].values).index(peaks)
     fit, rng = found.fits[at], np.random.default_rng(0)
     with jax.enable_x64(True):
