@@ -9,19 +9,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Key
 from scipy.interpolate import make_interp_spline
-from scipy.optimize import least_squares
 
-from ..physics import lineshapes
 from . import warm
-from .collapsed import SHAPES, CollapsedSpectrum
-from .decomposition import Exchange, Fit, curves, log_mean, spread
+from .best import best_fit, by_name, noise_sd
+from .collapsed import CollapsedSpectrum
+from .decomposition import Exchange, Fit, log_mean, spread
 from .evidence import free_energy
 from .exchange import replica_exchange
 from .explorers import Explorer
-from .heights import FIXED, GAUSS, LORENTZ
 from .importance import BATCH, POOL, Moved, compile_importance, importance
 from .levels import SMCResult
 from .smc import moved
@@ -40,10 +37,6 @@ SETTLED, COUNTED = 5, 5
 RELIABLE = 0.15
 # Ladders side by side in replica exchange, and sweeps before, in which steps and rungs are tuned.
 LADDERS, WARMUP = 16, 128
-# How steep the wall is that keeps the best fit where the white line is the highest.
-STEEP = 100.0
-# Share of its cost by which a step of the best fit must lower it, or else it ends: some 1e-4 nats.
-TOLERANCE = 1e-6
 
 
 class _Drawn(NamedTuple):
@@ -78,7 +71,7 @@ def gather(
         density, drawn, further, (log_mean(runs), spread_of_runs), peaks, noise_known, rng
     )
     shapes, heights = _told(density, z, beta)
-    best, log_likelihood = _best(density, z, np.asarray(heights), beta, peaks)
+    best, log_likelihood = best_fit(density, z, np.asarray(heights), beta, peaks)
     noise, surface = _surface(density, result, noise_known)
     return Fit(
         peaks=peaks,
@@ -88,7 +81,7 @@ def gather(
         reached=reached,
         noise=noise,
         free_energy=surface + log_mean(runs) - log_evidence,
-        posterior=_dataset(shapes, np.asarray(heights), _noise_of(density, beta), peaks),
+        posterior=by_name(shapes, np.asarray(heights), noise_sd(density, beta), peaks),
         best=best,
         log_likelihood=log_likelihood,
         levels=result.betas.shape[1],
@@ -156,7 +149,7 @@ def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
     _told(density, z[:DRAWS], np.ones(DRAWS))
     compile_importance(density)
     # As a whole: most of what the best fit compiles are single operations.
-    _best(density, z[:DRAWS], np.zeros((DRAWS, density.heights)), np.ones(DRAWS), int(np.sum(density.live)))
+    best_fit(density, z[:DRAWS], np.zeros((DRAWS, density.heights)), np.ones(DRAWS), int(np.sum(density.live)))
 
 
 def exchanged(
@@ -189,7 +182,7 @@ def exchanged(
     found = free_energy(run, warn=False)
     seen = found.diagnostics
     with np.errstate(divide="ignore"):
-        noise = _noise_of(density, seen["betas"])
+        noise = noise_sd(density, seen["betas"])
     return Exchange(
         noise=noise,
         flow=seen["flow"],
@@ -312,103 +305,3 @@ def _drawn(result, nodes, runs, density, noise_known, rng) -> _Drawn:
 def _told(density: CollapsedSpectrum, z: Any, beta: Any) -> Any:
     z = jnp.asarray(z)
     return density.shapes(z), density.draw(density.evaluate(z), jnp.asarray(beta))
-
-
-def _dataset(shapes: Any, heights: np.ndarray, noise: np.ndarray, peaks: int) -> xr.Dataset:
-    """Parameters by name, over "draw" and "peak", peaks by position."""
-    order = np.argsort(np.asarray(shapes.centres)[:, :peaks], axis=1)
-    centre, width, height = (
-        np.take_along_axis(np.asarray(a)[:, :peaks], order, 1)
-        for a in (shapes.centres, shapes.widths, heights[:, FIXED:])
-    )
-    single = {
-        "E_WL": shapes.white_line,
-        "E0": shapes.edge,
-        "edge_width": shapes.edge_width,
-        "line_width": shapes.line_width,
-        **dict(zip(("baseline", "step", "lorentzian", "gaussian"), heights[:, :FIXED].T, strict=True)),
-        "noise": noise,
-    }
-    area = height / np.asarray(lineshapes.gaussian_peak(width))
-    plural = {"peak_centre": centre, "peak_width": width, "peak_height": height, "peak_area": area}
-    variables = {name: ("draw", np.asarray(value)) for name, value in single.items()}
-    return xr.Dataset(variables | {name: (("draw", "peak"), value) for name, value in plural.items()})
-
-
-def _noise_of(density: CollapsedSpectrum, beta: np.ndarray) -> np.ndarray:
-    """The sd of the noise: sigma, times the mean of what each channel has in units of it."""
-    return 1 / np.sqrt(beta) * float(np.mean(1 / density.measured))
-
-
-def _best(density, z, heights, beta, peaks) -> tuple[xr.Dataset, float]:
-    """The most probable parameters from the best draws, at the mean noise, and their log likelihood."""
-    b = float(1 / np.mean(1 / np.sqrt(beta)) ** 2)
-    first = density.size - density.heights
-    starts = np.concatenate([np.clip(z[:, :first], 1e-9, 1 - 1e-9), heights / np.asarray(density.scales)], 1)
-    x = _least(density, starts, b, peaks)
-    height = np.asarray(x[:, first:] * density.scales)
-    best = _dataset(density.shapes(x), height, _noise_of(density, np.array([b])), peaks).isel(draw=0)
-    return best, _log_likelihood(density, best, b)
-
-
-def _least(density: CollapsedSpectrum, starts: np.ndarray, b: float, peaks: int) -> Array:
-    """(1, size), the point with heights in place of its u that is most probable, from the best of the starts."""
-    # Only what there is of the slots is fitted; the programs take all of them, so that they serve several K.
-    first = density.size - density.heights
-    free = np.r_[np.arange(SHAPES + peaks), SHAPES + density.slots + np.arange(peaks)].astype(int)
-    index = np.r_[free, first + np.arange(FIXED + peaks)]
-    positive = np.zeros(FIXED + peaks - 1)
-    lower = np.r_[np.zeros(len(free)), 0.0 if density.poisson else -np.inf, positive]
-    upper = np.r_[np.ones(len(free)), np.inf, positive + np.inf]
-
-    def whole(x):
-        found = np.r_[np.full(first, 0.5), np.zeros(density.heights)] * np.ones((*x.shape[:-1], 1))
-        found[..., index] = x
-        return jnp.asarray(found)
-
-    # An array, as a number would be part of the program, compiled anew for each spectrum.
-    noise = jnp.asarray(b)
-
-    def residual(x):
-        return np.asarray(_residual(density, whole(x), noise))
-
-    def jacobian(x):
-        return np.asarray(_jacobian(density, whole(x), noise))[:, index]
-
-    starts = starts[:, index]
-    order = np.argsort(np.sum(np.asarray(_residuals(density, whole(starts), noise)) ** 2, 1))
-    inside = np.clip(starts[order[:: max(len(order) // 64, 1)][:3]], lower + 1e-12, upper - 1e-12)
-    fitted = [
-        least_squares(residual, start, jacobian, (lower, upper), ftol=TOLERANCE, max_nfev=200) for start in inside
-    ]
-    return whole(min(fitted, key=lambda fit: fit.cost).x[None])
-
-
-def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> float:
-    measured = np.asarray(density.weight) > 0
-    energy, data, weight = (np.asarray(a)[measured] for a in (density.energy, density.intensity, density.weight))
-    fitted = np.sum([np.asarray(c) for c in curves(energy, best, density.edge).values()], axis=0)
-    if density.poisson:
-        rate = np.maximum(fitted, 1e-30)
-        return float(np.sum(data * np.log(rate) - rate - jax.scipy.special.gammaln(data + 1)))
-    return float(np.sum(-0.5 * b * (weight * (data - fitted)) ** 2 + 0.5 * np.log(b / (2 * np.pi)) + np.log(weight)))
-
-
-def _of(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
-    """What is squared and halved in the negative log posterior: weighted residuals, and heights in their prior sds.
-
-    They are those of a point that has the heights in place of its u. A peak above the white line, where that is to be
-    the highest, costs what a misfit of `STEEP` times that would.
-    """
-    heights = x[-density.heights :]
-    misfit = density.target - heights @ density.columns(x[None])[0]
-    scaled = density.ceiling * heights
-    line, peaks = density.prior.highest * heights[LORENTZ] + scaled[GAUSS], scaled[FIXED:]
-    scale = STEEP * jnp.sqrt(b) * density.scales[LORENTZ]
-    above = scale * jnp.maximum(peaks - line, 0)
-    return jnp.concatenate([jnp.sqrt(b) * misfit, heights, above])
-
-
-_residual = eqx.filter_jit(_of)
-_jacobian = eqx.filter_jit(lambda density, x, b: jax.jacfwd(lambda x: _of(density, x, b))(x))
-_residuals = eqx.filter_jit(lambda density, x, b: jax.vmap(lambda x: _of(density, x, b))(x))

@@ -19,9 +19,9 @@ command can be stopped and gone on with. Columns:
 - apart: the largest difference of ln p(D | K) between independent calls at the most probable K, and the claimed error
   (the calls after the first try that number and two more than there are);
 - from the truth: where the number of peaks is not resolved, what ln p(D | true K) gains when it is bridged to draws
-  that began at the truth, the share of them within reach, and the largest probability of any K with that gain: below
-  0.95 the data do not decide. Replica exchange from the truth is no judge with 8 peaks: in 200 sweeps it tells two
-  nats too much, from the truth as from elsewhere;
+  that began at the truth (less than nothing where other places have more), the share of them within reach, and the
+  largest probability of any K with that gain, if it is one: below 0.95 the data do not decide. Replica exchange from
+  the truth is no judge with 8 peaks: in 200 sweeps it tells two nats too much, from the truth as from elsewhere;
 - round trips of replicas between the prior and the most probable noise in --exchange sweeps, with up to 3 peaks;
 - seconds of the calls, compilation included; of the first for all K together, with the replica exchange.
 """
@@ -102,7 +102,8 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
         told = importance.importance(density, *draws, moved, peaks, noise, rng)
     gain = told.log_evidence - fit.log_evidence
     evidence = np.array([fit.log_evidence for fit in found.fits])
-    evidence[at] += gain
+    # Places that have less than the particles have found elsewhere take nothing from it.
+    evidence[at] += max(gain, 0)
     return gain, told.reached, float(1 / np.sum(np.exp(evidence - evidence.max())))
 
 
