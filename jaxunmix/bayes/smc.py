@@ -220,7 +220,7 @@ def _reweighted(density, explorer, state, key, active, threshold, limit):
     evidence, log_share = state.evidence + gain, log_share - gain[:, None]
     variance = jnp.sum(jnp.where(jnp.isfinite(mean), jnp.exp(2 * log_share) * variance, 0), axis=1)
     count = jnp.mean(jnp.exp(-logsumexp(2 * log_share, axis=1)))
-    united = state.united | (jnp.all(active) & (count - 1 < EVEN * (strata - 1)))
+    united = state.united | (jnp.all(active) & (count - 1 < EVEN * (strata - 1)) & (strata > 1))
 
     key, points = jax.random.fold_in(key, len(state.z)), jnp.arange(len(state.z)).reshape(change.shape)
     within = _systematic(key, change.reshape(-1, each)).reshape(change.shape) + points[..., :1]

@@ -28,6 +28,9 @@ def test_known_evidence_in_single_precision():
     assert np.all(found.betas[:, 0] == 0)
     np.testing.assert_allclose(found.betas[:, -1], 1)
     assert np.all(np.diff(found.ancestors, axis=1) <= 0)
+    # Without strata runs remain independent.
+    assert np.all(found.origin == np.arange(4)[:, None])
+    assert np.all(np.ptp(found.log_evidence[:, 1:], axis=0) > 0)
 
 
 def test_workers_change_the_randomness_alone():
