@@ -142,6 +142,10 @@ def importance(
         log_q = _grown(log_q, mixtures, draws.x)
         log_w = _log_weight(density, draws, log_q)
         _leave_out(log_w, draws, order)
+        if not np.any(np.isfinite(log_w)):
+            # No draw is in order: nothing is within reach, and there is no evidence to tell.
+            even = np.full(len(moved.beta), 1 / len(moved.beta))
+            return Weighted(moved.z, moved.beta, even, -math.inf, math.inf, 0.0)
         weights = np.exp(log_w - logsumexp(log_w))
         sizes.append(float(1 / np.sum(weights**2)))
         if sizes[-1] > ENOUGH or (len(sizes) >= PATIENCE and max(sizes) < HOPELESS):

@@ -66,18 +66,20 @@ def decompose_spectrum(
 ) -> Decomposition | Decompositions:
     """The number of peaks, the noise, and the posterior of every parameter of an X-ray absorption spectrum.
 
-    For every K, `runs` independent tempered samplers go from the prior to beyond the best noise. Evidence and posterior
-    are then those of `importance` sampling from a mixture fitted to their particles, joined by a bridge to particles
-    that have moved on, where the mixture reaches enough of the posterior (`Fit.reached` is not 0), or else those of the
-    particles, with the spread of the runs for an error. It takes half a minute for K up to 5 and minutes for 14, most
-    of the former to compile.
+    For every K, `runs` tempered samplers go from the prior to beyond the best noise, independent of each other up to 5
+    peaks. Evidence and posterior are then those of `importance` sampling from a mixture fitted to their particles,
+    joined by a bridge to particles that have moved on, where the mixture reaches enough of the posterior
+    (`Fit.reached` is not 0), or else those of the particles, with the spread of the runs, or of their offspring, for an
+    error. It takes half a minute for K up to 5 and minutes for 14, most of the former to compile.
 
     How far to trust it (`tests/benchmarks/spectra.py`): on simulated spectra of 100 channels with 0.5 % noise two calls
-    differed in ln p(D | K) at the best K by at most 0.03 nats on three with 5 peaks, and by 0.0, 0.1 and 0.3 on three
-    with 8, where 0.04 was told: no error tells of a place that no run has found. With 14 peaks, and sometimes with
-    peaks that the data do not ask for, a mixture does not reach the posterior: then the error is the spread of the
-    runs, a nat or more, and on one spectrum two calls differed by 2.9. Edge and white line can stand in several places
-    where many peaks surround them, so that the median of E_WL says more than its mean.
+    differed in ln p(D | K) at the best K by at most 0.03 nats on three with 5 peaks, and by 0.02, 0.09 and 0.15 on
+    three with 8, where 0.03 to 0.04 was told: no error tells of a place that no run has found. With 14 peaks, and
+    sometimes with peaks that the data do not ask for, a mixture does not reach the posterior: then the error is that of
+    the runs, and too small: calls with 14 peaks differed by up to 2 nats on one spectrum where 0.2 to 0.5 was told.
+    Edge and white line can stand in several places where many peaks surround them: there the median of E_WL of one of
+    these calls was 3 eV from that of another. With peaks to spare the width of its interval differs between calls by a
+    factor of up to 4.
 
     Args:
         energy: (channels,), eV, increasing.
@@ -87,10 +89,10 @@ def decompose_spectrum(
         priors: `Priors`, or one for each of several spectra.
         key: the randomness.
         edge: "arctangent", or "erf" for an edge blurred by the resolution more than by the lifetime.
-        runs: independent samplers for each K.
+        runs: samplers for each K.
         particles: of each sampler; by default 192 with up to 5 peaks, 640 with up to 8, and 768 with more. With more
             than 5 they are divided between eight parts of the prior of edge and white line, see
-            `CollapsedSpectrum.strata`.
+            `CollapsedSpectrum.strata`, until the weights of these are uneven.
         moves: sweeps of `PeakMoves` at each level of noise.
         exchange: sweeps of replica exchange from the particles at the most probable K, as a check:
             `Decomposition.exchange` tells whether replicas pass between the prior and the data, and a second free

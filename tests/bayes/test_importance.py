@@ -111,6 +111,14 @@ def test_points_out_of_order_weigh_nothing_however_heavy_they_are():
     np.testing.assert_array_equal(draws.log_target, log_w)
 
 
+def test_a_mixture_without_any_draw_in_order_reaches_nothing(monkeypatch):
+    monkeypatch.setattr(importance._Order, "is_of", lambda self, z: np.zeros(len(z), bool))
+    found = sampled(density_of(2), 2)
+    assert found.reached == 0
+    assert found.log_evidence == -np.inf
+    assert found.weights.sum() == pytest.approx(1)
+
+
 @pytest.mark.parametrize("precision", [1.0, 1e4])
 def test_draws_that_are_not_of_the_posterior_show_in_the_error(precision):
     density = density_of(1)
