@@ -76,10 +76,10 @@ def decompose_spectrum(
     differed in ln p(D | K) at the best K by at most 0.03 nats on three with 5 peaks, and by 0.02, 0.09 and 0.15 on
     three with 8, where 0.03 to 0.04 was told: no error tells of a place that no run has found. With 14 peaks, and
     sometimes with peaks that the data do not ask for, a mixture does not reach the posterior: then the error is that of
-    the runs, and too small: calls with 14 peaks differed by up to 2 nats on one spectrum where 0.2 to 0.5 was told.
+    the runs, and too small: calls with 14 peaks differed by up to 2.2 nats on one spectrum, where 0.2 to 0.5 was told.
     Edge and white line can stand in several places where many peaks surround them: there the median of E_WL of one of
     these calls was 3 eV from that of another. With peaks to spare the width of its interval differs between calls by a
-    factor of up to 4.
+    factor of up to 3.
 
     Args:
         energy: (channels,), eV, increasing.
