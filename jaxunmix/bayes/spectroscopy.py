@@ -92,7 +92,7 @@ def decompose_spectrum(
         runs: samplers for each K.
         particles: of each sampler; by default 192 with up to 5 peaks, 640 with up to 8, and 768 with more. With more
             than 5 they are divided between eight parts of the prior of edge and white line, see
-            `CollapsedSpectrum.strata`, until the weights of these are uneven.
+            `CollapsedSpectrum.strata`, until the weights of these are uneven; their number is rounded up to eights.
         moves: sweeps of `PeakMoves` at each level of noise.
         exchange: sweeps of replica exchange from the particles at the most probable K, as a check:
             `Decomposition.exchange` tells whether replicas pass between the prior and the data, and a second free
@@ -180,7 +180,7 @@ def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
     """How `smc` shares out the particles: with many peaks edge and white line may stand in many places."""
     of_run = particles or next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
     parts = math.prod(STRATA) if peaks > UNDIVIDED and of_run // math.prod(STRATA) >= LEAST_MEMBERS else 1
-    return {"runs": runs, "particles": of_run, "strata": parts}
+    return {"runs": runs, "particles": -(-of_run // parts) * parts, "strata": parts}
 
 
 def _programs(pool: Executor, densities: dict, explorers: dict, shared: dict) -> dict[int, list[Future]]:

@@ -11,7 +11,7 @@ from numpyro.infer.util import log_density
 from scipy.stats import halfnorm
 
 import jaxunmix as jxu
-from jaxunmix.bayes import Priors, decompose_spectrum, fits, spectrum_model
+from jaxunmix.bayes import Priors, decompose_spectrum, fits, spectroscopy, spectrum_model
 from jaxunmix.bayes.decomposition import Exchange, log_mean, spread
 from jaxunmix.bayes.numpyro_density import NumpyroDensity
 from jaxunmix.bayes.paths import path
@@ -290,3 +290,12 @@ def test_priors_out_of_range_are_refused(options):
 def test_simulated_spectra_refuse_what_makes_no_sense(options):
     with pytest.raises(ValueError, match="edge_spectrum"):
         jxu.simulate.edge_spectrum(jax.random.key(0), **options)
+
+
+@pytest.mark.parametrize(
+    ("peaks", "particles", "expected"), [(5, 700, 700), (8, 700, 704), (8, 100, 100), (14, None, 768)]
+)
+def test_particles_are_shared_out_evenly_between_strata(peaks, particles, expected):
+    shared = spectroscopy._shared(peaks, 4, particles)
+    assert shared["particles"] == expected
+    assert shared["strata"] == (8 if peaks > 5 and expected > 500 else 1)
