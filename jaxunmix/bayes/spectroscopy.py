@@ -79,7 +79,7 @@ def decompose_spectrum(
     the runs, and too small: calls with 14 peaks differed by up to 2.2 nats on one spectrum, where 0.2 to 0.5 was told.
     Edge and white line can stand in several places where many peaks surround them: there the median of E_WL of one of
     these calls was 3 eV from that of another. With peaks to spare the width of its interval differs between calls by a
-    factor of up to 3.
+    factor of up to 7.
 
     Args:
         energy: (channels,), eV, increasing.
