@@ -15,7 +15,7 @@ two leaves its place by itself. In a move of a pair one peak takes a step of any
 where the residual then is, with the weights that it had before the step for the way back: the step is accepted by
 about the ratio of what is best made of the other peak after it and before it.
 
-Moves of edge and white line are in `line_moves`.
+Moves of edge and white line are in `line_moves`, the exchange between points in `crossover`.
 """
 
 import math
@@ -29,6 +29,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from .collapsed import SHAPES, CollapsedSpectrum, Spans, Terms, change_columns, put
+from .crossover import crossed
 from .density import PerPoint, Points, choose
 from .explorers import Explorer, Info
 from .heights import FIXED, STEP, factorise
@@ -85,6 +86,8 @@ class PeakMoves(Explorer):
         local: local moves of each peak in a sweep.
         relocations: of each peak in a sweep.
         pairs: moves of a pair for each peak in a sweep. With 14 peaks they take twice the time of relocations.
+        crossovers: exchanges between points in a sweep. Points of a group then know of each other: they are draws from
+            its density as before, but what becomes of one tells of the others.
         shapes: rounds in a sweep of moves of edge and white line: three local ones, an exchange of the white line with
             a peak, and two in which both are drawn anew together with the nearest peak.
         cells: of the grid of relocation, in position and in width.
@@ -96,6 +99,7 @@ class PeakMoves(Explorer):
     relocations: int = eqx.field(static=True, default=1)
     shapes: int = eqx.field(static=True, default=2)
     pairs: int = eqx.field(static=True, default=0)
+    crossovers: int = eqx.field(static=True, default=0)
     cells: tuple[int, int] = eqx.field(static=True, default=(64, 6))
     block: int = eqx.field(static=True, default=128)
 
@@ -152,12 +156,15 @@ class PeakMoves(Explorer):
         each = len(z) // len(settings.peaks)
         live = jnp.sum(density.live).astype(int)
         most = self.relocations * density.slots, self.local * density.slots, len(ROUND) * self.shapes
-        most = *most, *([self.pairs * density.slots] if self.pairs else [])
-        places, peaks, shapes, *pairs = luck(key, density, len(z), [max(number, 1) for number in most])
+        most = *most, *(number for number in (self.pairs * density.slots, self.crossovers) if number)
+        places, peaks, shapes, *others = luck(key, density, len(z), [max(number, 1) for number in most])
         if self.relocations:
             at = self._relocated(places, density, at, beta, live)
         if self.pairs:
-            at = self._paired(pairs[0], density, at, beta, live)
+            at = self._paired(others[0], density, at, beta, live)
+        if self.crossovers:
+            cross = partial(_crossed, density, beta, each, others[-1])
+            at = lax.fori_loop(0, self.crossovers, cross, at)
         at, local = self._walked(peaks, density, at, beta, live, jnp.repeat(settings.peaks, each))
         step = jnp.repeat(settings.shapes, each)
 
@@ -290,6 +297,20 @@ def _decided(luck: Luck, density: CollapsedSpectrum, at: _At, beta, proposed, ne
     columns = put(at.columns, new, spans, 1, ok)
     z, terms, value = choose(ok, (z, terms, value), (at.z, at.terms, at.value))
     return _At(z, columns, terms, value), ok
+
+
+def _crossed(density: CollapsedSpectrum, beta: PerPoint, each: int, luck: Luck, i: int | Array, at: _At) -> _At:
+    """Metropolis and Hastings for one exchange between points: the two of a pair are one point of the product."""
+    own = luck.of(i)
+    z, columns, partner, possible = crossed(own, density, at.z, at.columns, each)
+    gram = jnp.einsum("pln,pmn->plm", columns, columns)
+    terms = Terms(gram, columns @ density.target, at.terms.uniforms, columns if density.poisson else None)
+    value = density.log_density(terms, beta)
+    possible = possible & (density.stratum(z) == density.stratum(at.z))
+    decide = jnp.log(own.decide[jnp.minimum(jnp.arange(len(z)), partner)])
+    gain = value - at.value
+    ok = possible & possible[partner] & (decide < gain + gain[partner])
+    return _At(*choose(ok, (z, columns, terms, value), tuple(at)))
 
 
 def _refreshed(luck: Luck, uniforms: Array) -> Array:

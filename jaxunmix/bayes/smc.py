@@ -90,7 +90,8 @@ def smc(
             They are independent as long as they are not united, which without strata they never are.
         particles: of each run, all strata together. A mode with a share p of the mass at the b where it splits off
             needs many times 1/p.
-        moves: sweeps of the explorer at each level.
+        moves: sweeps of the explorer at each level; with strata half of them until these are united, and half more than
+            them from then on: what counts in the end is found where few particles hold it.
         threshold: the effective sample size of the weights that chooses the next b, as a share of the particles.
         limit: the last b.
         stop: looks at (betas, log_evidence), (levels,) each, of a run after each level; True ends the run.
@@ -120,7 +121,7 @@ def smc(
         traced = jnp.asarray(log.active), jnp.asarray(threshold, float), jnp.asarray(limit, float)
         state, level = _reweighted(density, explorer, state, own, *traced)
         accepted = []
-        for move in range(moves):
+        for move in range(_sweeps(moves, strata, bool(state.united))):
             state, acceptance = _moved(density, explorer, state, jax.random.fold_in(own, move), log.active, workers)
             accepted.append(acceptance)
         log.add(state, (*level, np.mean(accepted, axis=0)), float(limit), stop)
@@ -182,6 +183,12 @@ def compilations(
         return _reweighted(density, explorer, state, key, jnp.asarray(active[::strata]), half, half)
 
     return swept, reweighted
+
+
+def _sweeps(moves: int, strata: int, united: bool) -> int:
+    if strata == 1:
+        return moves
+    return moves + moves // 2 if united else max(moves // 2, 1)
 
 
 def _check(runs: int, particles: int, moves: int, threshold: float, limit: float, keep: int, strata: int) -> None:

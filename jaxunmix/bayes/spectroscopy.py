@@ -39,10 +39,11 @@ from .paths import Priors, noise_of, past_the_best, path
 from .peak_moves import LEAST_MEMBERS, PeakMoves
 from .smc import compilations, smc
 
-# Particles of each run up to so many peaks.
-PARTICLES = ((5, 192), (8, 640), (30, 768))
-# Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
-UNDIVIDED, STRATA = 5, (2, 4)
+# Up to so many peaks a run is a whole of so many particles.
+UNDIVIDED, FEW = 5, 192
+# Above that it has more, divided between parts of the prior of E_WL, and of E_0 - E_WL, and in a sweep they exchange
+# windows so often.
+MANY, STRATA, CROSSOVERS = 640, (2, 4), 4
 # Above so many, peaks move in pairs.
 SINGLE = 8
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
@@ -90,10 +91,11 @@ def decompose_spectrum(
         key: the randomness.
         edge: "arctangent", or "erf" for an edge blurred by the resolution more than by the lifetime.
         runs: samplers for each K.
-        particles: of each sampler; by default 192 with up to 5 peaks, 640 with up to 8, and 768 with more. With more
+        particles: of each sampler; by default 192 with up to 5 peaks, and 640 with more. With more
             than 5 they are divided between eight parts of the prior of edge and white line, see
             `CollapsedSpectrum.strata`, until the weights of these are uneven; their number is rounded up to eights.
-        moves: sweeps of `PeakMoves` at each level of noise.
+        moves: sweeps of `PeakMoves` at each level of noise; of divided runs half before, and half more after their
+            parts are united.
         exchange: sweeps of replica exchange from the particles at the most probable K, as a check:
             `Decomposition.exchange` tells whether replicas pass between the prior and the data, and a second free
             energy. A thousand give some round trips at K = 3, and take longer than the tempered runs.
@@ -163,7 +165,9 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
             fit = gather(*own, noise_known=limit is not None, key=keys[1], workers=workers)
             # Particles are many: in the order in which they come, and only those of the best are kept.
             if exchange and all(fit.log_evidence > other.log_evidence for other in fits):
-                check = partial(exchanged, densities[count], explorers[count], result, fit, keys[2], exchange)
+                # Ladders must know nothing of each other.
+                alone = replace(explorers[count], crossovers=0)
+                check = partial(exchanged, densities[count], alone, result, fit, keys[2], exchange)
             fits.append(fit)
         seen = None if check is None else check()
         found = Decomposition(energy, intensity, chosen, tuple(reversed(fits)), edge, seen)
@@ -173,12 +177,14 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
 
 def explorer_of(peaks: int) -> PeakMoves:
     """The moves that `decompose_spectrum` makes with so many peaks."""
-    return PeakMoves(relocations=0, pairs=1, cells=(48, 5), block=64) if peaks > SINGLE else PeakMoves()
+    if peaks > SINGLE:
+        return PeakMoves(relocations=0, pairs=1, crossovers=CROSSOVERS, cells=(48, 5), block=64)
+    return PeakMoves(crossovers=CROSSOVERS if peaks > UNDIVIDED else 0)
 
 
 def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
     """How `smc` shares out the particles: with many peaks edge and white line may stand in many places."""
-    of_run = particles or next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
+    of_run = particles or (MANY if peaks > UNDIVIDED else FEW)
     parts = math.prod(STRATA) if peaks > UNDIVIDED and of_run // math.prod(STRATA) >= LEAST_MEMBERS else 1
     return {"runs": runs, "particles": -(-of_run // parts) * parts, "strata": parts}
 

@@ -11,8 +11,10 @@ from scipy.special import log_ndtr, ndtr
 from scipy.stats import multivariate_normal, norm, poisson
 
 from jaxunmix.bayes import Priors, collapsed, peak_moves
+from jaxunmix.bayes.crossover import crossed
 from jaxunmix.bayes.explorers import Explorer
 from jaxunmix.bayes.heights import BASELINE, FIXED, GAUSS, LORENTZ, STEP, factorise, positive
+from jaxunmix.bayes.line_moves import luck
 from jaxunmix.bayes.peak_moves import PeakMoves
 
 CHANNELS = 16
@@ -246,8 +248,11 @@ class Colder(Explorer):
         return self.inner.tune(settings, z, info, memory)
 
 
-def joint(explorer, sets, sweeps=3, b=25.0, slots=2, highest=False):
-    """Points and data drawn together, and the same after sweeps: (before, after), moments with the data."""
+def joint(explorer, sets, sweeps=3, b=25.0, slots=2, highest=False, others=0):
+    """Points and data drawn together, and the same after sweeps: by how many standard errors moments have changed.
+
+    With `others` so many points of the prior, at b = 0, are moved together with each.
+    """
     d = density(slots, slots, highest=highest)
     rng = np.random.default_rng(5)
     z = np.array(d.sample(jax.random.key(12), sets))
@@ -260,6 +265,9 @@ def joint(explorer, sets, sweeps=3, b=25.0, slots=2, highest=False):
     y = np.einsum("sl,sln->sn", scaled, columns) + rng.standard_normal((sets, CHANNELS)) / np.sqrt(b)
     z[:, -d.heights :] = [inverse_uniforms(*each, b, highest) for each in zip(columns, y, scaled, strict=True)]
 
+    beta = jnp.zeros(1 + others).at[0].set(b)
+    company = d.sample(jax.random.key(15), sets * others).reshape(sets, others, d.size)
+
     @eqx.filter_jit
     def moved(keys, z, y):
         def one(key, z, y):
@@ -268,19 +276,19 @@ def joint(explorer, sets, sweeps=3, b=25.0, slots=2, highest=False):
 
             def once(i, at):
                 use = jax.random.fold_in(key, i)
-                return explorer.sweep(use, own, at, own.evaluate(at), jnp.full(1, b), settings)[0]
+                return explorer.sweep(use, own, at, own.evaluate(at), beta, settings)[0]
 
-            at = jax.lax.fori_loop(0, sweeps, once, z[None])
-            first, last = (own.log_density(own.evaluate(each), jnp.full(1, b)) for each in (z[None], at))
+            at = jax.lax.fori_loop(0, sweeps, once, z)
+            first, last = (own.log_density(own.evaluate(each), beta)[:1] for each in (z, at))
             return at[0], first, last
 
-        return jax.vmap(one)(keys, z, y)
+        return jax.vmap(one)(keys, jnp.concatenate([z[:, None], company], 1), y)
 
     # Some cloud to learn from, not the posterior of any of the sets.
     cloud = d.sample(jax.random.key(14), 100).at[:, :4].multiply(0.7)
     keys = jax.random.split(jax.random.key(13), sets)
     after, first, last = (np.asarray(a) for a in moved(keys, jnp.asarray(z), jnp.asarray(y)))
-    assert np.mean(np.any(after != z, 1)) > 0.9
+    assert np.mean(np.any(after != z, 1)) > (0.4 if others else 0.9)
     statistic = np.stack([y.mean(1), y.max(1), ENERGY[np.argmax(y, 1)]], 1)
     statistic = (statistic - statistic.mean(0)) / statistic.std(0)
     places = slice(0, 4 + 2 * slots)
@@ -295,17 +303,44 @@ MOVES = {
     "relocations": PeakMoves(local=0, relocations=1, shapes=0, cells=(16, 3)),
     "pairs": PeakMoves(local=0, relocations=0, shapes=0, pairs=1, cells=(16, 3)),
     "edge and white line": PeakMoves(local=0, relocations=0, shapes=2),
+    "crossovers": PeakMoves(local=0, relocations=0, shapes=0, crossovers=30),
 }
 
 
-@pytest.mark.parametrize("explorer", MOVES.values(), ids=MOVES)
-def test_each_move_leaves_the_joint_distribution_as_it_was(explorer):
-    assert joint(explorer, 2000).max() < 4.5
+@pytest.mark.parametrize("highest", [False, True])
+@pytest.mark.parametrize("move", MOVES)
+def test_each_move_leaves_the_joint_distribution_as_it_was(move, highest):
+    others = 7 if move == "crossovers" else 0
+    assert joint(MOVES[move], 2000, highest=highest, others=others).max() < 4.5
 
 
-@pytest.mark.parametrize("explorer", MOVES.values(), ids=MOVES)
-def test_each_move_leaves_the_joint_distribution_with_a_highest_white_line_as_it_was(explorer):
-    assert joint(explorer, 2000, highest=True).max() < 4.5
+def test_the_joint_distribution_shows_an_exchange_that_each_point_accepts_for_itself(monkeypatch):
+    def alone(luck, *of):
+        z, columns, _, possible = crossed(luck, *of)
+        return z, columns, jnp.arange(len(z)), possible
+
+    monkeypatch.setattr(peak_moves, "crossed", alone)
+    assert joint(MOVES["crossovers"], 2000, others=7).max() > 6
+
+
+def test_crossover_is_its_own_inverse_and_gives_to_one_what_it_takes_from_the_other():
+    d = eqx.tree_at(lambda d: d.live, density(4, 4), jnp.asarray([1.0, 1, 1, 0]))
+    z = d.sample(jax.random.key(31), 96)
+    own = luck(jax.random.key(32), d, 96, [1])[0].of(0)
+    new, columns, partner, possible = crossed(own, d, z, d.columns(z), 32)
+    assert 10 < np.sum(possible) < 96
+    np.testing.assert_array_equal(partner[partner], np.arange(96))
+    np.testing.assert_array_equal(partner // 32, np.arange(96) // 32)
+    np.testing.assert_array_equal(possible[partner], possible)
+    np.testing.assert_allclose(columns[possible], d.columns(new)[possible], atol=1e-12)
+    new = jnp.where(possible[:, None], new, z)
+    back = crossed(own, d, new, columns, 32)[0]
+    np.testing.assert_array_equal(back[possible], z[possible])
+    assert np.all(np.any(np.asarray(new != z)[possible], axis=1))
+    for first in (0, 4, 8):
+        # White lines, centres and widths: the same numbers, in other points.
+        together = (np.sort(np.asarray(a)[:, first : first + 4].ravel()) for a in (z, new))
+        np.testing.assert_array_equal(*together)
 
 
 def test_points_are_drawn_stratum_by_stratum_and_moves_keep_them_there():

@@ -30,6 +30,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import equinox as eqx
@@ -76,7 +77,9 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
     the mixture is fitted to, their last sweep is bridged to.
     """
     names = ("E_WL", "E0", "edge_width", "line_width", "peak_centre", "peak_width")
-    peaks, explorer = truth.sizes["peak"], spectroscopy.explorer_of(truth.sizes["peak"])
+    peaks = truth.sizes["peak"]
+    # Walkers are told apart, so none exchanges anything with another.
+    explorer = replace(spectroscopy.explorer_of(peaks), crossovers=0)
     at = list(found.table["peaks"].values).index(peaks)
     fit, rng = found.fits[at], np.random.default_rng(0)
     with jax.enable_x64(True):
