@@ -186,10 +186,10 @@ class CollapsedSpectrum(Density):
         return Shapes(
             white_line,
             white_line + prior.edge * normal_score(z[:, 1]),
-            _log_uniform(z[:, 2], prior.edge_width),
-            _log_uniform(z[:, 3], prior.line_width),
+            log_uniform(z[:, 2], prior.edge_width),
+            log_uniform(z[:, 3], prior.line_width),
             self.centre(peaks[:, : self.slots]),
-            _log_uniform(peaks[:, self.slots :], prior.peak_width),
+            log_uniform(peaks[:, self.slots :], prior.peak_width),
         )
 
     def point(self, shapes: Shapes) -> Points:
@@ -243,7 +243,7 @@ class CollapsedSpectrum(Density):
     def peak_columns(self, centre: Array, width: Array) -> Float[Array, "... channels"]:
         """The column of a peak from quantiles of its position and width."""
         shape = gaussian_of_height_one(
-            self.energy, self.centre(centre)[..., None], _log_uniform(width, self.prior.peak_width)[..., None]
+            self.energy, self.centre(centre)[..., None], log_uniform(width, self.prior.peak_width)[..., None]
         )
         return shape * self.prior.heights[3] * self.weight
 
@@ -311,7 +311,8 @@ def normal_score(quantile: Array) -> Array:
     return ndtri(jnp.clip(quantile, tiny, 1 - tiny))
 
 
-def _log_uniform(quantile: Array, ends: Array) -> Array:
+def log_uniform(quantile: Array, ends: Array) -> Array:
+    """Of a quantile the number that is uniform in its logarithm between the ends."""
     return ends[0] * jnp.exp(quantile * jnp.log(ends[1] / ends[0]))
 
 

@@ -1,21 +1,11 @@
 r"""Markov moves for peaks: local, relocation to where the residual is, of pairs, exchange of roles, from a mixture.
 
-A peak that sits where another already is cannot walk through bad fits to the place where one is missing. It is taken
-out, and every place and width on a grid is weighed at once. With the residual r of the others,
-$\rho = b\, \varphi' r$, and what they leave of the column, $d = 1 + b\, \varphi'\varphi - b^2 |C^{-1} A \varphi|^2$,
-adding the column multiplies q_b by about
-
-    exp(rho^2 / 2 d) d^(-1/2) 2 Phi(rho / sqrt d).
-
-The new place is drawn from those weights, uniformly within its cell, and accepted or refused by Metropolis and
-Hastings, with the weights of the old cell for the way back: both are given the same other peaks.
-
 Two lines may be fitted by one broad peak, which leaves another to be of little use somewhere else, and neither of the
 two leaves its place by itself. In a move of a pair one peak takes a step of any length, and the other is relocated to
 where the residual then is, with the weights that it had before the step for the way back: the step is accepted by
 about the ratio of what is best made of the other peak after it and before it.
 
-Moves of edge and white line are in `line_moves`, the exchange between points in `crossover`.
+Relocation is in `relocation`, moves of edge and white line in `line_moves`, the exchange between points in `crossover`.
 """
 
 import math
@@ -32,14 +22,15 @@ from .collapsed import SHAPES, CollapsedSpectrum, Spans, Terms, change_columns, 
 from .crossover import crossed
 from .density import PerPoint, Points, choose
 from .explorers import Explorer, Info
-from .heights import FIXED, STEP, factorise
+from .heights import FIXED, STEP
 from .line_moves import Luck, bound, exchanged, from_mixture, luck, reshaped, scales
 from .mixture import Mixture, fit, standard
+from .relocation import edge_relocated, middles, pick_place, place_weights
 
 # The columns of edge and white line.
 LINE = (STEP, 3)
-# Shares of a uniform draw among the cells, and of the points that draw part of their u anew with a move.
-ANYWHERE, FRESH, FRESH_PART = 0.1, 0.5, 0.3
+# The shares of the points that draw part of their u anew with a move, and of that part.
+FRESH, FRESH_PART = 0.5, 0.3
 # A position moves by less than a width.
 PLACE = 0.3
 # The first of a pair steps by these sds in quantiles of place and width, times a factor from this one to 1.
@@ -88,6 +79,7 @@ class PeakMoves(Explorer):
         pairs: moves of a pair for each peak in a sweep. With 14 peaks they take twice the time of relocations.
         crossovers: exchanges between points in a sweep. Points of a group then know of each other: they are draws from
             its density as before, but what becomes of one tells of the others.
+        edges: relocations of the edge in a sweep.
         shapes: rounds in a sweep of moves of edge and white line: three local ones, an exchange of the white line with
             a peak, and two in which both are drawn anew together with the nearest peak.
         cells: of the grid of relocation, in position and in width.
@@ -100,6 +92,7 @@ class PeakMoves(Explorer):
     shapes: int = eqx.field(static=True, default=2)
     pairs: int = eqx.field(static=True, default=0)
     crossovers: int = eqx.field(static=True, default=0)
+    edges: int = eqx.field(static=True, default=0)
     cells: tuple[int, int] = eqx.field(static=True, default=(64, 6))
     block: int = eqx.field(static=True, default=128)
 
@@ -156,15 +149,17 @@ class PeakMoves(Explorer):
         each = len(z) // len(settings.peaks)
         live = jnp.sum(density.live).astype(int)
         most = self.relocations * density.slots, self.local * density.slots, len(ROUND) * self.shapes
-        most = *most, *(number for number in (self.pairs * density.slots, self.crossovers) if number)
+        most = *most, *(number for number in (self.pairs * density.slots, self.crossovers, self.edges) if number)
         places, peaks, shapes, *others = luck(key, density, len(z), [max(number, 1) for number in most])
         if self.relocations:
             at = self._relocated(places, density, at, beta, live)
         if self.pairs:
-            at = self._paired(others[0], density, at, beta, live)
+            at = self._paired(others.pop(0), density, at, beta, live)
         if self.crossovers:
-            cross = partial(_crossed, density, beta, each, others[-1])
+            cross = partial(_crossed, density, beta, each, others.pop(0))
             at = lax.fori_loop(0, self.crossovers, cross, at)
+        if self.edges:
+            at = lax.fori_loop(0, self.edges, partial(_edge, density, beta, others.pop(0)), at)
         at, local = self._walked(peaks, density, at, beta, live, jnp.repeat(settings.peaks, each))
         step = jnp.repeat(settings.shapes, each)
 
@@ -187,9 +182,9 @@ class PeakMoves(Explorer):
         def relocate(i, carry):
             at, seen = carry
             own, k = luck.of(i), i % live
-            weights = place_weights(density, at.columns, at.terms, beta, k, grid, seen)
+            weights = place_weights(density, at.columns, at.terms, beta, FIXED + k, grid, seen)
             old = _peak(at.z, k, density.slots)
-            (centre, width), ratio = _pick_place(own.uniform, weights, weights, old, self.cells)
+            (centre, width), ratio = pick_place(own.uniform, weights, weights, old, self.cells)
             at, _ = _moved(own, density, at, beta, k, (centre, width, ratio))
             return at, _seen_again(seen, at.columns, k, grid)
 
@@ -204,7 +199,7 @@ class PeakMoves(Explorer):
             at, seen = carry
             own, k = luck.of(i), i % live
             j = (k + 1 + own.peak % jnp.maximum(live - 1, 1)) % live
-            weights_back = place_weights(density, at.columns, at.terms, beta, k, grid, seen)
+            weights_back = place_weights(density, at.columns, at.terms, beta, FIXED + k, grid, seen)
             # One after the other, so that `seen` is changed in its place.
             seen, weights_back = lax.optimization_barrier((seen, weights_back))
             scale = PAIR_LEAST ** own.uniform[3]
@@ -214,9 +209,9 @@ class PeakMoves(Explorer):
             column, span = (density.peak_columns(*stepped) * density.live[j])[:, None], ((FIXED + j, 1),)
             terms = change_columns(at.terms, at.columns, column, span, density.target)
             columns = put(at.columns, column, span, 1)
-            weights = place_weights(density, columns, terms, beta, k, grid, _seen_again(seen, columns, j, grid))
+            weights = place_weights(density, columns, terms, beta, FIXED + k, grid, _seen_again(seen, columns, j, grid))
             old = _peak(at.z, k, slots)
-            placed, ratio = _pick_place(own.uniform[:3], weights, weights_back, old, self.cells)
+            placed, ratio = pick_place(own.uniform[:3], weights, weights_back, old, self.cells)
             inside = jnp.all(jnp.stack([(q > 0) & (q < 1) for q in stepped]), axis=0)
             where = tuple((SHAPES + n, 1) for n in (j, slots + j, k, slots + k))
             z = put(at.z, jnp.stack([*stepped, *placed], 1), where, 1)
@@ -264,7 +259,7 @@ def _peak(z: Points, k: Array, slots: int) -> tuple[Array, Array]:
 
 def _seen(density: CollapsedSpectrum, at: _At, cells: tuple[int, int]) -> tuple[Array, Array]:
     """Columns of a peak in each cell of a grid, (cells, channels), and those of the points as they are seen by them."""
-    grid = density.peak_columns(*_middles(cells, at.z.dtype)).astype(jnp.float32)
+    grid = density.peak_columns(*middles(cells, at.z.dtype)).astype(jnp.float32)
     return grid, jnp.einsum("pln,gn->plg", at.columns.astype(grid.dtype), grid)
 
 
@@ -313,6 +308,13 @@ def _crossed(density: CollapsedSpectrum, beta: PerPoint, each: int, luck: Luck, 
     return _At(*choose(ok, (z, columns, terms, value), tuple(at)))
 
 
+def _edge(density: CollapsedSpectrum, beta: PerPoint, luck: Luck, i: int | Array, at: _At) -> _At:
+    """The edge to where the residual of all else wants it."""
+    own = luck.of(i)
+    *proposed, step = edge_relocated(own, density, at.z, at.columns, at.terms, beta)
+    return _decided(own, density, at, beta, proposed, step, ((STEP, 1),))[0]
+
+
 def _refreshed(luck: Luck, uniforms: Array) -> Array:
     """Part of the uniform numbers of half of the points anew."""
     anew = (luck.fresh < FRESH) & (luck.refreshed < FRESH_PART)
@@ -324,72 +326,6 @@ def _nearby(luck: Luck, old: tuple[Array, Array], step: PerPoint) -> tuple[Array
     kind, by = 3 * luck.uniform[0], luck.normal[:2] * scales(luck.uniform[1], step)
     centre = old[0] + jnp.where(kind < 2, PLACE * by[0], 0)
     return centre, old[1] + jnp.where(kind > 1, by[1], 0), jnp.zeros_like(step)
-
-
-def _pick_place(
-    uniform: Array, weights: Array, weights_back: Array, old: Any, cells: tuple[int, ...]
-) -> tuple[list[Array], Array]:
-    """Quantiles, uniform in a cell drawn by the weights, and the log ratio of the ways back, by others, and forth.
-
-    The cells are those of a grid of len(cells) axes, flattened.
-    """
-    number = math.prod(cells)
-    shares, shares_back = (
-        (1 - ANYWHERE) * jax.nn.softmax(each, 1) + ANYWHERE / number for each in (weights, weights_back)
-    )
-    below = jnp.cumsum(shares, 1)
-    at = uniform[0].astype(shares.dtype)[:, None] * below[:, -1:]
-    cell = jnp.minimum(jnp.sum(below <= at, 1), number - 1)
-    within = uniform[1 : 1 + len(cells)]
-    new = [(i + w) / n for i, w, n in zip(jnp.unravel_index(cell, cells), within, cells, strict=True)]
-    place = tuple(jnp.clip((o * n).astype(int), 0, n - 1) for o, n in zip(old, cells, strict=True))
-    before = jnp.ravel_multi_index(place, cells, mode="clip")
-    there = jnp.take_along_axis(shares, cell[:, None], 1)[:, 0]
-    back = jnp.take_along_axis(shares_back, before[:, None], 1)[:, 0]
-    return new, (jnp.log(back) - jnp.log(there)).astype(old[0].dtype)
-
-
-def place_weights(
-    density: CollapsedSpectrum, columns: Array, terms: Terms, beta: PerPoint, k: Any, grid: Array, seen: Array
-) -> Float[Array, "points cells"]:
-    """The logarithm of about what a peak in each cell of the grid adds to q_b when peak k is taken out.
-
-    In single precision, as weights of a proposal need only be alike on both ways; but the residual, in which large
-    numbers cancel, is formed in full.
-
-    Args:
-        density: of the spectrum.
-        columns: (points, heights, channels), those of the points.
-        terms: of the points.
-        beta: (points,).
-        k: the peak that is taken out.
-        grid: (cells, channels), the columns of a peak in each cell.
-        seen: (points, heights, cells), the products of columns and grid.
-    """
-    # The row of what is out is that of the identity: nothing of it is in the mean.
-    keep = (jnp.arange(density.heights) != FIXED + k).astype(beta.dtype)
-    gram = terms.gram * (keep[:, None] * keep)
-    identity = jnp.broadcast_to(jnp.diag(keep), gram.shape)
-    moment = beta[:, None, None] * (terms.moment * keep)[:, None]
-    _, rows = factorise(gram, beta, jnp.concatenate([identity, moment], 1))
-    mean = jnp.einsum("kjp,jp->pk", rows[:-1], rows[-1])
-    residual = density.target - jnp.einsum("pk,pkn->pn", mean, columns)
-    whitened = jnp.transpose(jnp.sqrt(beta) * rows[:-1], (2, 1, 0))
-
-    beta, residual, whitened = (a.astype(grid.dtype) for a in (beta[:, None], residual, whitened))
-    d = jnp.maximum(1 + beta * (jnp.sum(grid**2, 1) - jnp.sum((whitened @ seen) ** 2, 1)), 1)
-    signal = beta * (residual @ grid.T) / jnp.sqrt(d)
-    # 2 exp(s^2 / 2) Phi(s) by simple functions, right at 0 and far from it, and within 0.2 nats between.
-    negative = jnp.minimum(signal, 0)
-    positive = signal - negative
-    mass = (1 - 1.25 * negative) * (1 + (1 + positive) ** -3) / 2
-    return positive**2 / 2 - jnp.log(d * mass**2) / 2
-
-
-def _middles(cells: tuple[int, int], dtype: Any) -> tuple[Array, Array]:
-    """Quantiles at the middles of the cells, position by position."""
-    place, width = ((jnp.arange(n, dtype=dtype) + 0.5) / n for n in cells)
-    return jnp.repeat(place, cells[1]), jnp.tile(width, cells[0])
 
 
 def _shape(luck: Luck, density: CollapsedSpectrum, at: _At, beta, kind, step, settings) -> tuple[_At, Array]:

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import log_ndtr, ndtr
 from scipy.stats import multivariate_normal, norm, poisson
 
-from jaxunmix.bayes import Priors, collapsed, peak_moves
+from jaxunmix.bayes import Priors, collapsed, peak_moves, relocation
 from jaxunmix.bayes.crossover import crossed
 from jaxunmix.bayes.explorers import Explorer
 from jaxunmix.bayes.heights import BASELINE, FIXED, GAUSS, LORENTZ, STEP, factorise, positive
@@ -177,11 +177,11 @@ def normal_log_evidence(columns, target, b):
 def test_places_are_weighed_by_what_a_peak_of_positive_height_adds_there(k, b):
     d = density(3, 3)
     z = d.sample(jax.random.key(20), 6)
-    place, width = peak_moves._middles((20, 4), z.dtype)
+    place, width = relocation.middles((20, 4), z.dtype)
     grid = d.peak_columns(place, width).astype(jnp.float32)
     columns = d.columns(z)
     seen = jnp.einsum("pln,gn->plg", columns, grid)
-    found = np.asarray(peak_moves.place_weights(d, columns, d.evaluate(z), jnp.full(6, b), k, grid, seen))
+    found = np.asarray(relocation.place_weights(d, columns, d.evaluate(z), jnp.full(6, b), FIXED + k, grid, seen))
     for point, cell in np.ndindex(found.shape):
         others = np.delete(np.asarray(columns[point]), FIXED + k, axis=0)
         with_peak, score = normal_log_evidence(np.vstack([others, grid[cell]]), np.asarray(d.target), b)
@@ -303,6 +303,7 @@ MOVES = {
     "relocations": PeakMoves(local=0, relocations=1, shapes=0, cells=(16, 3)),
     "pairs": PeakMoves(local=0, relocations=0, shapes=0, pairs=1, cells=(16, 3)),
     "edge and white line": PeakMoves(local=0, relocations=0, shapes=2),
+    "relocation of the edge": PeakMoves(local=0, relocations=0, shapes=0, edges=3),
     "crossovers": PeakMoves(local=0, relocations=0, shapes=0, crossovers=30),
 }
 
