@@ -136,7 +136,10 @@ def _weighed(density, drawn, further, of_runs, peaks, noise_known, rng) -> tuple
     ends = (float(drawn.beta[0]) ** -0.5,) * 2 if noise_known else tuple(np.asarray(density.prior.noise).tolist())
     found = importance(density, drawn.z, drawn.beta, further, peaks, ends, rng)
     if found.reached > RELIABLE:
-        return found.log_evidence, found.error, found.reached, *found.drawn(DRAWS, rng)
+        # Of what is out of reach the particles alone tell: 13 peaks on data of 14 had 0.35 within reach, and 3.5 nats
+        # less than the particles where 0.2 was told.
+        beyond = (1 - found.reached) * (found.log_evidence - of_runs[0])
+        return found.log_evidence, math.hypot(found.error, beyond), found.reached, *found.drawn(DRAWS, rng)
     return *of_runs, 0.0, further.z[:DRAWS], further.beta[:DRAWS]
 
 

@@ -1,6 +1,7 @@
 """Importance and bridge sampling, against evidences in closed form and long tempered runs."""
 
 import math
+from types import SimpleNamespace
 from dataclasses import replace
 from itertools import permutations
 
@@ -76,6 +77,14 @@ def test_evidence_is_that_of_long_tempered_runs():
     error = max(fits.spread(np.array(runs)), math.sqrt(np.mean(long.variance[:, -1]) / len(runs)))
     assert error < 0.1
     assert abs(fits.log_mean(np.array(runs)) - found.log_evidence) < 3 * math.hypot(found.error, error)
+
+
+def test_the_error_grows_by_the_difference_from_the_particles_as_far_as_the_mixture_does_not_reach(monkeypatch):
+    told = SimpleNamespace(log_evidence=3.0, error=0.3, reached=0.5, drawn=lambda count, rng: ("z", "beta"))
+    monkeypatch.setattr(fits, "importance", lambda *_: told)
+    drawn = fits._Drawn(*(np.ones(1),) * 6)
+    found = fits._weighed(None, drawn, None, (2.2, 0.1), 1, True, None)
+    assert found == (3.0, pytest.approx(0.5), 0.5, "z", "beta")
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,6 +1,7 @@
 """Tempered SMC: known evidences, its stopping rule, its strata and threads, and what it refuses or warns of."""
 
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,6 +95,20 @@ def test_strata_and_runs_are_united_where_one_stratum_has_nearly_all():
         # Each run has the offspring of all.
         from_each = np.mean(found.origin[-1][..., None] == np.arange(4), axis=1)
         np.testing.assert_allclose(from_each, 0.25, atol=0.15)
+
+
+def test_sweeps_saved_before_the_union_are_made_after_it(monkeypatch):
+    module, seen = sys.modules["jaxunmix.bayes.smc"], Counter()
+    moved = module._moved
+
+    def counted(density, explorer, state, *rest):
+        seen[bool(state.united), float(state.beta[0])] += 1
+        return moved(density, explorer, state, *rest)
+
+    monkeypatch.setattr(module, "_moved", counted)
+    with jax.enable_x64(True):
+        _of_halves(0.99)
+    assert {(united, count) for (united, _), count in seen.items()} == {(False, 3), (True, 9)}
 
 
 def test_modes_of_unequal_width_are_weighed():

@@ -293,7 +293,7 @@ def test_simulated_spectra_refuse_what_makes_no_sense(options):
 
 
 @pytest.mark.parametrize(
-    ("peaks", "particles", "expected"), [(5, 700, 700), (8, 700, 704), (8, 100, 100), (14, None, 768)]
+    ("peaks", "particles", "expected"), [(5, 700, 700), (8, 700, 704), (8, 100, 100), (14, None, 640)]
 )
 def test_particles_are_shared_out_evenly_between_strata(peaks, particles, expected):
     shared = spectroscopy._shared(peaks, 4, particles)
