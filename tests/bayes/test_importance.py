@@ -1,9 +1,9 @@
 """Importance and bridge sampling, against evidences in closed form and long tempered runs."""
 
 import math
-from types import SimpleNamespace
 from dataclasses import replace
 from itertools import permutations
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
