@@ -41,10 +41,9 @@ from .smc import compilations, smc
 
 # Up to so many peaks a run is a whole of so many particles.
 UNDIVIDED, FEW = 5, 192
-# Above that it has more, divided between parts of the prior of E_WL, and of E_0 - E_WL; in a sweep they exchange
-# windows so often, and the edge is relocated.
-MANY, STRATA, CROSSOVERS, EDGES = 640, (2, 4), 4, 2
-# Above so many, peaks move in pairs.
+# Above that it has more, divided between parts of the prior of E_WL, and of E_0 - E_WL.
+MANY, STRATA = 640, (2, 4)
+# Above so many, peaks move in pairs, points exchange windows, and the edge is relocated.
 SINGLE = 8
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
 UNSURE, PROBABLE = 1.0, 0.01
@@ -178,9 +177,9 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
 
 def explorer_of(peaks: int) -> PeakMoves:
     """The moves that `decompose_spectrum` makes with so many peaks."""
-    if peaks > SINGLE:
-        return PeakMoves(relocations=0, pairs=1, crossovers=CROSSOVERS, edges=EDGES, cells=(48, 5), block=64)
-    return PeakMoves(crossovers=CROSSOVERS, edges=EDGES) if peaks > UNDIVIDED else PeakMoves()
+    if peaks <= SINGLE:
+        return PeakMoves()
+    return PeakMoves(relocations=0, pairs=1, crossovers=4, edges=2, cells=(48, 5), block=64)
 
 
 def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
