@@ -83,7 +83,7 @@ def _least(density: CollapsedSpectrum, starts: np.ndarray, b: float, peaks: int)
     starts = starts[:, index]
     order = np.argsort(np.sum(np.asarray(_residuals(density, whole(starts), noise)) ** 2, 1))
     # With more peaks there are more places to begin at.
-    inside = np.clip(starts[order[:: max(len(order) // 64, 1)][: max(3, peaks - 2)]], lower + 1e-12, upper - 1e-12)
+    inside = np.clip(starts[order[:: max(len(order) // 64, 1)][: max(3, peaks - 5)]], lower + 1e-12, upper - 1e-12)
     fitted = [
         least_squares(residual, start, jacobian, (lower, upper), ftol=TOLERANCE, max_nfev=200) for start in inside
     ]
