@@ -39,10 +39,10 @@ from .paths import Priors, noise_of, past_the_best, path
 from .peak_moves import LEAST_MEMBERS, PeakMoves
 from .smc import compilations, smc
 
-# Up to so many peaks a run is a whole of so many particles.
-UNDIVIDED, FEW = 5, 192
-# Above that it has more, divided between parts of the prior of E_WL, and of E_0 - E_WL.
-MANY, STRATA = 640, (2, 4)
+# Particles of each run up to so many peaks.
+PARTICLES = ((5, 192), (8, 512), (30, 640))
+# Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
+UNDIVIDED, STRATA = 5, (2, 4)
 # Above so many, peaks move in pairs, points exchange windows, and the edge is relocated.
 SINGLE = 8
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
@@ -91,7 +91,7 @@ def decompose_spectrum(
         key: the randomness.
         edge: "arctangent", or "erf" for an edge blurred by the resolution more than by the lifetime.
         runs: samplers for each K.
-        particles: of each sampler; by default 192 with up to 5 peaks, and 640 with more. With more
+        particles: of each sampler; by default 192 with up to 5 peaks, 512 with up to 8, and 640 with more. With more
             than 5 they are divided between eight parts of the prior of edge and white line, see
             `CollapsedSpectrum.strata`, until the weights of these are uneven; their number is rounded up to eights.
         moves: sweeps of `PeakMoves` at each level of noise; of divided runs half before, and half more after their
@@ -184,7 +184,7 @@ def explorer_of(peaks: int) -> PeakMoves:
 
 def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
     """How `smc` shares out the particles: with many peaks edge and white line may stand in many places."""
-    of_run = particles or (MANY if peaks > UNDIVIDED else FEW)
+    of_run = particles or next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
     parts = math.prod(STRATA) if peaks > UNDIVIDED and of_run // math.prod(STRATA) >= LEAST_MEMBERS else 1
     return {"runs": runs, "particles": -(-of_run // parts) * parts, "strata": parts}
 
