@@ -2,9 +2,9 @@
 
 What is right of a spectrum at one energy hardly depends on what is right at another, but few points are right
 everywhere: with 14 peaks all points at the noise of the data descended from 6 of 2,048 at twice that noise, and from
-168 with exchanges. Two that are right in different places make one that is right in both, and one that is wrong in
-both, at hardly any cost in the product of their densities (F. Liang and W. H. Wong, J. Am. Stat. Assoc. 96 (2001) 653):
-7 in 100 exchanges are accepted there. A place that no point has found they do not find.
+168 with eight exchanges a sweep. Two that are right in different places make one that is right in both, and one that
+is wrong in both, at hardly any cost in the product of their densities (F. Liang and W. H. Wong, J. Am. Stat. Assoc. 96
+(2001) 653): 7 in 100 exchanges are accepted there. A place that no point has found they do not find.
 """
 
 from itertools import pairwise

@@ -75,12 +75,12 @@ def decompose_spectrum(
 
     How far to trust it (`tests/benchmarks/spectra.py`): on simulated spectra of 100 channels with 0.5 % noise two calls
     differed in ln p(D | K) at the best K by at most 0.03 nats on three with 5 peaks, and by 0.02, 0.09 and 0.15 on
-    three with 8, where 0.03 to 0.04 was told: no error tells of a place that no run has found. With 14 peaks, and
-    sometimes with peaks that the data do not ask for, a mixture does not reach the posterior: then the error is that of
-    the runs, and too small: three calls with 14 peaks on one spectrum differed by 0.8 nats and two on another by 3.0,
-    where 0.2 to 0.4 was told. Edge and white line can stand in several places where many peaks surround them, so that
-    the 90 % interval of E_WL was up to 4.5 eV wide in these calls; its median was within 0.05 eV of the truth in each.
-    With peaks to spare the width of the interval differs between calls by a factor of up to 7.
+    three with 8 (with 640 particles), where 0.03 to 0.04 was told: no error tells of a place that no run has found.
+    With 14 peaks, and sometimes with peaks that the data do not ask for, a mixture does not reach the posterior: then
+    the error is that of the runs, and too small: three calls with 14 peaks on one spectrum differed by 0.8 nats and two
+    on another by 3.0, where 0.2 to 0.4 was told. Edge and white line can stand in several places where many peaks
+    surround them, so that the 90 % interval of E_WL was up to 4.5 eV wide in these calls; its median was within 0.05 eV
+    of the truth in each. With peaks to spare the width of the interval differs between calls by a factor of up to 7.
 
     Args:
         energy: (channels,), eV, increasing.
