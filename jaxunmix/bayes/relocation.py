@@ -42,20 +42,31 @@ def pick_place(
 
     The cells are those of a grid of len(cells) axes, flattened.
     """
-    number = math.prod(cells)
-    shares, shares_back = (
-        (1 - ANYWHERE) * jax.nn.softmax(each, 1) + ANYWHERE / number for each in (weights, weights_back)
-    )
+    shares = _shares(weights)
     below = jnp.cumsum(shares, 1)
     at = uniform[0].astype(shares.dtype)[:, None] * below[:, -1:]
-    cell = jnp.minimum(jnp.sum(below <= at, 1), number - 1)
+    cell = jnp.minimum(jnp.sum(below <= at, 1), math.prod(cells) - 1)
     within = uniform[1 : 1 + len(cells)]
     new = [(i + w) / n for i, w, n in zip(jnp.unravel_index(cell, cells), within, cells, strict=True)]
-    place = tuple(jnp.clip((o * n).astype(int), 0, n - 1) for o, n in zip(old, cells, strict=True))
-    before = jnp.ravel_multi_index(place, cells, mode="clip")
     there = jnp.take_along_axis(shares, cell[:, None], 1)[:, 0]
-    back = jnp.take_along_axis(shares_back, before[:, None], 1)[:, 0]
+    back = _share_of(weights_back, old, cells)
     return new, (jnp.log(back) - jnp.log(there)).astype(old[0].dtype)
+
+
+def place_log_density(weights: Array, place: tuple[Array, ...], cells: tuple[int, ...]) -> PerPoint:
+    """The logarithm of the density, in quantiles, with which `pick_place` draws a place by the weights."""
+    return (jnp.log(_share_of(weights, place, cells)) + math.log(math.prod(cells))).astype(place[0].dtype)
+
+
+def _shares(weights: Array) -> Array:
+    return (1 - ANYWHERE) * jax.nn.softmax(weights, 1) + ANYWHERE / weights.shape[1]
+
+
+def _share_of(weights: Array, place: tuple[Array, ...], cells: tuple[int, ...]) -> PerPoint:
+    """The probability of the cell of a place."""
+    index = tuple(jnp.clip((o * n).astype(int), 0, n - 1) for o, n in zip(place, cells, strict=True))
+    cell = jnp.ravel_multi_index(index, cells, mode="clip")
+    return jnp.take_along_axis(_shares(weights), cell[:, None], 1)[:, 0]
 
 
 def place_weights(

@@ -32,9 +32,11 @@ from jaxtyping import Array, ArrayLike, Key
 from tqdm import tqdm
 
 from ..physics import lineshapes
+from .clouds import over_noise
 from .decomposition import Decomposition, Decompositions, Fit
 from .fits import compile_gathering, exchanged, gather
 from .levels import SMCResult
+from .neighbours import compile_sharing, share
 from .paths import Priors, noise_of, past_the_best, path
 from .peak_moves import LEAST_MEMBERS, PeakMoves
 from .smc import compilations, smc
@@ -45,6 +47,8 @@ PARTICLES = ((5, 192), (8, 512), (30, 640))
 UNDIVIDED, STRATA = 5, (2, 4)
 # Above so many, peaks move in pairs, points exchange windows, and the edge is relocated.
 SINGLE = 8
+# Programs of the tempered runs among those of a number of peaks.
+SAMPLING = 2
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
 UNSURE, PROBABLE = 1.0, 0.01
 
@@ -141,15 +145,14 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     shared = {count: _shared(count, settings["runs"], settings["particles"]) for count in counts}
 
     def sampled(count: int) -> SMCResult:
-        for program in programs[count][:-1]:
+        for program in programs[count][:SAMPLING]:
             program.result()
         with jax.enable_x64(True):
             own, how = _keys(key, count)[0], {"moves": settings["moves"], "keep": shared[count]["particles"]}
             how |= {"limit": last, "stop": stop, "workers": workers}
             return smc(densities[count], explorers[count], key=own, **how, **shared[count])
 
-    fits: list[Fit] = []
-    check = None
+    known = limit is not None
     with ThreadPoolExecutor(cores) as workers, ThreadPoolExecutor(cores) as pool, jax.enable_x64(True):
         paths = {count: path(energy, intensity, count, noise, chosen, edge) for count in counts}
         densities = {
@@ -158,21 +161,33 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
         # Programs first; then the largest K, which takes the longest.
         programs = _programs(pool, densities, explorers, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
+        rngs = {count: _generator(_keys(key, count)[1]) for count in counts}
+        results, founds = {}, {}
         for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
-            keys, result = _keys(key, count), jobs.pop(count).result()
-            programs[count][-1].result()
-            own = densities[count], explorers[count], result, count
-            fit = gather(*own, noise_known=limit is not None, key=keys[1], workers=workers)
-            # Particles are many: in the order in which they come, and only those of the best are kept.
-            if exchange and all(fit.log_evidence > other.log_evidence for other in fits):
-                # Ladders must know nothing of each other.
-                alone = replace(explorers[count], crossovers=0)
-                check = partial(exchanged, densities[count], alone, result, fit, keys[2], exchange)
-            fits.append(fit)
-        seen = None if check is None else check()
-        found = Decomposition(energy, intensity, chosen, tuple(reversed(fits)), edge, seen)
-    warn_of_errors(found)
-    return found
+            result = jobs.pop(count).result()
+            for program in programs[count][SAMPLING:]:
+                program.result()
+            founds[count] = over_noise(densities[count], result, noise_known=known, rng=rngs[count])
+            # Particles are many: they are kept only where they are asked for.
+            if exchange:
+                results[count] = result
+        clouds = share(founds, densities, explorers, UNDIVIDED + 1, _generator(key), workers)
+
+        def fit(count: int) -> Fit:
+            own = densities[count], explorers[count], founds[count], clouds[count], count
+            return gather(*own, noise_known=known, rng=rngs[count], workers=workers)
+
+        fits = tuple(fit(count) for count in counts)
+        seen = None
+        if exchange:
+            best = max(fits, key=lambda fit: fit.log_evidence)
+            # Ladders must know nothing of each other.
+            alone = replace(explorers[best.peaks], crossovers=0)
+            last_key = _keys(key, best.peaks)[2]
+            seen = exchanged(densities[best.peaks], alone, results[best.peaks], best, last_key, exchange)
+    decomposition = Decomposition(energy, intensity, chosen, fits, edge, seen)
+    warn_of_errors(decomposition)
+    return decomposition
 
 
 def explorer_of(peaks: int) -> PeakMoves:
@@ -190,17 +205,18 @@ def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
 
 
 def _programs(pool: Executor, densities: dict, explorers: dict, shared: dict) -> dict[int, list[Future]]:
-    """What compiles the programs of each number of peaks, each once and side by side, those of `gather` at the end."""
+    """What compiles the programs of each number of peaks, each once and side by side, those of `smc` first."""
     known: dict[Any, list[Future]] = {}
     found = {}
     for count, density in sorted(densities.items(), reverse=True):
         name = density.slots, *shared[count].values()
         if name not in known:
-            gathering = partial(compile_gathering, density, shared[count]["particles"])
-            calls: tuple[Callable[[], Any], ...] = (
+            calls: list[Callable[[], Any]] = [
                 *compilations(density, explorers[count], **shared[count]),
-                gathering,
-            )
+                partial(compile_gathering, density, shared[count]["particles"]),
+            ]
+            if count > UNDIVIDED and count - 1 in densities:
+                calls.append(partial(compile_sharing, density))
             known[name] = [pool.submit(_in_double, call) for call in calls]
         found[count] = known[name]
     return found
@@ -210,6 +226,10 @@ def _in_double(call: Callable[[], Any]) -> None:
     # The precision is a setting of the thread.
     with jax.enable_x64(True):
         jax.block_until_ready(call())
+
+
+def _generator(key: Key[Array, ""]) -> np.random.Generator:
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
 
 
 def _keys(key: Key[Array, ""], peaks: int) -> Array:

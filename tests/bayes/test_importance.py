@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 import jaxunmix as jxu
-from jaxunmix.bayes import Priors, fits, importance
+from jaxunmix.bayes import Priors, clouds, fits, importance
+from jaxunmix.bayes.decomposition import log_mean, spread
 from jaxunmix.bayes.paths import past_the_best, path
 from jaxunmix.bayes.peak_moves import PeakMoves
 from jaxunmix.bayes.smc import smc
@@ -68,22 +69,24 @@ def test_evidence_is_that_of_long_tempered_runs():
     keys = jax.random.split(jax.random.key(1))
     how = {"moves": 4, "limit": float(density.prior.noise[0]) ** -2, "stop": past_the_best(60)}
     short = smc(density, PeakMoves(), key=keys[0], particles=128, keep=128, **how)
-    found = fits.gather(density, PeakMoves(), short, 1, noise_known=False, key=jax.random.key(2))
+    rng = np.random.default_rng(2)
+    of_short = clouds.over_noise(density, short, noise_known=False, rng=rng)
+    found = fits.gather(density, PeakMoves(), of_short, of_short.cloud, 1, noise_known=False, rng=rng)
     assert found.reached > 0.9
     long = smc(density, PeakMoves(), key=keys[1], particles=2048, keep=512, **how)
-    nodes = fits._nodes(density, long, False)
-    runs = [fits._integral(nodes, run, density, False) for run in range(len(long.betas))]
+    nodes = clouds._nodes(density, long, False)
+    runs = [clouds._integral(nodes, run, density, False) for run in range(len(long.betas))]
     # Four runs may lie together by chance: no nearer than their weights let them.
-    error = max(fits.spread(np.array(runs)), math.sqrt(np.mean(long.variance[:, -1]) / len(runs)))
+    error = max(spread(np.array(runs)), math.sqrt(np.mean(long.variance[:, -1]) / len(runs)))
     assert error < 0.1
-    assert abs(fits.log_mean(np.array(runs)) - found.log_evidence) < 3 * math.hypot(found.error, error)
+    assert abs(log_mean(np.array(runs)) - found.log_evidence) < 3 * math.hypot(found.error, error)
 
 
 def test_the_error_grows_by_the_difference_from_the_particles_as_far_as_the_mixture_does_not_reach(monkeypatch):
     told = SimpleNamespace(log_evidence=3.0, error=0.3, reached=0.5, drawn=lambda count, rng: ("z", "beta"))
     monkeypatch.setattr(fits, "importance", lambda *_: told)
-    drawn = fits._Drawn(*(np.ones(1),) * 6)
-    found = fits._weighed(None, drawn, None, (2.2, 0.1), 1, True, None)
+    cloud = clouds.Cloud(np.ones((1, 1)), np.ones(1), np.zeros(1, int), 2.2, 0.1)
+    found = fits._weighed(None, cloud, None, 1, True, None)
     assert found == (3.0, pytest.approx(0.5), 0.5, "z", "beta")
 
 

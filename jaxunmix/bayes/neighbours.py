@@ -1,0 +1,136 @@
+r"""What the runs of several numbers of peaks have found, shared between them.
+
+Where many peaks may stand in many places a run finds some of these, and which ones is chance: of two calls the one
+that has missed the best place tells an evidence too low by nats, and so does one number of peaks beside another. Its
+evidence is a mean over such runs all the same, as tempered runs tell Z without bias. By births and deaths (see
+`births`) each number of peaks gets the points of those next to it, and with them another estimate, the mean of their
+weights times the evidence that they come from. Each estimate has a mass,
+
+    1 / m = 1 / m_source + n_0 / n_w,          m = 1 for runs of one's own,
+
+n_w being the effective sample size of the weights, and n_0 that of the places that runs find; all of one number of
+peaks are averaged by their masses. Messages go up and down the numbers of peaks, as they do along a chain of a
+graphical model, so that no number of peaks gets back what it has given.
+"""
+
+import math
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .births import born, died
+from .clouds import Cloud, Found, move_on
+from .collapsed import SHAPES, CollapsedSpectrum
+from .heights import FIXED
+from .importance import POOL
+
+# As many independent draws the points of runs are worth, as far as places are concerned: with 14 peaks all points at
+# the noise of the data descended from some 6 of them at twice that noise.
+PLACES = 6.0
+# Weights of fewer effective draws tell nothing, as of births on data that have one more peak.
+LEAST = 20.0
+# More than there are runs of one number of peaks.
+RUNS = 1000
+# Draws that points are made of, and sweeps of these afterwards: few, as what is shared moves on before it is told.
+MADE, SETTLED = 4000, 2
+
+
+def share(
+    found: dict[int, Found],
+    densities: dict[int, CollapsedSpectrum],
+    explorers: dict[int, Any],
+    least: int,
+    rng: np.random.Generator,
+    workers: Executor | None = None,
+) -> dict[int, Cloud]:
+    """The cloud of each number of peaks, from `least` on those of all that are next to each other together."""
+    counts = sorted(found)
+
+    def message(source: int, target: int, parts: list[tuple[Cloud, float]]) -> list[tuple[Cloud, float]]:
+        if not parts or target < least:
+            return []
+        cloud, mass = pooled(parts, rng), sum(mass for _, mass in parts)
+        return _lent(cloud, mass, (source, target), densities, explorers[target], found[target], rng, workers)
+
+    # Runs of different numbers of peaks are different runs.
+    clouds = {count: found[count].cloud for count in counts}
+    clouds = {count: cloud._replace(origin=cloud.origin + RUNS * count) for count, cloud in clouds.items()}
+    own: dict[int, list] = {count: [(clouds[count], 1.0)] for count in counts}
+    up: dict[int, list] = {count: [] for count in counts}
+    down: dict[int, list] = {count: [] for count in counts}
+    for count in counts:
+        if count - 1 in found:
+            up[count] = message(count - 1, count, own[count - 1] + up[count - 1])
+    for count in reversed(counts):
+        if count + 1 in found:
+            down[count] = message(count + 1, count, own[count + 1] + down[count + 1])
+    return {count: pooled(own[count] + up[count] + down[count], rng) for count in counts}
+
+
+def compile_sharing(density: CollapsedSpectrum) -> None:
+    """Compiles births to, and deaths from, what has as many slots as the density."""
+    z, beta, key = jnp.full((MADE, density.size), 0.5), jnp.ones(MADE), jax.random.key(0)
+    for made in (born, died):
+        made(density, density, z, beta, key)
+
+
+def _lent(cloud, mass, ends, densities, explorer, found, rng, workers) -> list[tuple[Cloud, float]]:
+    """What a cloud of one number of peaks is for another one, and its mass."""
+    source, target = ends
+    more, less = (densities[count] for count in sorted(ends, reverse=True))
+    fewer = replace(more, live=(jnp.arange(more.slots) < min(ends)).astype(float), prior=less.prior)
+    # They are in no order.
+    z, beta, origin = (leaf[:MADE] for leaf in cloud[:3])
+    z, key = _resized(z, densities[source].slots, more.slots, rng), jax.random.key(int(rng.integers(2**31)))
+    made = (born if target > source else died)(more, fewer, jnp.asarray(z), jnp.asarray(beta), key)
+    z, log_w = map(np.asarray, made)
+    z = _resized(z, more.slots, densities[target].slots, rng)
+    weights = np.exp(log_w - max(np.max(log_w), np.finfo(float).min))
+    size = float(np.sum(weights) ** 2 / max(np.sum(weights**2), np.finfo(float).tiny))
+    if size < LEAST:
+        return []
+    index = rng.choice(len(weights), POOL, p=weights / weights.sum())
+    evidence = cloud.log_evidence + math.log(np.mean(weights)) + float(np.max(log_w))
+    new = Cloud(z[index], beta[index], origin[index], evidence, math.hypot(cloud.error, size**-0.5))
+    z, beta, which = move_on(densities[target], explorer, found, new, SETTLED, rng, workers)
+    new = new._replace(z=z[-1], beta=beta, origin=new.origin[which])
+    return [(new, 1 / (1 / mass + PLACES / size))]
+
+
+def pooled(parts: list[tuple[Cloud, float]], rng: np.random.Generator) -> Cloud:
+    """Clouds of one number of peaks averaged by their masses; the error is that of their mean, by their differences."""
+    if len(parts) == 1:
+        return parts[0][0]
+    clouds = [cloud for cloud, _ in parts]
+    mass = np.array([mass for _, mass in parts])
+    share, log_z = mass / mass.sum(), np.array([cloud.log_evidence for cloud in clouds])
+    evidence = float(np.logaddexp.reduce(log_z + np.log(share)))
+    relative = np.exp(log_z - evidence)
+    between = np.sum((share * (relative - 1)) ** 2) * len(parts) / (len(parts) - 1)
+    within = np.sum((share * relative * [cloud.error for cloud in clouds]) ** 2)
+    counts = rng.multinomial(POOL, share * relative / np.sum(share * relative))
+    picks = [rng.choice(len(cloud.beta), n) for cloud, n in zip(clouds, counts, strict=True)]
+    order = rng.permutation(POOL)
+    z, beta, origin = (
+        np.concatenate([leaf[pick] for leaf, pick in zip(leaves, picks, strict=True)])[order]
+        for leaves in list(zip(*clouds, strict=True))[:3]
+    )
+    return Cloud(z, beta, origin, evidence, math.sqrt(max(between, within)))
+
+
+def _resized(z: np.ndarray, slots: int, others: int, rng: np.random.Generator) -> np.ndarray:
+    """Points with another number of slots; what is of none that there was is uniform."""
+    both, size = min(slots, others), SHAPES + 3 * others + FIXED
+    new = rng.uniform(size=(len(z), size))
+    for before, after, length in (
+        (0, 0, SHAPES),
+        (SHAPES, SHAPES, both),
+        (SHAPES + slots, SHAPES + others, both),
+        (SHAPES + 2 * slots, SHAPES + 2 * others, FIXED + both),
+    ):
+        new[:, after : after + length] = z[:, before : before + length]
+    return new

@@ -1,0 +1,56 @@
+"""Births and deaths of peaks against evidences from draws of the prior, and against each other."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxunmix as jxu
+from jaxunmix.bayes import Priors, births
+from jaxunmix.bayes.paths import path
+
+POINTS = 20_000
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def pair(peaks, highest=True):
+    """The densities of K peaks and of one less, with as many slots."""
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=2, noise=0.02, channels=30)
+    energy, intensity = np.asarray(energy, float), np.asarray(intensity, float)
+    priors = Priors(highest=highest).complete(energy, intensity)
+    more, fewer = (path(energy, intensity, k, None, priors) for k in (peaks, peaks - 1))
+    return more, dataclasses.replace(more, live=(jnp.arange(more.slots) < peaks - 1).astype(float), prior=fewer.prior)
+
+
+def mean_of(log_values):
+    """Ln of the mean, and its relative error."""
+    values = np.exp(log_values - np.max(log_values))
+    return np.log(values.mean()) + np.max(log_values), values.std() / values.mean() / np.sqrt(len(values))
+
+
+@pytest.mark.parametrize(("peaks", "highest", "b"), [(1, True, 20.0), (2, True, 20.0), (3, False, 5.0), (2, True, 0.0)])
+def test_weights_of_births_and_of_deaths_carry_one_evidence_to_the_other(peaks, highest, b):
+    more, fewer = pair(peaks, highest)
+    beta, keys = jnp.full(POINTS, b), jax.random.split(jax.random.key(peaks), 4)
+    start = [d.sample(key, POINTS) for d, key in zip((more, fewer), keys, strict=False)]
+    terms = [d.evaluate(z) for d, z in zip((more, fewer), start, strict=True)]
+    # The draws are from the density at b = 0.
+    log_q = [
+        np.asarray(d.log_density(each, beta) - d.log_density(each, 0 * beta))
+        for d, each in zip((more, fewer), terms, strict=True)
+    ]
+    log_z = [mean_of(values) for values in log_q]
+    # Weights of the draws of the prior, and of what is made of them.
+    _, births_ = births.born(more, fewer, start[1], beta, keys[2])
+    _, deaths = births.died(more, fewer, start[0], beta, keys[3])
+    for own, (value, error), made in ((1, log_z[0], births_), (0, log_z[1], deaths)):
+        found, own_error = mean_of(log_q[own] + np.asarray(made))
+        assert own_error < 0.1
+        assert found == pytest.approx(value, abs=4 * np.hypot(error, own_error) + 1e-9)

@@ -1,0 +1,83 @@
+"""What numbers of peaks lend each other: averages in closed form, and evidences of runs of their own."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+import jaxunmix as jxu
+from jaxunmix.bayes import Priors, clouds, neighbours
+from jaxunmix.bayes.importance import POOL
+from jaxunmix.bayes.paths import past_the_best, path
+from jaxunmix.bayes.peak_moves import PeakMoves
+from jaxunmix.bayes.smc import smc
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def cloud(value, log_evidence, error=0.0):
+    return clouds.Cloud(np.full((POOL, 1), value), np.ones(POOL), np.zeros(POOL, int), log_evidence, error)
+
+
+def test_clouds_are_averaged_by_their_masses_and_drawn_by_what_each_adds():
+    parts = [(cloud(0.0, math.log(2.0)), 1.0), (cloud(1.0, math.log(8.0)), 0.5)]
+    found = neighbours.pooled(parts, np.random.default_rng(0))
+    # (1 x 2 + 0.5 x 8) / 1.5
+    assert found.log_evidence == pytest.approx(math.log(4.0))
+    assert found.z.mean() == pytest.approx(2 / 3, abs=0.03)
+    # Two estimates with shares 2/3 and 1/3, half and twice the mean.
+    assert found.error == pytest.approx(math.sqrt(2 * ((2 / 3 * 0.5) ** 2 + (1 / 3) ** 2)))
+
+
+def test_clouds_that_agree_have_the_error_of_each():
+    parts = [(cloud(0.0, 3.0, 0.2), 1.0), (cloud(1.0, 3.0, 0.2), 1.0)]
+    found = neighbours.pooled(parts, np.random.default_rng(0))
+    assert found.log_evidence == pytest.approx(3.0)
+    assert found.error == pytest.approx(0.2 / math.sqrt(2))
+
+
+@pytest.mark.parametrize("slots", [(2, 5), (5, 2)])
+def test_peaks_keep_their_numbers_where_there_is_room_for_more(slots):
+    before, after = slots
+    z = np.random.default_rng(0).uniform(size=(3, 8 + 3 * before))
+    again = neighbours._resized(
+        neighbours._resized(z, before, after, np.random.default_rng(1)), after, before, None or np.random.default_rng(2)
+    )
+    peaks = np.arange(2)
+    for first in (0, 4, 4 + before, 8 + 2 * before):
+        np.testing.assert_array_equal(again[:, first + peaks], z[:, first + peaks])
+    np.testing.assert_array_equal(again[:, 4 + 2 * before : 8 + 2 * before], z[:, 4 + 2 * before : 8 + 2 * before])
+
+
+@pytest.mark.slow
+def test_what_is_lent_is_what_runs_of_ones_own_find():
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
+    energy, intensity = np.asarray(energy, float), np.asarray(intensity, float)
+    priors = Priors().complete(energy, intensity)
+    densities = {k: path(energy, intensity, k, None, priors) for k in (1, 2, 3)}
+    explorers = {k: PeakMoves() for k in densities}
+    how = {"moves": 4, "particles": 256, "keep": 256, "limit": priors.noise[0] ** -2, "stop": past_the_best(60)}
+    rng = np.random.default_rng(0)
+    found = {}
+    for k, density in densities.items():
+        result = smc(density, explorers[k], key=jax.random.key(k), **how)
+        found[k] = clouds.over_noise(density, result, noise_known=False, rng=rng)
+    for ends in ((1, 2), (2, 3), (2, 1), (3, 2)):
+        source, target = (found[k].cloud for k in ends)
+        [(lent, mass)] = neighbours._lent(source, 1.0, ends, densities, explorers[ends[1]], found[ends[1]], rng, None)
+        assert 0.1 < mass < 1
+        assert lent.log_evidence == pytest.approx(
+            target.log_evidence, abs=3 * math.hypot(lent.error, target.error) + 0.1
+        )
+    # Every one has its own again where nothing is wrong, and a share of what it had lost where it is.
+    lost = found[2].cloud._replace(log_evidence=found[2].cloud.log_evidence - 20)
+    wrong = found | {2: clouds.Found(**{**vars(found[2]), "cloud": lost})}
+    shared = neighbours.share(wrong, densities, explorers, 2, rng)
+    assert shared[1].z is found[1].cloud.z
+    assert shared[2].log_evidence == pytest.approx(found[2].cloud.log_evidence, abs=1.0)
+    assert shared[2].error > 0.3
