@@ -9,6 +9,7 @@ comes from one tempered run, since Z_K(b) is what tempered sampling passes throu
 together with K by its minimum (K. Nagata et al., Neural Networks 28 (2012) 82; S. Tokuda et al., J. Phys. Soc. Jpn. 86
 (2017) 024001), or integrated out with a prior uniform in ln sigma, which gives the posterior of K. What the runs have
 found is then weighed again by `importance` and bridge sampling, whose evidence hardly carries the noise of their way.
+Above five peaks numbers of peaks that are next to each other first share what they have found, see `neighbours`.
 
 Everything here runs in double precision, whatever the default: at 0.5 % noise the products of single precision are no
 longer exact to a nat.
@@ -75,7 +76,9 @@ def decompose_spectrum(
     joined by a bridge to particles that have moved on, where the mixture reaches enough of the posterior
     (`Fit.reached` is not 0; what it does not reach adds its share of the difference from the particles to the error),
     or else those of the particles, with the spread of the runs, or of their offspring, for an error. It takes half a
-    minute for K up to 5 and minutes for 14, most of the former to compile.
+    minute for K up to 5 and minutes for 14, most of the former to compile. Above 5 peaks each K shares what its runs
+    have found with K - 1 and K + 1 where they are asked for too; a K that has missed the best place gains by that, and
+    the error covers what they differ by.
 
     How far to trust it (`tests/benchmarks/spectra.py`): on simulated spectra of 100 channels with 0.5 % noise two calls
     differed in ln p(D | K) at the best K by at most 0.03 nats on three with 5 peaks, and by 0.02, 0.09 and 0.15 on

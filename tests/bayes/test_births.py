@@ -11,7 +11,7 @@ import jaxunmix as jxu
 from jaxunmix.bayes import Priors, births
 from jaxunmix.bayes.paths import path
 
-POINTS = 20_000
+POINTS = 6_000
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def mean_of(log_values):
     return np.log(values.mean()) + np.max(log_values), values.std() / values.mean() / np.sqrt(len(values))
 
 
-@pytest.mark.parametrize(("peaks", "highest", "b"), [(1, True, 20.0), (2, True, 20.0), (3, False, 5.0), (2, True, 0.0)])
+@pytest.mark.parametrize(("peaks", "highest", "b"), [(2, True, 20.0), (3, False, 5.0)])
 def test_weights_of_births_and_of_deaths_carry_one_evidence_to_the_other(peaks, highest, b):
     more, fewer = pair(peaks, highest)
     beta, keys = jnp.full(POINTS, b), jax.random.split(jax.random.key(peaks), 4)
