@@ -36,6 +36,7 @@ class Cloud(NamedTuple):
         origin: (POOL,), which of the independent tempered runs each comes from.
         log_evidence: ln p(D | K).
         error: its standard error.
+        expected: of each run the share of the draws that it would have if all runs had told the same.
     """
 
     z: np.ndarray
@@ -43,6 +44,13 @@ class Cloud(NamedTuple):
     origin: np.ndarray
     log_evidence: float
     error: float
+    expected: dict[int, float]
+
+    @property
+    def excess(self) -> dict[int, float]:
+        """Of each run the share of the draws that it has beyond what is expected."""
+        share = np.bincount(self.origin) / len(self.origin)
+        return {run: (share[run] if run < len(share) else 0.0) - own for run, own in self.expected.items()}
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ def over_noise(density: CollapsedSpectrum, result: SMCResult, *, noise_known: bo
     settings = _settings(result, nodes, runs, rng)
     noise, surface = _surface(density, result, noise_known)
     runs, error = _by_origin(result, runs, origin)
-    cloud = Cloud(z, beta, origin, log_mean(runs), error)
+    cloud = Cloud(z, beta, origin, log_mean(runs), error, {run: 1 / len(runs) for run in range(len(runs))})
     return Found(cloud, runs, settings, math.prod(result.z.shape[:2]), noise, surface, result.betas.shape[1])
 
 

@@ -27,6 +27,9 @@ class Fit:
         run_log_evidence: (runs,), of the tempered runs; of united ones what the offspring of each would give alone.
         reached: the share of the posterior within reach of the mixture that importance sampling draws from; 0 where
             that is too little to rely on, and the tempered runs tell.
+        excess: what each tempered run, of this number of peaks or of one that shares with it, has given to the evidence
+            beyond its share, as a part of it: what this error and that of another `Fit` have in common. Empty where
+            importance sampling tells.
         noise: a grid of sds of the noise, increasing; empty where the noise is known.
         free_energy: F(K, b) there, the runs together, moved to that evidence.
         posterior: draws over "draw": see `Decomposition.posterior`.
@@ -40,12 +43,21 @@ class Fit:
     error: float
     run_log_evidence: np.ndarray
     reached: float
+    excess: dict[int, float]
     noise: np.ndarray
     free_energy: np.ndarray
     posterior: xr.Dataset
     best: xr.Dataset
     log_likelihood: float
     levels: int
+
+    def error_beside(self, other: "Fit") -> float:
+        """The standard error of the difference of ln p(D | K) from that of another number of peaks."""
+        if not self.excess.keys() & other.excess.keys():
+            return math.hypot(self.error, other.error)
+        runs = self.excess.keys() | other.excess.keys()
+        apart = [self.excess.get(run, 0.0) - other.excess.get(run, 0.0) for run in runs]
+        return math.sqrt(len(runs) / (len(runs) - 1) * sum(each**2 for each in apart))
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,7 @@ class Decomposition:
         more, and it is not the largest of several that were tried.
         """
         best, others = self.fit, [fit for fit in self.fits if fit.peaks != self.peaks]
-        apart = [best.log_evidence - fit.log_evidence - 2 * math.hypot(best.error, fit.error) for fit in others]
+        apart = [best.log_evidence - fit.log_evidence - 2 * best.error_beside(fit) for fit in others]
         edge = bool(others) and best is self.fits[-1]
         return bool(self.table["probability"].max() >= RESOLVED) and min(apart, default=0.0) >= 0 and not edge
 

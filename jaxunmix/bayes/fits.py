@@ -57,6 +57,7 @@ def gather(
         error=error,
         run_log_evidence=found.runs,
         reached=reached,
+        excess={} if reached else cloud.excess,
         noise=found.noise,
         free_energy=found.free_energy + log_mean(found.runs) - log_evidence,
         posterior=by_name(shapes, np.asarray(heights), noise_sd(density, beta), peaks),

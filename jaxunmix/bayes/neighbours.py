@@ -58,9 +58,7 @@ def share(
         return _lent(cloud, mass, (source, target), densities, explorers[target], found[target], rng, workers)
 
     # Runs of different numbers of peaks are different runs.
-    clouds = {count: found[count].cloud for count in counts}
-    clouds = {count: cloud._replace(origin=cloud.origin + RUNS * count) for count, cloud in clouds.items()}
-    own: dict[int, list] = {count: [(clouds[count], 1.0)] for count in counts}
+    own: dict[int, list] = {count: [(_numbered(found[count].cloud, RUNS * count), 1.0)] for count in counts}
     up: dict[int, list] = {count: [] for count in counts}
     down: dict[int, list] = {count: [] for count in counts}
     for count in counts:
@@ -70,6 +68,12 @@ def share(
         if count + 1 in found:
             down[count] = message(count + 1, count, own[count + 1] + down[count + 1])
     return {count: pooled(own[count] + up[count] + down[count], rng) for count in counts}
+
+
+def _numbered(cloud: Cloud, first: int) -> Cloud:
+    """The cloud with its runs numbered from `first`."""
+    expected = {first + run: share for run, share in cloud.expected.items()}
+    return cloud._replace(origin=cloud.origin + first, expected=expected)
 
 
 def compile_sharing(density: CollapsedSpectrum) -> None:
@@ -96,7 +100,8 @@ def _lent(cloud, mass, ends, densities, explorer, found, rng, workers) -> list[t
         return []
     index = rng.choice(len(weights), POOL, p=weights / weights.sum())
     evidence = cloud.log_evidence + math.log(np.mean(weights)) + float(np.max(log_w))
-    new = Cloud(z[index], beta[index], origin[index], evidence, math.hypot(cloud.error, size**-0.5))
+    error = math.hypot(cloud.error, size**-0.5)
+    new = Cloud(z[index], beta[index], origin[index], evidence, error, cloud.expected)
     z, beta, which = move_on(densities[target], explorer, found, new, SETTLED, rng, workers)
     new = new._replace(z=z[-1], beta=beta, origin=new.origin[which])
     return [(new, 1 / (1 / mass + PLACES / size))]
@@ -120,7 +125,11 @@ def pooled(parts: list[tuple[Cloud, float]], rng: np.random.Generator) -> Cloud:
         np.concatenate([leaf[pick] for leaf, pick in zip(leaves, picks, strict=True)])[order]
         for leaves in list(zip(*clouds, strict=True))[:3]
     )
-    return Cloud(z, beta, origin, evidence, math.sqrt(max(between, within)))
+    expected: dict[int, float] = {}
+    for cloud, part in zip(clouds, share.tolist(), strict=True):
+        for run, own in cloud.expected.items():
+            expected[run] = expected.get(run, 0.0) + part * own
+    return Cloud(z, beta, origin, evidence, math.sqrt(max(between, within)), expected)
 
 
 def _resized(z: np.ndarray, slots: int, others: int, rng: np.random.Generator) -> np.ndarray:

@@ -85,7 +85,7 @@ def test_evidence_is_that_of_long_tempered_runs():
 def test_the_error_grows_by_the_difference_from_the_particles_as_far_as_the_mixture_does_not_reach(monkeypatch):
     told = SimpleNamespace(log_evidence=3.0, error=0.3, reached=0.5, drawn=lambda count, rng: ("z", "beta"))
     monkeypatch.setattr(fits, "importance", lambda *_: told)
-    cloud = clouds.Cloud(np.ones((1, 1)), np.ones(1), np.zeros(1, int), 2.2, 0.1)
+    cloud = clouds.Cloud(np.ones((1, 1)), np.ones(1), np.zeros(1, int), 2.2, 0.1, {0: 1.0})
     found = fits._weighed(None, cloud, None, 1, True, None)
     assert found == (3.0, pytest.approx(0.5), 0.5, "z", "beta")
 

@@ -21,7 +21,8 @@ def double_precision():
 
 
 def cloud(value, log_evidence, error=0.0):
-    return clouds.Cloud(np.full((POOL, 1), value), np.ones(POOL), np.zeros(POOL, int), log_evidence, error)
+    origin = np.full(POOL, int(value))
+    return clouds.Cloud(np.full((POOL, 1), value), np.ones(POOL), origin, log_evidence, error, {int(value): 1.0})
 
 
 def test_clouds_are_averaged_by_their_masses_and_drawn_by_what_each_adds():
@@ -30,6 +31,8 @@ def test_clouds_are_averaged_by_their_masses_and_drawn_by_what_each_adds():
     # (1 x 2 + 0.5 x 8) / 1.5
     assert found.log_evidence == pytest.approx(math.log(4.0))
     assert found.z.mean() == pytest.approx(2 / 3, abs=0.03)
+    # Of the draws 1/3 and 2/3, where 2/3 and 1/3 are expected.
+    assert found.excess == pytest.approx({0: -1 / 3, 1: 1 / 3}, abs=0.03)
     # Two estimates with shares 2/3 and 1/3, half and twice the mean.
     assert found.error == pytest.approx(math.sqrt(2 * ((2 / 3 * 0.5) ** 2 + (1 / 3) ** 2)))
 
