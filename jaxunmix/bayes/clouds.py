@@ -37,6 +37,7 @@ class Cloud(NamedTuple):
         log_evidence: ln p(D | K).
         error: its standard error.
         expected: of each run the share of the draws that it would have if all runs had told the same.
+        of_weights: the part of the error that comes from weights of what others have lent, not from the runs.
     """
 
     z: np.ndarray
@@ -45,6 +46,7 @@ class Cloud(NamedTuple):
     log_evidence: float
     error: float
     expected: dict[int, float]
+    of_weights: float = 0.0
 
     @property
     def excess(self) -> dict[int, float]:

@@ -30,6 +30,7 @@ class Fit:
         excess: what each tempered run, of this number of peaks or of one that shares with it, has given to the evidence
             beyond its share, as a part of it: what this error and that of another `Fit` have in common. Empty where
             importance sampling tells.
+        of_weights: the part of the error that comes from the weights of what others have lent.
         noise: a grid of sds of the noise, increasing; empty where the noise is known.
         free_energy: F(K, b) there, the runs together, moved to that evidence.
         posterior: draws over "draw": see `Decomposition.posterior`.
@@ -44,6 +45,7 @@ class Fit:
     run_log_evidence: np.ndarray
     reached: float
     excess: dict[int, float]
+    of_weights: float
     noise: np.ndarray
     free_energy: np.ndarray
     posterior: xr.Dataset
@@ -57,7 +59,8 @@ class Fit:
             return math.hypot(self.error, other.error)
         runs = self.excess.keys() | other.excess.keys()
         apart = [self.excess.get(run, 0.0) - other.excess.get(run, 0.0) for run in runs]
-        return math.sqrt(len(runs) / (len(runs) - 1) * sum(each**2 for each in apart))
+        of_runs = math.sqrt(len(runs) / (len(runs) - 1) * sum(each**2 for each in apart))
+        return math.hypot(of_runs, self.of_weights, other.of_weights)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def gather(
         run_log_evidence=found.runs,
         reached=reached,
         excess={} if reached else cloud.excess,
+        of_weights=0.0 if reached else cloud.of_weights,
         noise=found.noise,
         free_energy=found.free_energy + log_mean(found.runs) - log_evidence,
         posterior=by_name(shapes, np.asarray(heights), noise_sd(density, beta), peaks),

@@ -100,8 +100,8 @@ def _lent(cloud, mass, ends, densities, explorer, found, rng, workers) -> list[t
         return []
     index = rng.choice(len(weights), POOL, p=weights / weights.sum())
     evidence = cloud.log_evidence + math.log(np.mean(weights)) + float(np.max(log_w))
-    error = math.hypot(cloud.error, size**-0.5)
-    new = Cloud(z[index], beta[index], origin[index], evidence, error, cloud.expected)
+    error, of_weights = (math.hypot(each, size**-0.5) for each in (cloud.error, cloud.of_weights))
+    new = Cloud(z[index], beta[index], origin[index], evidence, error, cloud.expected, of_weights)
     z, beta, which = move_on(densities[target], explorer, found, new, SETTLED, rng, workers)
     new = new._replace(z=z[-1], beta=beta, origin=new.origin[which])
     return [(new, 1 / (1 / mass + PLACES / size))]
@@ -117,7 +117,10 @@ def pooled(parts: list[tuple[Cloud, float]], rng: np.random.Generator) -> Cloud:
     evidence = float(np.logaddexp.reduce(log_z + np.log(share)))
     relative = np.exp(log_z - evidence)
     between = np.sum((share * (relative - 1)) ** 2) * len(parts) / (len(parts) - 1)
-    within = np.sum((share * relative * [cloud.error for cloud in clouds]) ** 2)
+    within, of_weights = (
+        np.sum((share * relative * errors) ** 2)
+        for errors in ([cloud.error for cloud in clouds], [cloud.of_weights for cloud in clouds])
+    )
     counts = rng.multinomial(POOL, share * relative / np.sum(share * relative))
     picks = [rng.choice(len(cloud.beta), n) for cloud, n in zip(clouds, counts, strict=True)]
     order = rng.permutation(POOL)
@@ -129,7 +132,7 @@ def pooled(parts: list[tuple[Cloud, float]], rng: np.random.Generator) -> Cloud:
     for cloud, part in zip(clouds, share.tolist(), strict=True):
         for run, own in cloud.expected.items():
             expected[run] = expected.get(run, 0.0) + part * own
-    return Cloud(z, beta, origin, evidence, math.sqrt(max(between, within)), expected)
+    return Cloud(z, beta, origin, evidence, math.sqrt(max(between, within)), expected, math.sqrt(of_weights))
 
 
 def _resized(z: np.ndarray, slots: int, others: int, rng: np.random.Generator) -> np.ndarray:
