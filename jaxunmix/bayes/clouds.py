@@ -28,12 +28,12 @@ BEYOND = 5.0
 
 
 class Cloud(NamedTuple):
-    """Draws of a posterior and their evidence.
+    """Draws of a posterior, in no order, and their evidence.
 
     Attributes:
-        z: (POOL, size), points.
-        beta: (POOL,), b of each.
-        origin: (POOL,), which of the independent tempered runs each comes from.
+        z: (draws, size), points.
+        beta: (draws,), b of each.
+        origin: (draws,), which of the independent tempered runs each comes from.
         log_evidence: ln p(D | K).
         error: its standard error.
         expected: of each run the share of the draws that it would have if all runs had told the same.
@@ -49,10 +49,9 @@ class Cloud(NamedTuple):
     of_weights: float = 0.0
 
     @property
-    def excess(self) -> dict[int, float]:
-        """Of each run the share of the draws that it has beyond what is expected."""
-        share = np.bincount(self.origin) / len(self.origin)
-        return {run: (share[run] if run < len(share) else 0.0) - own for run, own in self.expected.items()}
+    def shares(self) -> dict[int, tuple[float, float]]:
+        """Of each run the share of the draws that it has, and the one that is expected."""
+        return {run: (float(np.mean(self.origin == run)), own) for run, own in self.expected.items()}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from jaxtyping import Array
 from ..physics import lineshapes
 
 RESOLVED = 0.95
+# Runs are numbered from so many times the number of peaks.
+RUNS = 1000
+# Of what is left without a run, its least share: a run that tells nearly all is not known to be wrong by more.
+LEFT = 0.01
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,14 @@ class Fit:
     Attributes:
         peaks: K.
         log_evidence: ln p(D | K), the noise integrated out: by `importance` and bridge sampling where that is reliable,
-            or else the mean of the evidences of all tempered runs.
-        error: its standard error, by the weights of the former or by the `spread` of the latter.
+            or else the mean of the evidences of all tempered runs, and of what others have lent.
+        error: its standard error, by the weights of the former or by how the latter differ.
         run_log_evidence: (runs,), of the tempered runs; of united ones what the offspring of each would give alone.
         reached: the share of the posterior within reach of the mixture that importance sampling draws from; 0 where
             that is too little to rely on, and the tempered runs tell.
-        excess: what each tempered run, of this number of peaks or of one that shares with it, has given to the evidence
-            beyond its share, as a part of it: what this error and that of another `Fit` have in common. Empty where
-            importance sampling tells.
+        shares: of each tempered run, of this number of peaks or of one that lends to it, the part that it has given to
+            the evidence, and the one that is expected of it: what this error and that of another `Fit` have in common.
+            Empty where importance sampling tells.
         of_weights: the part of the error that comes from the weights of what others have lent.
         noise: a grid of sds of the noise, increasing; empty where the noise is known.
         free_energy: F(K, b) there, the runs together, moved to that evidence.
@@ -44,7 +48,7 @@ class Fit:
     error: float
     run_log_evidence: np.ndarray
     reached: float
-    excess: dict[int, float]
+    shares: dict[int, tuple[float, float]]
     of_weights: float
     noise: np.ndarray
     free_energy: np.ndarray
@@ -54,13 +58,23 @@ class Fit:
     levels: int
 
     def error_beside(self, other: "Fit") -> float:
-        """The standard error of the difference of ln p(D | K) from that of another number of peaks."""
-        if not self.excess.keys() & other.excess.keys():
+        """The standard error of the difference of ln p(D | K) from that of another number of peaks.
+
+        Where both owe something to the same runs it is the jackknife's: by how the difference changes without each of
+        the runs, or without all those of one number of peaks, whichever is more.
+        """
+        if not self.shares.keys() & other.shares.keys():
             return math.hypot(self.error, other.error)
-        runs = self.excess.keys() | other.excess.keys()
-        apart = [self.excess.get(run, 0.0) - other.excess.get(run, 0.0) for run in runs]
-        of_runs = math.sqrt(len(runs) / (len(runs) - 1) * sum(each**2 for each in apart))
+        runs = sorted(self.shares.keys() | other.shares.keys())
+        numbers = sorted({run // RUNS for run in runs})
+        groups = [{run} for run in runs], [{run for run in runs if run // RUNS == number} for number in numbers]
+        of_runs = max(_jackknife([self._without(g) - other._without(g) for g in each]) for each in groups)
         return math.hypot(of_runs, self.of_weights, other.of_weights)
+
+    def _without(self, runs: set[int]) -> float:
+        """What ln p(D | K) changes by without some runs."""
+        given, expected = (sum(self.shares[run][i] for run in runs & self.shares.keys()) for i in range(2))
+        return math.log(max(1 - given, LEFT) / max(1 - expected, LEFT))
 
 
 @dataclass(frozen=True)
@@ -266,9 +280,13 @@ def log_mean(values: np.ndarray) -> float:
     return float(np.logaddexp.reduce(values) - math.log(len(values)))
 
 
+def _jackknife(without: list[float]) -> float:
+    """The standard error of a number from its values without each of some parts."""
+    return math.sqrt((len(without) - 1) / len(without) * float(np.sum((np.array(without) - np.mean(without)) ** 2)))
+
+
 def spread(values: np.ndarray) -> float:
     """The error of their `log_mean` from how independent ones differ: the larger of the jackknife's and the mean's."""
     runs = len(values)
-    without = [log_mean(np.delete(values, r)) for r in range(runs)]
-    jackknife = math.sqrt((runs - 1) / runs * np.sum((np.asarray(without) - np.mean(without)) ** 2))
+    jackknife = _jackknife([log_mean(np.delete(values, r)) for r in range(runs)])
     return max(jackknife, float(np.std(values, ddof=1)) / math.sqrt(runs))

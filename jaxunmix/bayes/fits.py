@@ -57,7 +57,7 @@ def gather(
         error=error,
         run_log_evidence=found.runs,
         reached=reached,
-        excess={} if reached else cloud.excess,
+        shares={} if reached else cloud.shares,
         of_weights=0.0 if reached else cloud.of_weights,
         noise=found.noise,
         free_energy=found.free_energy + log_mean(found.runs) - log_evidence,

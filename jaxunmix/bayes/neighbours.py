@@ -26,6 +26,7 @@ import numpy as np
 from .births import born, died
 from .clouds import Cloud, Found, move_on
 from .collapsed import SHAPES, CollapsedSpectrum
+from .decomposition import RUNS
 from .heights import FIXED
 from .importance import POOL
 
@@ -34,8 +35,6 @@ from .importance import POOL
 PLACES = 6.0
 # Weights of fewer effective draws tell nothing, as of births on data that have one more peak.
 LEAST = 20.0
-# More than there are runs of one number of peaks.
-RUNS = 1000
 # Draws that points are made of, and sweeps of these afterwards: few, as what is shared moves on before it is told.
 MADE, SETTLED = 4000, 2
 
@@ -48,11 +47,11 @@ def share(
     rng: np.random.Generator,
     workers: Executor | None = None,
 ) -> dict[int, Cloud]:
-    """The cloud of each number of peaks, from `least` on those of all that are next to each other together."""
+    """The cloud of each number of peaks, from `least` on with what those next to it have; others only give."""
     counts = sorted(found)
 
     def message(source: int, target: int, parts: list[tuple[Cloud, float]]) -> list[tuple[Cloud, float]]:
-        if not parts or target < least:
+        if target < least:
             return []
         cloud, mass = pooled(parts, rng), sum(mass for _, mass in parts)
         return _lent(cloud, mass, (source, target), densities, explorers[target], found[target], rng, workers)
@@ -72,13 +71,13 @@ def share(
 
 def _numbered(cloud: Cloud, first: int) -> Cloud:
     """The cloud with its runs numbered from `first`."""
-    expected = {first + run: share for run, share in cloud.expected.items()}
+    expected = {first + run: own for run, own in cloud.expected.items()}
     return cloud._replace(origin=cloud.origin + first, expected=expected)
 
 
 def compile_sharing(density: CollapsedSpectrum) -> None:
     """Compiles births to, and deaths from, what has as many slots as the density."""
-    z, beta, key = jnp.full((MADE, density.size), 0.5), jnp.ones(MADE), jax.random.key(0)
+    z, beta, key = jnp.asarray(np.full((MADE, density.size), 0.5)), jnp.asarray(np.ones(MADE)), jax.random.key(0)
     for made in (born, died):
         made(density, density, z, beta, key)
 
@@ -90,12 +89,15 @@ def _lent(cloud, mass, ends, densities, explorer, found, rng, workers) -> list[t
     fewer = replace(more, live=(jnp.arange(more.slots) < min(ends)).astype(float), prior=less.prior)
     # They are in no order.
     z, beta, origin = (leaf[:MADE] for leaf in cloud[:3])
+    _, copy_of = np.unique(z, axis=0, return_inverse=True)
     z, key = _resized(z, densities[source].slots, more.slots, rng), jax.random.key(int(rng.integers(2**31)))
     made = (born if target > source else died)(more, fewer, jnp.asarray(z), jnp.asarray(beta), key)
     z, log_w = map(np.asarray, made)
     z = _resized(z, more.slots, densities[target].slots, rng)
+    log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
     weights = np.exp(log_w - max(np.max(log_w), np.finfo(float).min))
-    size = float(np.sum(weights) ** 2 / max(np.sum(weights**2), np.finfo(float).tiny))
+    # Copies of one draw tell no more than it does.
+    size = float(np.sum(weights) ** 2 / max(np.sum(np.bincount(copy_of.ravel(), weights) ** 2), np.finfo(float).tiny))
     if size < LEAST:
         return []
     index = rng.choice(len(weights), POOL, p=weights / weights.sum())
@@ -113,15 +115,16 @@ def pooled(parts: list[tuple[Cloud, float]], rng: np.random.Generator) -> Cloud:
         return parts[0][0]
     clouds = [cloud for cloud, _ in parts]
     mass = np.array([mass for _, mass in parts])
-    share, log_z = mass / mass.sum(), np.array([cloud.log_evidence for cloud in clouds])
-    evidence = float(np.logaddexp.reduce(log_z + np.log(share)))
+    part, log_z = mass / mass.sum(), np.array([cloud.log_evidence for cloud in clouds])
+    evidence = float(np.logaddexp.reduce(log_z + np.log(part)))
     relative = np.exp(log_z - evidence)
-    between = np.sum((share * (relative - 1)) ** 2) * len(parts) / (len(parts) - 1)
+    # Masses are inverse variances.
+    between = np.sum(part * (relative - 1) ** 2) / (len(parts) - 1)
     within, of_weights = (
-        np.sum((share * relative * errors) ** 2)
+        np.sum((part * relative * errors) ** 2)
         for errors in ([cloud.error for cloud in clouds], [cloud.of_weights for cloud in clouds])
     )
-    counts = rng.multinomial(POOL, share * relative / np.sum(share * relative))
+    counts = rng.multinomial(POOL, part * relative / np.sum(part * relative))
     picks = [rng.choice(len(cloud.beta), n) for cloud, n in zip(clouds, counts, strict=True)]
     order = rng.permutation(POOL)
     z, beta, origin = (
@@ -129,9 +132,9 @@ def pooled(parts: list[tuple[Cloud, float]], rng: np.random.Generator) -> Cloud:
         for leaves in list(zip(*clouds, strict=True))[:3]
     )
     expected: dict[int, float] = {}
-    for cloud, part in zip(clouds, share.tolist(), strict=True):
+    for cloud, of_cloud in zip(clouds, part.tolist(), strict=True):
         for run, own in cloud.expected.items():
-            expected[run] = expected.get(run, 0.0) + part * own
+            expected[run] = expected.get(run, 0.0) + of_cloud * own
     return Cloud(z, beta, origin, evidence, math.sqrt(max(between, within)), expected, math.sqrt(of_weights))
 
 

@@ -216,13 +216,14 @@ def _programs(pool: Executor, densities: dict, explorers: dict, shared: dict) ->
     known: dict[Any, list[Future]] = {}
     found = {}
     for count, density in sorted(densities.items(), reverse=True):
-        name = density.slots, *shared[count].values()
+        name = (density.slots, *shared[count].values())
         if name not in known:
             calls: list[Callable[[], Any]] = [
                 *compilations(density, explorers[count], **shared[count]),
                 partial(compile_gathering, density, shared[count]["particles"]),
             ]
-            if count > UNDIVIDED and count - 1 in densities:
+            alike = [k for k, d in densities.items() if (d.slots, *shared[k].values()) == name]
+            if any(k > UNDIVIDED and k - 1 in densities for k in alike):
                 calls.append(partial(compile_sharing, density))
             known[name] = [pool.submit(_in_double, call) for call in calls]
         found[count] = known[name]
@@ -246,11 +247,16 @@ def _keys(key: Key[Array, ""], peaks: int) -> Array:
 
 def warn_of_errors(found: Decomposition) -> None:
     """Warns where the runs disagree on a number of peaks that matters, and of what replica exchange shows."""
-    table = found.table
-    unsure = (table["error"].values > UNSURE) & (table["probability"].values > PROBABLE)
-    if unsure.any():
-        pairs = zip(table["peaks"].values[unsure], table["error"].values[unsure], strict=True)
-        errors = ", ".join(f"{error:.1f} at K = {k}" for k, error in pairs)
+    matter = [f for f, share in zip(found.fits, found.table["probability"].values, strict=True) if share > PROBABLE]
+
+    def error(fit: Fit) -> float:
+        # What is common to numbers of peaks that share does not matter to their probabilities.
+        beside = [fit.error_beside(f) for f in matter if f is not fit and f.shares.keys() & fit.shares.keys()]
+        return max(beside, default=fit.error)
+
+    unsure = [fit for fit in matter if error(fit) > UNSURE]
+    if unsure:
+        errors = ", ".join(f"{error(fit):.1f} at K = {fit.peaks}" for fit in unsure)
         warnings.warn(
             f"decompose_spectrum: the runs disagree, errors of ln p(D | K) in nats: {errors}; do not rely on the "
             "probabilities of K, or take more particles or runs.",

@@ -35,6 +35,14 @@ def mean_of(log_values):
     return np.log(values.mean()) + np.max(log_values), values.std() / values.mean() / np.sqrt(len(values))
 
 
+def weighted(values, log_w):
+    """The weighted mean and its standard error."""
+    share = np.exp(log_w - np.max(log_w))
+    share /= share.sum()
+    mean = share @ values
+    return mean, np.sqrt(np.sum((share * (values - mean)) ** 2))
+
+
 @pytest.mark.parametrize(("peaks", "highest", "b"), [(2, True, 20.0), (3, False, 5.0)])
 def test_weights_of_births_and_of_deaths_carry_one_evidence_to_the_other(peaks, highest, b):
     more, fewer = pair(peaks, highest)
@@ -48,9 +56,17 @@ def test_weights_of_births_and_of_deaths_carry_one_evidence_to_the_other(peaks, 
     ]
     log_z = [mean_of(values) for values in log_q]
     # Weights of the draws of the prior, and of what is made of them.
-    _, births_ = births.born(more, fewer, start[1], beta, keys[2])
-    _, deaths = births.died(more, fewer, start[0], beta, keys[3])
-    for own, (value, error), made in ((1, log_z[0], births_), (0, log_z[1], deaths)):
-        found, own_error = mean_of(log_q[own] + np.asarray(made))
+    born = births.born(more, fewer, start[1], beta, keys[2])
+    died = births.died(more, fewer, start[0], beta, keys[3])
+    for own, other, live, (z, log_w) in ((1, 0, peaks, born), (0, 1, peaks - 1, died)):
+        log_w = log_q[own] + np.asarray(log_w)
+        (value, error), (found, own_error) = log_z[other], mean_of(log_w)
         assert own_error < 0.1
         assert found == pytest.approx(value, abs=4 * np.hypot(error, own_error) + 1e-9)
+        # What they are draws of: the white line, any one of the peaks, and the u of its height.
+        columns = [0, 4, 4 + more.slots, more.size - more.slots][: 4 if live else 1]
+        for column in columns:
+            (mean, sd), (own_mean, own_sd) = (
+                weighted(np.asarray(points)[:, column], w) for points, w in ((start[other], log_q[other]), (z, log_w))
+            )
+            assert own_mean == pytest.approx(mean, abs=4 * np.hypot(sd, own_sd))

@@ -8,6 +8,7 @@ import pytest
 
 import jaxunmix as jxu
 from jaxunmix.bayes import Priors, clouds, neighbours
+from jaxunmix.bayes.decomposition import RUNS
 from jaxunmix.bayes.importance import POOL
 from jaxunmix.bayes.paths import past_the_best, path
 from jaxunmix.bayes.peak_moves import PeakMoves
@@ -32,9 +33,22 @@ def test_clouds_are_averaged_by_their_masses_and_drawn_by_what_each_adds():
     assert found.log_evidence == pytest.approx(math.log(4.0))
     assert found.z.mean() == pytest.approx(2 / 3, abs=0.03)
     # Of the draws 1/3 and 2/3, where 2/3 and 1/3 are expected.
-    assert found.excess == pytest.approx({0: -1 / 3, 1: 1 / 3}, abs=0.03)
-    # Two estimates with shares 2/3 and 1/3, half and twice the mean.
-    assert found.error == pytest.approx(math.sqrt(2 * ((2 / 3 * 0.5) ** 2 + (1 / 3) ** 2)))
+    for run, own in ((0, (1 / 3, 2 / 3)), (1, (2 / 3, 1 / 3))):
+        assert found.shares[run] == pytest.approx(own, abs=0.03)
+    # Two estimates, half and twice the mean, with inverse variances 2/3 and 1/3.
+    assert found.error == pytest.approx(math.sqrt(2 / 3 * 0.5**2 + 1 / 3 * 1.0**2))
+
+
+@pytest.mark.parametrize("counts", [(6, 7, 8), (6, 8, 9)])
+def test_no_number_of_peaks_gets_back_what_it_has_given(monkeypatch, counts):
+    none = np.array([])
+    found = {k: clouds.Found(cloud(0.0, 0.0), none, None, 0, none, none, 0) for k in counts}
+    monkeypatch.setattr(neighbours, "_lent", lambda cloud, mass, ends, *_: [(cloud, mass)])
+    shared = neighbours.share(found, {}, dict.fromkeys(counts), 7, np.random.default_rng(0))
+    for count in counts:
+        near = {6: [6], 7: [6, 7, 8]}.get(count, [k for k in (6, 7, 8) if k in counts] if 7 in counts else [8, 9])
+        # Each run counts once.
+        assert shared[count].expected == pytest.approx({RUNS * k: 1 / len(near) for k in near})
 
 
 def test_clouds_that_agree_have_the_error_of_each():
@@ -73,7 +87,8 @@ def test_what_is_lent_is_what_runs_of_ones_own_find():
     for ends in ((2, 3), (3, 2)):
         source, target = (found[k].cloud for k in ends)
         [(lent, mass)] = neighbours._lent(source, 1.0, ends, densities, explorers[ends[1]], found[ends[1]], rng, None)
-        assert 0.1 < mass < 1
+        # The weights of more than a hundred draws.
+        assert 1 / (1 + neighbours.PLACES / 100) < mass < 1
         assert lent.log_evidence == pytest.approx(
             target.log_evidence, abs=3 * math.hypot(lent.error, target.error) + 0.1
         )

@@ -45,10 +45,10 @@ def test_the_largest_number_tried_is_never_called_resolved(found):
 def test_an_evidence_within_twice_its_error_of_another_is_not_called_resolved(found):
     result, _ = found
 
-    def told(gap, error, *excess):
-        own = [dict(enumerate(each)) for each in excess] or [{}, {}, {}]
+    def told(gap, error, *given):
+        own = [{run: (part, 0.5) for run, part in enumerate(each)} for each in given] or [{}, {}, {}]
         pair = [
-            dataclasses.replace(result.fits[1], peaks=k, log_evidence=0.0, error=error, excess=each)
+            dataclasses.replace(result.fits[1], peaks=k, log_evidence=0.0, error=error, shares=each)
             for k, each in zip((1, 2, 3), own, strict=True)
         ]
         fits = (
@@ -62,8 +62,8 @@ def test_an_evidence_within_twice_its_error_of_another_is_not_called_resolved(fo
     assert not told(4.0, 2.0)
     assert not told(2.0, 0.1)
     # What two numbers of peaks owe to the same runs does not part them.
-    assert told(4.0, 2.0, (1.0, -1.0), (1.0, -1.0), (1.0, -1.0))
-    assert not told(4.0, 0.1, (1.0, -1.0), (-1.0, 1.0), (1.0, -1.0))
+    assert told(4.0, 2.0, (0.9, 0.1), (0.9, 0.1), (0.9, 0.1))
+    assert not told(4.0, 0.1, (0.9, 0.1), (0.1, 0.9), (0.9, 0.1))
 
 
 def test_noise_and_white_line_are_found_within_their_errors(found):

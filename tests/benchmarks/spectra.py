@@ -17,7 +17,7 @@ command can be stopped and gone on with. Columns:
   whether the 99 % interval misses it;
 - noise: its error in posterior sds;
 - apart: the largest difference of ln p(D | K) between independent calls at the most probable K, and the claimed error
-  (the calls after the first try the numbers from that one to two more than there are);
+  (the calls after the first try the numbers from one less to two more than there are);
 - from the truth: where the number of peaks is not resolved, what ln p(D | true K) gains when it is bridged to draws
   that began at the truth (less than nothing where other places have more), the share of them within reach, and the
   largest probability of any K with that gain, if it is one: below 0.95 the data do not decide. Replica exchange from
@@ -121,7 +121,7 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         exchange = options.exchange if peaks <= 3 and repeat == 0 else 0
         settings = {"particles": options.particles, "exchange": exchange}
         # All numbers between, as those next to each other share what they find.
-        tried = range(min(runs[0].peaks, numbers[-1]), numbers[-1] + 1) if repeat else numbers
+        tried = range(max(runs[0].peaks - 1, numbers[0]), numbers[-1] + 1) if repeat else numbers
         runs.append(jxu.bayes.decompose_spectrum(energy, intensity, tried, key=jax.random.key(repeat), **settings))
         seconds.append(time.perf_counter() - start)
     first = runs[0]
