@@ -63,10 +63,13 @@ def test_weights_of_births_and_of_deaths_carry_one_evidence_to_the_other(peaks, 
         (value, error), (found, own_error) = log_z[other], mean_of(log_w)
         assert own_error < 0.1
         assert found == pytest.approx(value, abs=4 * np.hypot(error, own_error) + 1e-9)
-        # What they are draws of: the white line, any one of the peaks, and the u of its height.
+        # What they are draws of: by the density itself, the white line, a peak, and the u of its height.
+        density = (more, fewer)[other]
         columns = [0, 4, 4 + more.slots, more.size - more.slots][: 4 if live else 1]
-        for column in columns:
-            (mean, sd), (own_mean, own_sd) = (
-                weighted(np.asarray(points)[:, column], w) for points, w in ((start[other], log_q[other]), (z, log_w))
-            )
+        values = [
+            np.column_stack([density.log_density(density.evaluate(points), beta), points[:, np.array(columns)]])
+            for points in (start[other], z)
+        ]
+        for of_start, of_made in zip(*(each.T for each in values), strict=True):
+            (mean, sd), (own_mean, own_sd) = weighted(of_start, log_q[other]), weighted(of_made, log_w)
             assert own_mean == pytest.approx(mean, abs=4 * np.hypot(sd, own_sd))
