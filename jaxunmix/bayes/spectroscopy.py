@@ -34,7 +34,8 @@ from tqdm import tqdm
 
 from ..physics import lineshapes
 from .clouds import over_noise
-from .decomposition import Decomposition, Decompositions, Fit
+from .collapsed import CollapsedSpectrum
+from .decomposition import Decomposition, Decompositions, Exchange, Fit
 from .fits import compile_gathering, exchanged, gather
 from .levels import SMCResult
 from .neighbours import compile_sharing, share
@@ -154,19 +155,14 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     shared = {count: _shared(count, settings["runs"], settings["particles"]) for count in counts}
 
     def sampled(count: int) -> SMCResult:
-        for program in programs[count][:SAMPLING]:
-            program.result()
+        _await(programs[count][:SAMPLING])
         with jax.enable_x64(True):
             own, how = _keys(key, count)[0], {"moves": settings["moves"], "keep": shared[count]["particles"]}
             how |= {"limit": last, "stop": stop, "workers": workers}
             return smc(densities[count], explorers[count], key=own, **how, **shared[count])
 
-    known = limit is not None
     with ThreadPoolExecutor(cores) as workers, ThreadPoolExecutor(cores) as pool, jax.enable_x64(True):
-        paths = {count: path(energy, intensity, count, noise, chosen, edge) for count in counts}
-        densities = {
-            k: replace(d, strata=jnp.asarray(STRATA if shared[k]["strata"] > 1 else (1, 1))) for k, d in paths.items()
-        }
+        densities = {k: _divided(path(energy, intensity, k, noise, chosen, edge), **shared[k]) for k in counts}
         # Programs first; then the largest K, which takes the longest.
         programs = _programs(pool, densities, explorers, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
@@ -174,29 +170,29 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
         results, founds = {}, {}
         for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
             result = jobs.pop(count).result()
-            for program in programs[count][SAMPLING:]:
-                program.result()
-            founds[count] = over_noise(densities[count], result, noise_known=known, rng=rngs[count])
+            _await(programs[count][SAMPLING:])
+            founds[count] = over_noise(densities[count], result, noise_known=limit is not None, rng=rngs[count])
             # Particles are many: they are kept only where they are asked for.
-            if exchange:
-                results[count] = result
+            results[count] = result if exchange else None
         clouds = share(founds, densities, explorers, UNDIVIDED + 1, _generator(key), workers)
 
         def fit(count: int) -> Fit:
             own = densities[count], explorers[count], founds[count], clouds[count], count
-            return gather(*own, noise_known=known, rng=rngs[count], workers=workers)
+            return gather(*own, noise_known=limit is not None, rng=rngs[count], workers=workers)
 
         fits = tuple(fit(count) for count in counts)
-        seen = None
-        if exchange:
-            best = max(fits, key=lambda fit: fit.log_evidence)
-            # Ladders must know nothing of each other.
-            alone = replace(explorers[best.peaks], crossovers=0)
-            last_key = _keys(key, best.peaks)[2]
-            seen = exchanged(densities[best.peaks], alone, results[best.peaks], best, last_key, exchange)
+        seen = _exchanged(fits, densities, explorers, results, key, exchange) if exchange else None
     decomposition = Decomposition(energy, intensity, chosen, fits, edge, seen)
     warn_of_errors(decomposition)
     return decomposition
+
+
+def _exchanged(fits, densities, explorers, results, key, sweeps) -> Exchange:
+    """Replica exchange at the most probable number of peaks."""
+    best = max(fits, key=lambda fit: fit.log_evidence)
+    # Ladders must know nothing of each other.
+    alone = replace(explorers[best.peaks], crossovers=0)
+    return exchanged(densities[best.peaks], alone, results[best.peaks], best, _keys(key, best.peaks)[2], sweeps)
 
 
 def explorer_of(peaks: int) -> PeakMoves:
@@ -211,6 +207,16 @@ def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:
     of_run = particles or next((number for most, number in PARTICLES if peaks <= most), PARTICLES[-1][1])
     parts = math.prod(STRATA) if peaks > UNDIVIDED and of_run // math.prod(STRATA) >= LEAST_MEMBERS else 1
     return {"runs": runs, "particles": -(-of_run // parts) * parts, "strata": parts}
+
+
+def _divided(density: CollapsedSpectrum, strata: int, **_: int) -> CollapsedSpectrum:
+    """The density with the parts of the prior that so many strata are."""
+    return replace(density, strata=jnp.asarray(STRATA if strata > 1 else (1, 1)))
+
+
+def _await(programs: list[Future]) -> None:
+    for program in programs:
+        program.result()
 
 
 def _programs(pool: Executor, densities: dict, explorers: dict, shared: dict) -> dict[int, list[Future]]:
