@@ -33,7 +33,7 @@ from .importance import POOL
 # As many independent draws the points of runs are worth, as far as places are concerned: with 14 peaks all points at
 # the noise of the data descended from some 6 of them at twice that noise.
 PLACES = 6.0
-# Weights of fewer effective draws tell nothing, as of births on data that have one more peak.
+# Weights that are worth fewer draws are not relied on.
 LEAST = 20.0
 # Draws that points are made of, and sweeps of these afterwards: few, as what is shared moves on before it is told.
 MADE, SETTLED = 4000, 2
