@@ -1,9 +1,22 @@
+import os
+import tempfile
 from pathlib import Path
 
 import jax
 import pytest
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+# Compiled programs on disk, for the workers, commands and notebooks that this run starts: most of its time is theirs.
+PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
+
+
+def pytest_configure(config):
+    if PROGRAMS not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="jaxunmix-programs-")
+        config.add_cleanup(folder.cleanup)
+        config.add_cleanup(lambda: os.environ.pop(PROGRAMS))
+        os.environ[PROGRAMS] = folder.name
+    jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
 
 
 @pytest.fixture(scope="session")

@@ -115,10 +115,11 @@ def test_known_evidence(case, particles):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_known_evidence_of_the_whole_table(name):
+def test_known_evidence_of_the_table(name):
+    """Part of `tests/benchmarks/evidence.py`, which takes five seeds of each case."""
     with jax.enable_x64(True):
         case = CASES[name]()
-        rows = [row(case, seed) for seed in range(5)]
+        rows = [row(case, seed) for seed in range(1 if "40" in name else 3)]
     wrong, claimed = (np.array([r[key] for r in rows]) for key in ("exchange", "error"))
     assert np.abs(wrong).max() < (0.5 if "40" in name else 0.25)
     assert np.sqrt(np.mean((wrong / claimed) ** 2)) < 1.7
