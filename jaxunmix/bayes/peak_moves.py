@@ -1,9 +1,4 @@
-r"""Markov moves for peaks: local, relocation to where the residual is, of pairs, exchange of roles, from a mixture.
-
-Two lines may be fitted by one broad peak, which leaves another to be of little use somewhere else, and neither of the
-two leaves its place by itself. In a move of a pair one peak takes a step of any length, and the other is relocated to
-where the residual then is, with the weights that it had before the step for the way back: the step is accepted by
-about the ratio of what is best made of the other peak after it and before it.
+r"""Markov moves for peaks: local, relocation to where the residual is, exchange of roles, from a mixture.
 
 Relocation is in `relocation`, moves of edge and white line in `line_moves`, the exchange between points in `crossover`.
 """
@@ -33,8 +28,6 @@ LINE = (STEP, 3)
 FRESH, FRESH_PART = 0.5, 0.3
 # A position moves by less than a width.
 PLACE = 0.3
-# The first of a pair steps by these sds in quantiles of place and width, times a factor from this one to 1.
-PAIR, PAIR_LEAST = (0.05, 0.3), 0.02
 TARGET, FIRST_STEP, LARGEST_STEP, GAIN = 0.3, 0.3, 0.5, 1.5
 # Edge and white line are bound to the peak next to it: a mixture of so many components is fitted to the six numbers, in
 # a cloud of other points at the same b, of which there must be enough.
@@ -76,7 +69,6 @@ class PeakMoves(Explorer):
     Attributes:
         local: local moves of each peak in a sweep.
         relocations: of each peak in a sweep.
-        pairs: moves of a pair for each peak in a sweep. With 14 peaks they take twice the time of relocations.
         crossovers: exchanges between points in a sweep. Points of a group then know of each other: they are draws from
             its density as before, but what becomes of one tells of the others.
         edges: relocations of the edge in a sweep.
@@ -90,7 +82,6 @@ class PeakMoves(Explorer):
     local: int = eqx.field(static=True, default=3)
     relocations: int = eqx.field(static=True, default=1)
     shapes: int = eqx.field(static=True, default=2)
-    pairs: int = eqx.field(static=True, default=0)
     crossovers: int = eqx.field(static=True, default=0)
     edges: int = eqx.field(static=True, default=0)
     cells: tuple[int, int] = eqx.field(static=True, default=(64, 6))
@@ -149,12 +140,10 @@ class PeakMoves(Explorer):
         each = len(z) // len(settings.peaks)
         live = jnp.sum(density.live).astype(int)
         most = self.relocations * density.slots, self.local * density.slots, len(ROUND) * self.shapes
-        most = *most, *(number for number in (self.pairs * density.slots, self.crossovers, self.edges) if number)
+        most = *most, *(number for number in (self.crossovers, self.edges) if number)
         places, peaks, shapes, *others = luck(key, density, len(z), [max(number, 1) for number in most])
         if self.relocations:
             at = self._relocated(places, density, at, beta, live)
-        if self.pairs:
-            at = self._paired(others.pop(0), density, at, beta, live)
         if self.crossovers:
             cross = partial(_crossed, density, beta, each, others.pop(0))
             at = lax.fori_loop(0, self.crossovers, cross, at)
@@ -189,38 +178,6 @@ class PeakMoves(Explorer):
             return at, _seen_again(seen, at.columns, k, grid)
 
         return lax.fori_loop(0, self.relocations * live, relocate, (at, seen))[0]
-
-    def _paired(self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array) -> _At:
-        """With every peak in turn, another by a step of any length, and it to where the residual then is."""
-        grid, seen = _seen(density, at, self.cells)
-        slots = density.slots
-
-        def pair(i, carry):
-            at, seen = carry
-            own, k = luck.of(i), i % live
-            j = (k + 1 + own.peak % jnp.maximum(live - 1, 1)) % live
-            weights_back = place_weights(density, at.columns, at.terms, beta, FIXED + k, grid, seen)
-            # One after the other, so that `seen` is changed in its place.
-            seen, weights_back = lax.optimization_barrier((seen, weights_back))
-            scale = PAIR_LEAST ** own.uniform[3]
-            stepped = [
-                old + sd * scale * by for old, sd, by in zip(_peak(at.z, j, slots), PAIR, own.normal, strict=False)
-            ]
-            column, span = (density.peak_columns(*stepped) * density.live[j])[:, None], ((FIXED + j, 1),)
-            terms = change_columns(at.terms, at.columns, column, span, density.target)
-            columns = put(at.columns, column, span, 1)
-            weights = place_weights(density, columns, terms, beta, FIXED + k, grid, _seen_again(seen, columns, j, grid))
-            old = _peak(at.z, k, slots)
-            placed, ratio = pick_place(own.uniform[:3], weights, weights_back, old, self.cells)
-            inside = jnp.all(jnp.stack([(q > 0) & (q < 1) for q in stepped]), axis=0)
-            where = tuple((SHAPES + n, 1) for n in (j, slots + j, k, slots + k))
-            z = put(at.z, jnp.stack([*stepped, *placed], 1), where, 1)
-            other = (density.peak_columns(*placed) * density.live[k])[:, None]
-            new, spans = jnp.concatenate([column, other], 1), (*span, (FIXED + k, 1))
-            at, _ = _decided(own, density, at, beta, (z, ratio, inside), new, spans)
-            return at, _seen_again(_seen_again(seen, at.columns, j, grid), at.columns, k, grid)
-
-        return lax.fori_loop(0, jnp.where(live > 1, self.pairs * live, 0), pair, (at, seen))[0]
 
     def _walked(
         self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array, step: PerPoint

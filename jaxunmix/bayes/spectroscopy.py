@@ -47,7 +47,7 @@ from .smc import compilations, smc
 PARTICLES = ((5, 192), (8, 512), (30, 640))
 # Above so many peaks each run is divided: so many parts of the prior of E_WL, and of E_0 - E_WL.
 UNDIVIDED, STRATA = 5, (2, 4)
-# Above so many, peaks move in pairs, points exchange windows, and the edge is relocated.
+# Above so many, points exchange windows, and the edge is relocated.
 SINGLE = 8
 # Programs of the tempered runs among those of a number of peaks.
 SAMPLING = 2
@@ -199,7 +199,7 @@ def explorer_of(peaks: int) -> PeakMoves:
     """The moves that `decompose_spectrum` makes with so many peaks."""
     if peaks <= SINGLE:
         return PeakMoves()
-    return PeakMoves(relocations=0, pairs=1, crossovers=4, edges=2, cells=(48, 5), block=64)
+    return PeakMoves(local=4, crossovers=24, edges=2, cells=(48, 5), block=64)
 
 
 def _shared(peaks: int, runs: int, particles: int | None) -> dict[str, Any]:

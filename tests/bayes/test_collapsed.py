@@ -302,7 +302,6 @@ CROSSING = "crossover"
 MOVES = {
     "local": PeakMoves(local=2, relocations=0, shapes=0),
     "relocations": PeakMoves(local=0, relocations=1, shapes=0, cells=(16, 3)),
-    "pairs": PeakMoves(local=0, relocations=0, shapes=0, pairs=1, cells=(16, 3)),
     "edge and white line": PeakMoves(local=0, relocations=0, shapes=2),
     "relocation of the edge": PeakMoves(local=0, relocations=0, shapes=0, edges=3),
     CROSSING: PeakMoves(local=0, relocations=0, shapes=0, crossovers=30),
