@@ -6,12 +6,15 @@ import jax
 import pytest
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-# Compiled programs on disk, for the workers, commands and notebooks that this run starts: most of its time is theirs.
+# Compiled programs on disk, for the modules, commands and notebooks of this run: most of its time is theirs.
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 
 
 def pytest_configure(config):
-    if PROGRAMS not in os.environ:
+    if hasattr(config, "workerinput"):
+        # One for each worker: what one reads another may just be writing.
+        os.environ[PROGRAMS] = str(Path(os.environ[PROGRAMS]) / config.workerinput["workerid"])
+    elif PROGRAMS not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jaxunmix-programs-")
         config.add_cleanup(folder.cleanup)
         config.add_cleanup(lambda: os.environ.pop(PROGRAMS))
