@@ -85,7 +85,9 @@ def over_noise(density: CollapsedSpectrum, result: SMCResult, *, noise_known: bo
     settings = _settings(result, nodes, runs, rng)
     noise, surface = _surface(density, result, noise_known)
     runs, error = _by_origin(result, runs, origin)
-    cloud = Cloud(z, beta, origin, log_mean(runs), error, {run: 1 / len(runs) for run in range(len(runs))})
+    cloud = Cloud(
+        z, beta, origin // result.z.shape[1], log_mean(runs), error, {run: 1 / len(runs) for run in range(len(runs))}
+    )
     return Found(cloud, runs, settings, math.prod(result.z.shape[:2]), noise, surface, result.betas.shape[1])
 
 
@@ -124,15 +126,20 @@ def compile_nodes(density: CollapsedSpectrum, particles: int) -> None:
 def _by_origin(result: SMCResult, runs: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, float]:
     """Ln p(D | K) of each run, or what each has given to that of united ones, and the error of their mean.
 
-    Runs that were united are judged by the offspring of each, as lines of descent are (H. P. Chan and T. L. Lai, Ann.
-    Stat. 41 (2013) 2877).
+    Runs that were united are judged by the offspring of each, and of each of their N points at the union, as lines of
+    descent are (H. P. Chan and T. L. Lai, Ann. Stat. 41 (2013) 2877): with s_j the share of the draws that descend from
+    j, the relative variance of Z is sum_j s_j^2 - 1 / N; whichever tells more.
     """
-    number = len(runs)
-    if np.all(result.origin[-1] == np.arange(number)[:, None]):
+    number, particles = len(runs), result.z.shape[1]
+    if np.all(result.origin[-1] // particles == np.arange(number)[:, None]):
         return runs, spread(runs)
-    share = number * np.bincount(origin, minlength=number) / len(origin)
+    share = number * np.bincount(origin // particles, minlength=number) / len(origin)
+    of_runs, lines = float(np.std(share, ddof=1)) / math.sqrt(number), np.bincount(origin)
+    # The probability that two draws have one line, without that of drawing one of them twice.
+    alike = float(np.sum(lines * (lines - 1.0))) / (len(origin) * (len(origin) - 1.0))
     with np.errstate(divide="ignore"):
-        return log_mean(runs) + np.log(share), float(np.std(share, ddof=1)) / math.sqrt(number)
+        told = log_mean(runs) + np.log(share)
+    return told, max(of_runs, math.sqrt(max(alike - 1 / (number * particles), 0)))
 
 
 def _settings(result: SMCResult, nodes: list, runs: np.ndarray, rng: np.random.Generator) -> Any:

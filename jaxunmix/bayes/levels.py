@@ -31,7 +31,8 @@ class SMCResult:
         particles: (levels, runs, kept, size), those that were kept of each level.
         kept_terms: their terms, leading axes (levels, runs, kept).
         log_weight: (levels, runs, kept), ln of what each stands for, with a mean of one: zeros without strata.
-        origin: (levels, runs, kept), the run that each descends from: its own, where runs have not been united.
+        origin: (levels, runs, kept), the point before the union that each descends from, as its number among those of
+            all runs; its own place where runs have not been united.
         acceptance: (runs, levels), the mean acceptance of the moves.
         settings: what the explorer has learned at each level, leading axes (levels, runs * strata).
         ancestors: (runs, levels), how many of the first particles still have descendants.

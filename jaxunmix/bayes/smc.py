@@ -10,8 +10,8 @@ A run may also be divided between parts of the prior (`strata`), each of which i
 its evidence does, so that modes do not compete where they are still rare. Where the weights of the parts have become
 uneven, all parts of all runs are united, and resampled as a whole from there on (as islands of particles are when their
 effective number falls: C. Verge et al., Stat. Comput. 25 (2015) 243); the error is then told by the offspring of each
-run. With 14 peaks the evidences of parts kept by themselves differed by 1.4 nats (their sd) where the noise was 4 times
-that of the data, and by 3 to 5 at the end, where all but 2 to 5 of 32 had been moved for nothing.
+run and of each point. With 14 peaks the evidences of parts kept by themselves differed by 1.4 nats (their sd) where the
+noise was 4 times that of the data, and by 3 to 5 at the end, where all but 2 to 5 of 32 had been moved for nothing.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,8 @@ class _State(NamedTuple):
         beta: of each run.
         evidence: ln Z of each run, or of all together once they are united.
         log_share: ln of the share that each stratum has of its run.
-        ancestor, origin: of each point, the first point that it descends from, and the run of the one at the union.
+        ancestor, origin: of each point, the first point of its run that it descends from, and the point, of all runs,
+            before the union; of points that are not united this is their own place.
         united: whether strata and runs are.
     """
 
@@ -208,9 +209,9 @@ def _start(density: Density, explorer: Explorer, key: Key[Array, ""], runs: int,
     z = density.sample(key, runs * particles)
     z = jnp.swapaxes(z.reshape(strata, runs, -1, density.size), 0, 1).reshape(z.shape)
     settings = explorer.init(density, runs * strata)
-    run, zeros = jnp.arange(runs), jnp.zeros(runs, z.dtype)
+    zeros = jnp.zeros(runs, z.dtype)
     shares = jnp.full((runs, strata), -jnp.log(strata), z.dtype)
-    ancestor, origin = jnp.tile(jnp.arange(particles), runs), jnp.repeat(run, particles)
+    ancestor, origin = jnp.tile(jnp.arange(particles), runs), jnp.arange(runs * particles)
     return _State(z, density.evaluate(z), settings, zeros, zeros, shares, ancestor, origin, jnp.asarray(False))
 
 
@@ -244,7 +245,7 @@ def _reweighted(density, explorer, state, key, active, threshold, limit):
     z, terms = state.z[index], take(state.terms, index)
     settings = explorer.tune(state.settings, _neighbours(z, runs, strata), None)
     told = beta, evidence - state.evidence, variance
-    lines = state.ancestor[index], state.origin[index]
+    lines = state.ancestor[index], jnp.where(united, state.origin[index], state.origin)
     return _State(z, terms, settings, beta, evidence, log_share, *lines, united), told
 
 
