@@ -8,6 +8,8 @@ import pytest
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 # Compiled programs on disk, for the modules, commands and notebooks of this run: most of its time is theirs.
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
+# Those that take longer than this in seconds; by default one, but most of ours take less.
+WORTH_KEEPING = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0.05
 
 
 def pytest_configure(config):
@@ -19,7 +21,10 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         config.add_cleanup(lambda: os.environ.pop(PROGRAMS))
         os.environ[PROGRAMS] = folder.name
+    name, least = WORTH_KEEPING
+    os.environ.setdefault(name, str(least))
     jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
+    jax.config.update(name.lower(), float(os.environ[name]))
 
 
 @pytest.fixture(scope="session")
