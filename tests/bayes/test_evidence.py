@@ -100,17 +100,12 @@ def test_refused():
         free_energy(mcmc)
 
 
-@pytest.mark.parametrize(
-    ("case", "particles"),
-    [(linear_gaussian(4), 512), pytest.param(bimodal(widths=(0.1, 0.2)), 4096, marks=pytest.mark.slow)],
-)
-def test_known_evidence(case, particles):
+def test_known_evidence():
+    case = linear_gaussian(4)
     with jax.enable_x64(True):
-        found = row(case, 0, sweeps=300, warmup=150, particles=particles)
+        found = row(case, 0, sweeps=300, warmup=150, particles=512)
     assert abs(found["exchange"]) < 0.25
     assert abs(found["exchange"]) < 4 * found["error"]
-    if np.isfinite(case.weight):
-        assert found["weight"] == pytest.approx(case.weight, abs=0.1)
 
 
 @pytest.mark.slow
