@@ -15,7 +15,7 @@ from jaxunmix.bayes.evidence import diagnose, free_energy
 from jaxunmix.bayes.exchange import Record
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from evidence import CASES, bimodal, linear_gaussian, row
+from evidence import CASES, linear_gaussian, row
 
 
 def ladder(seed=0, chains=4, sweeps=400, shift=0.0, late=0.0, rungs=6):
