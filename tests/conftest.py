@@ -13,10 +13,8 @@ WORTH_KEEPING = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0.05
 
 
 def pytest_configure(config):
-    if hasattr(config, "workerinput"):
-        # One for each worker: what one reads another may just be writing.
-        os.environ[PROGRAMS] = str(Path(os.environ[PROGRAMS]) / config.workerinput["workerid"])
-    elif PROGRAMS not in os.environ:
+    # What one worker reads another may just be writing: then it is compiled again, see `filterwarnings`.
+    if PROGRAMS not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jaxunmix-programs-")
         config.add_cleanup(folder.cleanup)
         config.add_cleanup(lambda: os.environ.pop(PROGRAMS))

@@ -375,7 +375,7 @@ def test_version_from_the_installed_command():
 
 @pytest.mark.parametrize("exchange", ["0", pytest.param("300", marks=pytest.mark.slow)])
 def test_spectrum_writes_table_posterior_and_figures(run, tmp_path, exchange):
-    energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=40)
+    energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=60)
     np.savetxt(tmp_path / "edge.csv", np.stack([energy, intensity], 1), delimiter=",", header="energy,mu", comments="")
     options = "--peaks", "0:1", "--edge", "arctangent", "--exchange", exchange
     code, out, _ = run("spectrum", "edge.csv", *options, "--out", "found")

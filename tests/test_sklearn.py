@@ -200,7 +200,7 @@ class TestHyperSpy:
 
     @pytest.fixture
     def signal(self, hs):
-        return hs.signals.Signal1D(X.reshape(6, 10, FEATURES))
+        return hs.signals.Signal1D(X.copy().reshape(6, 10, FEATURES))
 
     @pytest.mark.filterwarnings("ignore")
     def test_factors_and_loadings(self, signal):
@@ -233,7 +233,7 @@ class TestHyperSpy:
 
     @pytest.mark.filterwarnings("ignore")
     def test_poisson_noise_is_normalised_and_loadings_reprojected(self, hs):
-        signal = hs.signals.Signal1D(COUNTS.reshape(6, 10, FEATURES))
+        signal = hs.signals.Signal1D(COUNTS.copy().reshape(6, 10, FEATURES))
         signal.decomposition(
             algorithm=NMF(RANK), print_info=False, normalize_poissonian_noise=True, reproject="navigation"
         )

@@ -1,6 +1,7 @@
 """What numbers of peaks lend each other: averages in closed form, and evidences of runs of their own."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -78,11 +79,12 @@ def test_what_is_lent_is_what_runs_of_ones_own_find():
     priors = Priors().complete(energy, intensity)
     densities = {k: path(energy, intensity, k, None, priors) for k in (2, 3)}
     explorers = {k: PeakMoves() for k in densities}
-    how = {"moves": 4, "particles": 256, "keep": 256, "limit": priors.noise[0] ** -2, "stop": past_the_best(60)}
+    how = {"moves": 4, "particles": 192, "limit": priors.noise[0] ** -2, "stop": past_the_best(60)}
     rng = np.random.default_rng(0)
     found = {}
     for k, density in densities.items():
-        result = smc(density, explorers[k], key=jax.random.key(k), **how)
+        with ThreadPoolExecutor(2) as workers:
+            result = smc(density, explorers[k], key=jax.random.key(k), workers=workers, **how)
         found[k] = clouds.over_noise(density, result, noise_known=False, rng=rng)
     for ends in ((2, 3), (3, 2)):
         source, target = (found[k].cloud for k in ends)

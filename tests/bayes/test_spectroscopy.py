@@ -18,8 +18,8 @@ from jaxunmix.bayes.paths import path
 from jaxunmix.bayes.smc import smc
 from jaxunmix.bayes.spectroscopy import warn_of_errors
 
-# Small samplers for small tests: few peaks, much noise.
-QUICK = {"particles": 128, "runs": 3, "moves": 3}
+# Few peaks, much noise. Their number and that of the particles are those of other tests, to share their programs.
+QUICK = {"moves": 3}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_free_energy_over_noise_is_least_near_the_noise(found):
 @pytest.mark.slow
 def test_replica_exchange_from_the_particles_gives_the_same_free_energy():
     energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
-    result = decompose_spectrum(energy, intensity, [1], key=jax.random.key(0), exchange=300, particles=256)
+    result = decompose_spectrum(energy, intensity, [1], key=jax.random.key(0), exchange=300)
     seen, fit = result.exchange, result.fit
     assert seen.round_trips >= 10
     assert seen.free_energy == pytest.approx(seen.of_particles, abs=3 * np.hypot(seen.error, fit.error))
