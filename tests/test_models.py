@@ -11,6 +11,9 @@ import pytest
 pytest.importorskip("sklearn")
 from models import battery_xas
 
+# Whole models take minutes.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def battery(tmp_path_factory):

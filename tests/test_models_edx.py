@@ -10,6 +10,9 @@ import pytest
 pytest.importorskip("sklearn")
 from models import edx_phases
 
+# Whole models take minutes.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

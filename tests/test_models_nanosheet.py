@@ -4,6 +4,9 @@ import pytest
 
 from models import nanosheet_4dstem
 
+# Whole models take minutes.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -192,6 +192,7 @@ def test_draws_are_in_no_order(found):
     assert abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < 0.1
 
 
+@pytest.mark.slow
 def test_a_known_noise_gives_the_evidence_of_the_model_with_every_parameter_sampled():
     energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=0, noise=0.15, channels=25)
     collapsed = decompose_spectrum(energy, intensity, 0, 0.15, key=jax.random.key(0), particles=512, runs=4)
@@ -213,6 +214,7 @@ def test_spectra_of_near_lengths_share_compiled_programs():
     assert lengths == [50, 50, 64]
 
 
+@pytest.mark.slow
 def test_counts_are_decomposed_under_poisson_noise():
     energy, expected, truth = jxu.simulate.edge_spectrum(jax.random.key(7), peaks=1, noise=1e-9, channels=60)
     counts = np.random.default_rng(0).poisson(400 * np.maximum(expected, 0)).astype(float)

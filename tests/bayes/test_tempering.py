@@ -96,6 +96,7 @@ def test_agrees_with_nuts(model, data):
         np.testing.assert_allclose(values.std(0) / sd, 1, atol=0.25)
 
 
+@pytest.mark.slow
 def test_switches_labels_where_nuts_is_stuck():
     rng = np.random.default_rng(0)
     y = np.concatenate([rng.normal(-4, 1, 25), rng.normal(4, 1, 25)])
@@ -215,6 +216,7 @@ np.savez(sys.argv[2], cold=done.record.cold, up=done.record.up, **of)
 """
 
 
+@pytest.mark.slow
 def test_one_device_and_four_give_the_same_sweeps_and_the_known_evidence(tmp_path):
     found = []
     for devices in (1, 4):
