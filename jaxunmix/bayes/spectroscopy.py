@@ -87,11 +87,12 @@ def decompose_spectrum(
     error tells of a place that no run has found.
     With 14 peaks, and sometimes with peaks that the data do not ask for, a mixture does not reach the posterior: then
     the error is that of the runs and of what numbers of peaks differ by. For 14 alone calls on three spectra of 14 told
-    210.5 and 211.0; 197.8 and 197.5; 193.0, 194.9 and 195.1. Errors of 0.1 to 0.5 were told, too little on the last:
-    ask for the numbers beside the one of interest, whose differences enter the error (most of it is common to them,
-    see `Fit.error_beside`). Edge and white line can stand in several places where many peaks surround them: the edge
-    was more than 6 eV from the truth in up to 0.7 of the draws of these calls. With two peaks to spare the widths of
-    the 90 % intervals of E_WL of two calls differed by less than a tenth on each of the spectra with 5 peaks.
+    210.5 and 211.0; 197.8 and 197.5; 193.0, 194.9 and 195.1. The offspring of the runs told errors of 0.1 to 0.5, too
+    little on the last (that of single points counts too since; these calls were not made again): ask for the numbers
+    beside the one of interest, whose differences enter the error (most of it is common to them, see
+    `Fit.error_beside`). Edge and white line can stand in several places where many peaks surround them: the edge was
+    more than 6 eV from the truth in up to 0.7 of the draws of these calls. With two peaks to spare the widths of the
+    90 % intervals of E_WL of two calls differed by less than a tenth on each of the spectra with 5 peaks.
 
     Args:
         energy: (channels,), eV, increasing.
