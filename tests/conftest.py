@@ -1,5 +1,6 @@
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 import jax
@@ -31,6 +32,17 @@ def shared_data():
     if not SHARED.is_dir():
         pytest.skip(f"the reference data are not here: {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def hs():
+    """HyperSpy, which imports what others have renamed or will remove."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        api = pytest.importorskip("hyperspy.api", reason="HyperSpy is an optional extra", exc_type=ImportError)
+        # Its modules are read where they are first used.
+        assert api.signals.Signal1D(range(3)).data.size == 3
+    return api
 
 
 @pytest.fixture(scope="module", autouse=True)

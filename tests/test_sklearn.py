@@ -188,13 +188,6 @@ def test_wrong_data():
         NMF(RANK, beta_loss="itakura-saito").fit(np.eye(5))
 
 
-@pytest.fixture(scope="module")
-def hs():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("hyperspy.api")
-
-
 class TestHyperSpy:
     """`decomposition(algorithm=...)` hands over (pixels, channels) and reads `components_`."""
 

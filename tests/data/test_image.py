@@ -266,8 +266,7 @@ def test_from_hyperspy_keeps_the_order_of_the_array_and_turns_masks_over():
     np.testing.assert_array_equal(img.keep_pixels.values, KEEP_PIXELS)
 
 
-def test_hyperspy_and_back():
-    pytest.importorskip("hyperspy.api", reason="HyperSpy is an optional extra", exc_type=ImportError)
+def test_hyperspy_and_back(hs):
     img = cube(np.float32, name="core")
     signal = img.to_hyperspy()
     assert signal.axes_manager.signal_axes[0].name == "energy"

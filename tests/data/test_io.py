@@ -460,8 +460,7 @@ def test_dataset_errors(tmp_path):
 # --- HyperSpy
 
 
-def test_hyperspy_reads_what_we_write(tmp_path):
-    hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is an optional extra", exc_type=ImportError)
+def test_hyperspy_reads_what_we_write(tmp_path, hs):
     save(example(), tmp_path / "a.hspy")
     signal = hs.load(tmp_path / "a.hspy")
     np.testing.assert_array_equal(signal.data, example().data.values)
@@ -475,8 +474,7 @@ def test_hyperspy_reads_what_we_write(tmp_path):
     assert_same(example(), load(tmp_path / "b.hspy"))
 
 
-def test_we_read_what_hyperspy_writes(tmp_path):
-    hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is an optional extra", exc_type=ImportError)
+def test_we_read_what_hyperspy_writes(tmp_path, hs):
     signal = hs.signals.Signal1D(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
     signal.axes_manager[-1].name, signal.axes_manager[-1].units = "Energy", "keV"
     signal.axes_manager[-1].scale, signal.axes_manager[-1].offset = 0.01, 0.2
@@ -489,8 +487,7 @@ def test_we_read_what_hyperspy_writes(tmp_path):
     assert load(tmp_path / "b.hspy").data.dims == ("y", "x", "ky", "kx")
 
 
-def test_vendor_formats_go_through_rosettasciio(tmp_path):
-    hs = pytest.importorskip("hyperspy.api", reason="HyperSpy is an optional extra", exc_type=ImportError)
+def test_vendor_formats_go_through_rosettasciio(tmp_path, hs):
     signal = hs.signals.Signal1D(np.arange(24, dtype=np.uint16).reshape(2, 3, 4))
     signal.axes_manager[-1].scale = 0.5
     signal.save(tmp_path / "a.rpl")
