@@ -1,4 +1,4 @@
-"""Importance and bridge sampling, against evidences in closed form and long tempered runs."""
+"""Importance and bridge sampling, against evidences in closed form and many tempered runs."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
