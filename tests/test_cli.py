@@ -8,6 +8,8 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
+from PIL import Image
 
 import jaxunmix as jxu
 from jaxunmix import cli, cli_rank
@@ -20,9 +22,17 @@ SMALL = ["--restarts", "2", "--max-steps", "20", "--quiet"]
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def drawn():
+    """Asked for by tests that look at figures; for the others they are a dot, as most of a command's time is theirs."""
+
+
+@pytest.fixture
+def run(request, tmp_path, monkeypatch, capsys):
     """Runs the command line in an empty folder; gives (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
+    if "drawn" not in request.fixturenames:
+        dot = Image.new("RGB", (1, 1))
+        monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: dot.save(file, format="png"))
 
     def run(*words):
         code = cli.main([str(word) for word in words])
@@ -62,6 +72,7 @@ def masked(tmp_path_factory):
     return path
 
 
+@pytest.mark.usefixtures("drawn")
 def test_unmix_writes_result_figures_and_page(run, counts, tmp_path):
     code, out, err = run("unmix", counts, "-k", 2, "--loss", "poisson", *SMALL)
     assert (code, err) == (0, "")
@@ -255,6 +266,7 @@ def test_the_unexpected_exits_1_with_its_traceback(counts, tmp_path, monkeypatch
 SCAN = ["--ranks", "2:4", "--restarts", "3", "--max-steps", "20", "--quiet"]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_rank_writes_table_figures_and_page(run, counts, tmp_path):
     every = "bcv,elbow,crossing,scree,malinowski,aic,bic,dispersion"
     code, out, err = run("rank", counts, "--criteria", every, "--folds", 4, "--crop", "energy=0:", *SCAN)
@@ -352,6 +364,7 @@ def test_simulate_repeats_by_its_seed(run):
     assert not np.array_equal(a, c)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_demo_finds_the_truth(run, tmp_path):
     code, out, err = run("demo", "--out", "shown", "--quiet")
     assert (code, err) == (0, "")
@@ -375,6 +388,8 @@ def test_version_from_the_installed_command():
     assert done.stdout == f"jaxunmix {jxu.__version__}\n"
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("drawn")
 def test_spectrum_writes_table_posterior_and_figures(run, tmp_path, monkeypatch):
     energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=0, noise=0.02, channels=60)
     np.savetxt(tmp_path / "edge.csv", np.stack([energy, intensity], 1), delimiter=",", header="energy,mu", comments="")

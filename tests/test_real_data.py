@@ -10,6 +10,8 @@ import jaxunmix as jxu
 from jaxunmix import cli
 from jaxunmix.data import io
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["--restarts", "1", "--quiet"]
 
 

@@ -29,6 +29,7 @@ X, MAPS, SPECTRA = mixture()
 COUNTS = np.random.default_rng(1).poisson(20 * MAPS @ SPECTRA).astype(float)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([NMF()])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:SCIPY_ARRAY_API is not set")

@@ -134,6 +134,7 @@ def test_sweeps_saved_before_the_union_are_made_after_it(monkeypatch):
     assert {(united, count) for (united, _), count in seen.items()} == {(False, 3), (True, 9)}
 
 
+@pytest.mark.slow
 def test_modes_of_unequal_width_are_weighed():
     with jax.enable_x64(True):
         case = bimodal(widths=(0.1, 0.2))

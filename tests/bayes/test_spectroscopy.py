@@ -18,14 +18,8 @@ from jaxunmix.bayes.paths import path
 from jaxunmix.bayes.smc import smc
 from jaxunmix.bayes.spectroscopy import warn_of_errors
 
-# Few peaks, much noise. Their number and that of the particles are those of other tests, to share their programs.
+# As `found`, to share its programs.
 QUICK = {"moves": 3}
-
-
-@pytest.fixture(scope="module")
-def found():
-    energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
-    return decompose_spectrum(energy, intensity, range(3), key=jax.random.key(0), **QUICK), truth
 
 
 def test_the_true_number_of_peaks_is_the_most_probable(found):
@@ -109,7 +103,7 @@ def test_posterior_is_laid_out_by_chain_draw_and_peak(found):
 
 
 def test_where_importance_sampling_is_not_reliable_the_tempered_runs_tell(monkeypatch):
-    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=0, noise=0.05, channels=25)
+    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=0, noise=0.05, channels=60)
     by_weights = decompose_spectrum(energy, intensity, 0, key=jax.random.key(0), **QUICK).fit
     monkeypatch.setattr(fits, "RELIABLE", np.inf)
     by_runs = decompose_spectrum(energy, intensity, 0, key=jax.random.key(0), **QUICK).fit

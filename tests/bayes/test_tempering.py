@@ -82,9 +82,8 @@ def light(model, **options):
     return ReplicaExchange(model, **({"explorer": HMC(), "particles": 256, "temperatures": 6} | options))
 
 
-@pytest.mark.parametrize(
-    ("model", "data"), [(schools, _schools), pytest.param(regression, _regression, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "data"), [(schools, _schools), (regression, _regression)])
 def test_agrees_with_nuts(model, data):
     ours = sampled(light(model), *data(), samples=800)
     nuts = sampled(NUTS(model), *data(), warmup=300, samples=1500)

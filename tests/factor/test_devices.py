@@ -72,6 +72,7 @@ SCRIPT = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_four_devices_give_the_numbers_of_one():
     """Acceptance: the objective after 50 iterations to 1e-5; no collective but sums of K x channels."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}

@@ -233,6 +233,7 @@ def test_gradients_of_expected_counts_against_differences(composition):
         model = EmissionModel(SCANDATE, AXIS[::2], escape=True, detector=xray.thin_window(), **FOIL)
         weights = np.cos(np.arange(400) / 7)
 
+        @jax.jit
         def change(values):
             thickness, density, offset, gain, fwhm, fano, oxygen = values
             moved = changed(model, thickness_nm=thickness, density=density, offset_keV=offset, gain=gain)

@@ -2,17 +2,15 @@
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 
 import jaxunmix as jxu
 
 
-@pytest.fixture(scope="module")
-def result():
-    energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.03, channels=60)
-    return jxu.bayes.decompose_spectrum(energy, intensity, [0, 1], key=jax.random.key(0), moves=3)
+@pytest.fixture
+def result(found):
+    return found[0]
 
 
 def test_the_spectrum_is_drawn_with_its_parts_and_residual(result):
@@ -44,7 +42,7 @@ def test_free_energies_noise_and_white_line_are_drawn(result):
     figure.draw_without_rendering()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def several(result):
     return jxu.bayes.Decompositions((result, result, result))
 
