@@ -161,7 +161,7 @@ def scan(
     Example:
         >>> import jaxunmix as jxu
         >>> img, _ = jxu.simulate.mixture(jax.random.key(0), 300, 40, 3, "gaussian")
-        >>> jxu.rank.scan(jxu.Problem(img.matrix()), range(2, 6), restarts=3, key=jax.random.key(1)).best
+        >>> jxu.rank.scan(jxu.Problem(img.matrix()), range(2, 5), restarts=3, key=jax.random.key(1)).best
         3
     """
     wanted = _checked_ranks(ranks, problem)

@@ -46,7 +46,7 @@ def sampled(density, peaks, seed=0):
     return importance.importance(density, z, beta, own, peaks, noise, rng)
 
 
-@pytest.mark.parametrize("highest", [False, True])
+@pytest.mark.parametrize("highest", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_without_data_the_evidence_is_one_and_the_posterior_the_prior(highest):
     density = density_of(3, highest=highest)
     blind = replace(density, weight=jnp.zeros_like(density.weight))

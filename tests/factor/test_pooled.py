@@ -104,6 +104,7 @@ def test_thinned_counts_add_up_and_are_binomial(minerals):
     assert abs(dense[0].sum() - 0.3 * total) < 4 * np.sqrt(0.21 * total)
 
 
+@pytest.mark.slow
 def test_pooled_spectra_are_nearer_the_truth_than_those_fitted_with_every_pixel(minerals):
     _, truth, _ = minerals
     problem = _problem(minerals, P.LogSparsity("maps", 1e-3), P.Laplacian("maps", 2.0, minerals[0].grid))

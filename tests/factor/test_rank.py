@@ -82,6 +82,7 @@ def test_survey_of_one_rank_is_the_fit(init):
     assert np.all(done.objective[1:] < 0.01 * done.objective[0])
 
 
+@pytest.mark.slow
 def test_batches_of_ranks_and_of_restarts_give_the_same_numbers(monkeypatch):
     data, ranks = _data(), [2, 3, 4, 5]
     problem = Problem(data)
