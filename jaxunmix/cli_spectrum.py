@@ -1,5 +1,6 @@
 """What `jaxunmix spectrum` does: the spectrum of a file, its decomposition, the words it prints, and its files."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,10 +79,11 @@ def written(folder: Path, result: Decomposition) -> None:
     print(_table(result.table))
     print(f"\n{result.peaks} peak{'s' * (result.peaks != 1)}; {_verdict(result)}")
     for name, told in _TOLD.items():
-        low, high = result.interval(name)
-        median = float(result.fit.posterior[name].median())
-        unit = "" if name == "noise" else " eV"
-        print(f"{told:24} {median:.6g}{unit}, 90 % between {low:.6g} and {high:.6g}")
+        places, unit = result.places(name), "" if name == "noise" else " eV"
+        for i, (share, *numbers) in enumerate(places.to_dataframe()[["share", "median", "low", "high"]].values):
+            median, low, high = _to_two_digits_of_their_span(numbers)
+            chance = f" with probability {share:.2f}" if len(places["share"]) > 1 else ""
+            print(f"{'  or' if i else told:24} {median}{unit}{chance}, 90 % between {low} and {high}")
     for i in range(result.peaks):
         own = result.fit.posterior.isel(peak=i)
         centre, area = (
@@ -93,6 +95,12 @@ def written(folder: Path, result: Decomposition) -> None:
     print(f"\ntable      {folder / 'spectrum.nc'}")
     print(f"posterior  {folder / 'posterior.nc'}")
     print(f"figures    {folder / 'spectrum.png'} {folder / 'free_energy.png'}")
+
+
+def _to_two_digits_of_their_span(numbers: list[float]) -> list[str]:
+    span = max(numbers) - min(numbers)
+    digits = max(1 - math.floor(math.log10(span)), 0) if span > 0 else 6
+    return [f"{number:.{digits}f}" for number in numbers]
 
 
 def _verdict(result: Decomposition) -> str:

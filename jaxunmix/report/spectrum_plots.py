@@ -160,7 +160,8 @@ def white_lines(
 ) -> Figure:
     """Draws the posteriors of the white line's energy of several spectra, and how surely they differ.
 
-    Left, for each spectrum a histogram of its posterior, to its own maximum, over the interval of 90 %; right the
+    Left, for each spectrum a histogram of its posterior, to its own maximum, over intervals of 90 % at each of
+    its places; right the
     probability that the white line of the row's spectrum lies above that of the column's.
 
     Args:
@@ -182,7 +183,8 @@ def white_lines(
         density, edges = np.histogram(result.fit.posterior["E_WL"], 30, range=tuple(result.interval("E_WL", 0.995)))
         height = 0.75 * density / density.max()
         left.stairs(i - height, edges, baseline=i, fill=True, color=draw.colour(i), alpha=0.6)
-        left.plot(result.interval("E_WL"), (i, i), color=draw.colour(i), linewidth=2.5, solid_capstyle="butt")
+        at = result.places("E_WL")
+        left.plot([at["low"], at["high"]], (i, i), color=draw.colour(i), linewidth=2.5, solid_capstyle="butt")
     left.plot(marks, places, "x", color="black", markersize=5, label="expected")
     left.set_yticks(places, [draw.plain(name) for name in names])
     left.set_ylim(count - 0.6, -0.95)

@@ -6,11 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpyro import handlers
 from numpyro.infer.util import log_density
 from scipy.stats import halfnorm
 
 import jaxunmix as jxu
+from jaxunmix import cli_spectrum
 from jaxunmix.bayes import Priors, decompose_spectrum, fits, spectroscopy, spectrum_model
 from jaxunmix.bayes.decomposition import Exchange, log_mean, spread
 from jaxunmix.bayes.numpyro_density import NumpyroDensity
@@ -115,6 +118,56 @@ def test_where_importance_sampling_is_not_reliable_the_tempered_runs_tell(monkey
     apart = by_weights.log_evidence - by_runs.log_evidence
     assert 0 < abs(apart) < 3 * by_runs.error + 0.1
     np.testing.assert_allclose(by_runs.free_energy - by_weights.free_energy, apart)
+
+
+def with_draws(result, draws):
+    fits = tuple(dataclasses.replace(f, posterior=f.posterior.assign(E_WL=("draw", draws))) for f in result.fits)
+    return dataclasses.replace(result, fits=fits)
+
+
+def test_a_parameter_in_one_place_has_its_interval_there(found):
+    result, _ = found
+    places = result.places("E_WL", 0.8)
+    assert places.sizes == {"place": 1}
+    assert float(places["share"][0]) == 1
+    np.testing.assert_allclose([*places["low"], *places["high"]], result.interval("E_WL", 0.8))
+    assert f"E_WL {result.interval()[0]:.3f} to {result.interval()[1]:.3f} eV)" in repr(result)
+    with pytest.raises(ValueError, match="peak_centre has a value for each peak"):
+        result.places("peak_centre")
+
+
+@settings(max_examples=20, deadline=None)
+@given(share=st.floats(0.04, 0.96), seed=st.integers(0, 2**31))
+def test_two_places_have_their_shares_and_intervals_however_one_outweighs_the_other(found, share, seed):
+    rng = np.random.default_rng(seed)
+    first = rng.random(2000) < share
+    draws = np.where(first, 7718 + 0.4 * rng.normal(size=2000), 7722 + 0.1 * rng.normal(size=2000))
+    result = with_draws(found[0], draws)
+    places = result.places("E_WL").sortby("median")
+    assert places["share"].values == pytest.approx([first.mean(), 1 - first.mean()], abs=1e-9)
+    expected = [np.quantile(part, [0.5, 0.05, 0.95]) for part in (draws[first], draws[~first])]
+    np.testing.assert_allclose(places[["median", "low", "high"]].to_array("of").transpose("place", "of"), expected)
+    assert repr(result).count(" or ") == 1
+
+
+def test_the_command_line_tells_both_places_to_two_digits_of_their_intervals(found, tmp_path, capsys):
+    cli_spectrum.written(tmp_path, with_draws(found[0], np.linspace([7718, 7722], [7719, 7722.1], 1000).ravel()))
+    lines = capsys.readouterr().out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("white line"))
+    expected = ["7718.50 eV with probability 0.50, 90 % between 7718.05 and 7718.95"]
+    expected += ["7722.050 eV with probability 0.50, 90 % between 7722.005 and 7722.095"]
+    assert sorted(line[25:] for line in lines[at : at + 2]) == expected
+    assert lines[at + 1].startswith("  or ")
+    assert "probability" not in lines[at + 2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), of=st.sampled_from(["normal", "exponential", "standard_cauchy", "uniform", "same"]))
+def test_noise_tails_and_equal_draws_are_no_places(found, seed, of):
+    rng = np.random.default_rng(seed)
+    draws = np.full(2000, 3.0) if of == "same" else getattr(rng, of)(size=2000)
+    draws[:20] = draws[0]
+    assert with_draws(found[0], draws).places("E_WL").sizes == {"place": 1}
 
 
 def test_free_energy_over_noise_is_least_near_the_noise(found):
