@@ -45,15 +45,6 @@ def hs():
     return api
 
 
-@pytest.fixture(scope="session")
-def found():
-    """The decomposition of a spectrum with one peak and much noise, and its truth. It takes half a minute."""
-    import jaxunmix as jxu  # not before the run-time type checks are installed
-
-    energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
-    return jxu.bayes.decompose_spectrum(energy, intensity, range(3), key=jax.random.key(0), moves=3), truth
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compiled_programs():
     """Each compiled program holds pieces of mapped memory, of which a process may have only so many."""

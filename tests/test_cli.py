@@ -301,7 +301,9 @@ def test_rank_is_the_library_s(run, counts):
     np.testing.assert_allclose(io.load_dataset("here/rank.nc")["mse"], expected.table["mse"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [["--loss", "poisson"], ["--orthogonal"], ["--normalise", "sum"]])
+@pytest.mark.parametrize(
+    "options", [["--loss", "poisson"], pytest.param(["--orthogonal"], marks=pytest.mark.slow), ["--normalise", "sum"]]
+)
 def test_rank_takes_the_options_of_unmix(run, counts, options):
     code, out, err = run("rank", counts, "--criteria", "aic,scree", *options, *SCAN)
     assert (code, err) == (0, "")

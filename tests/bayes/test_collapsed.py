@@ -323,7 +323,12 @@ MOVES = {
 }
 
 
-@pytest.mark.parametrize("move", MOVES)
+QUICK = "local", CROSSING
+
+
+@pytest.mark.parametrize(
+    "move", [move if move in QUICK else pytest.param(move, marks=pytest.mark.slow) for move in MOVES]
+)
 def test_each_move_leaves_the_joint_distribution_as_it_was(move):
     # One program for both. Crossover knows nothing of how heights are drawn: once is enough.
     for highest in (True,) if move == CROSSING else (False, True):

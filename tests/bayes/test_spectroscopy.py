@@ -21,8 +21,14 @@ from jaxunmix.bayes.paths import path
 from jaxunmix.bayes.smc import smc
 from jaxunmix.bayes.spectroscopy import warn_of_errors
 
-# As `found`, to share its programs.
+# Few peaks, much noise. Their number and that of the particles are those of other tests, to share their programs.
 QUICK = {"moves": 3}
+
+
+@pytest.fixture(scope="module")
+def found():
+    energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.02, channels=60)
+    return decompose_spectrum(energy, intensity, range(3), key=jax.random.key(0), **QUICK), truth
 
 
 def test_the_true_number_of_peaks_is_the_most_probable(found):

@@ -129,6 +129,7 @@ def test_chains_are_ladders_and_results_are_laid_out_as_arviz_does():
         jax.vmap(lambda key: again.init(key, 1, None, _schools(), {}))(jax.random.split(jax.random.key(0), 2))
 
 
+@pytest.mark.slow
 def test_resumed_is_as_uninterrupted(tmp_path):
     whole = sampled(light(schools), *_schools(), warmup=40, samples=40)
     half = sampled(light(schools), *_schools(), warmup=40, samples=20)

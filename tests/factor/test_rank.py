@@ -214,7 +214,8 @@ def test_the_key_decides_the_scan(scanned):
     assert not np.array_equal(other.table["objective"], scan.table["objective"])
 
 
-@pytest.mark.parametrize("make", [pytest.param(jxu.Dense, marks=pytest.mark.slow), jxu.Counts])
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [jxu.Dense, jxu.Counts])
 def test_scan_of_counts_under_poisson(make):
     img, _ = jxu.simulate.mixture(KEY, pixels=400, channels=50, components=3, noise="poisson", counts=3000.0)
     x = img.data.values.reshape(400, 50)

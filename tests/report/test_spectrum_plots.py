@@ -2,15 +2,37 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
+import xarray as xr
 
 import jaxunmix as jxu
+from jaxunmix.bayes.decomposition import Decomposition, Fit
+from jaxunmix.physics import lineshapes
 
 
-@pytest.fixture
-def result(found):
-    return found[0]
+def _fit(peaks, log_evidence, truth):
+    """As if found: draws about the truth, whose first peaks are taken."""
+    rng, draws, noise = np.random.default_rng(peaks), 500, np.geomspace(0.01, 0.1, 40)
+    best = truth.isel(peak=slice(peaks))
+    about = {
+        name: (("draw", *value.dims), value.values + 0.01 * rng.normal(size=(draws, *value.shape)))
+        for name, value in best.items()
+    }
+    surface = -log_evidence + 200 * np.log(noise / 0.03) ** 2
+    shown = {"noise": noise, "free_energy": surface, "posterior": xr.Dataset(about), "best": best}
+    told = {"reached": 1.0, "shares": {}, "of_weights": 0.0, "log_likelihood": 150.0, "levels": 10}
+    return Fit(peaks, log_evidence, 0.1, np.full(4, log_evidence), **told, **shown)
+
+
+@pytest.fixture(scope="module")
+def result():
+    energy, intensity, truth = jxu.simulate.edge_spectrum(jax.random.key(3), peaks=1, noise=0.03, channels=60)
+    area = truth["peak_height"] / np.asarray(lineshapes.gaussian_peak(truth["peak_width"].values))
+    priors = jxu.bayes.Priors().complete(energy, intensity)
+    fits = tuple(_fit(peaks, value, truth.assign(peak_area=area)) for peaks, value in ((0, 90.0), (1, 100.0)))
+    return Decomposition(np.asarray(energy), np.asarray(intensity), priors, fits)
 
 
 def test_the_spectrum_is_drawn_with_its_parts_and_residual(result):
@@ -42,7 +64,7 @@ def test_free_energies_noise_and_white_line_are_drawn(result):
     figure.draw_without_rendering()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def several(result):
     return jxu.bayes.Decompositions((result, result, result))
 
