@@ -17,7 +17,7 @@ RESOLVED = 0.95
 RUNS = 1000
 # Of what is left without a run, its least share: a run that tells nearly all is not known to be wrong by more.
 LEFT = 0.01
-# Places of a parameter: the share of draws that tells a density, and how often its valleys go into the lower side.
+# Places of a parameter: the share of draws that tells a density, and how many times lower a valley between two is.
 NEIGHBOURS = 0.02
 DEPTH = 3.0
 # Of the 90 % of the draws, the part of their width that is not looked into: equal draws are no place.

@@ -161,8 +161,7 @@ def white_lines(
     """Draws the posteriors of the white line's energy of several spectra, and how surely they differ.
 
     Left, for each spectrum a histogram of its posterior, to its own maximum, over intervals of 90 % at each of
-    its places; right the
-    probability that the white line of the row's spectrum lies above that of the column's.
+    its places; right the probability that the white line of the row's spectrum lies above that of the column's.
 
     Args:
         results: the `Decompositions`; the chosen number of peaks of each counts.
