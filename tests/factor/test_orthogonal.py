@@ -212,7 +212,7 @@ def test_bad_constraints_are_refused(make, message):
         make()
 
 
-@pytest.mark.parametrize("rank", [1, 9])
+@pytest.mark.parametrize("rank", [1, *(pytest.param(rank, marks=pytest.mark.slow) for rank in (2, 5)), 9])
 def test_joined_clusters_find_every_domain_from_a_single_start(rank):
     """Well apart, and of very different sizes; single seeds, without the joining, miss some in most draws."""
     rng = np.random.default_rng(rank)

@@ -90,7 +90,7 @@ def test_batches_of_ranks_and_of_restarts_give_the_same_numbers(monkeypatch):
     # The objective is what is left of |X|^2, and is rounded as that is.
     rounding = np.finfo(np.float32).eps * np.sum(data**2)
     bytes_of_rank = problem.restart_bytes(5) * 4
-    for limit in (bytes_of_rank * 2, 1):
+    for limit in (bytes_of_rank * 2, bytes_of_rank // 2, 1):
         monkeypatch.setattr(engine, "BATCH_BYTES", limit)
         parts = survey.survey(problem, ranks, _settings(restarts=4), KEY)
         assert parts.ranks == whole.ranks
