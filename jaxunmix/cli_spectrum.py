@@ -80,9 +80,10 @@ def written(folder: Path, result: Decomposition) -> None:
     print(f"\n{result.peaks} peak{'s' * (result.peaks != 1)}; {_verdict(result)}")
     for name, told in _TOLD.items():
         places, unit = result.places(name), "" if name == "noise" else " eV"
-        for i, (share, *numbers) in enumerate(places.to_dataframe()[["share", "median", "low", "high"]].values):
+        columns = places.to_dataframe()[["share", "error", "median", "low", "high"]]
+        for i, (share, error, *numbers) in enumerate(columns.values):
             median, low, high = _to_two_digits_of_their_span(numbers)
-            chance = f" with probability {share:.2f}" if len(places["share"]) > 1 else ""
+            chance = f" with probability {share:.2f} +- {error:.2f}" if len(places["share"]) > 1 else ""
             print(f"{'  or' if i else told:24} {median}{unit}{chance}, 90 % between {low} and {high}")
     for i in range(result.peaks):
         own = result.fit.posterior.isel(peak=i)

@@ -1,6 +1,7 @@
 """What the decomposition of a spectrum gives back: evidences over K and noise, posteriors, the best fit."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,17 +12,13 @@ import xarray as xr
 from jaxtyping import Array
 
 from ..physics import lineshapes
+from .places import Runs, jackknife, places, region
 
 RESOLVED = 0.95
 # Runs are numbered from so many times the number of peaks.
 RUNS = 1000
 # Of what is left without a run, its least share: a run that tells nearly all is not known to be wrong by more.
 LEFT = 0.01
-# Places of a parameter: the share of draws that tells a density, and how many times lower a valley between two is.
-NEIGHBOURS = 0.02
-DEPTH = 3.0
-# Of the 90 % of the draws, the part of their width that is not looked into: equal draws are no place.
-FINEST = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,12 @@ class Fit:
         shares: of each tempered run, of this number of peaks or of one that lends to it, the part that it has given to
             the evidence, and the one that is expected of it: what this error and that of another `Fit` have in common.
             Empty where importance sampling tells.
+        independent: how many independent draws the posterior is worth where importance sampling tells, else 0.
         of_weights: the part of the error that comes from the weights of what others have lent.
         noise: a grid of sds of the noise, increasing; empty where the noise is known.
         free_energy: F(K, b) there, the runs together, moved to that evidence.
-        posterior: draws over "draw": see `Decomposition.posterior`.
+        posterior: draws over "draw": see `Decomposition.posterior`. The coordinate "run" tells which tempered run each
+            comes from, -1 where it is a draw of the mixture.
         best: the parameters of the best fit, the same names.
         log_likelihood: of the best fit at its noise.
         levels: how many each run went through.
@@ -54,6 +53,7 @@ class Fit:
     run_log_evidence: np.ndarray
     reached: float
     shares: dict[int, tuple[float, float]]
+    independent: float
     of_weights: float
     noise: np.ndarray
     free_energy: np.ndarray
@@ -70,11 +70,14 @@ class Fit:
         """
         if not self.shares.keys() & other.shares.keys():
             return math.hypot(self.error, other.error)
-        runs = sorted(self.shares.keys() | other.shares.keys())
-        numbers = sorted({run // RUNS for run in runs})
-        groups = [{run} for run in runs], [{run for run in runs if run // RUNS == number} for number in numbers]
-        of_runs = max(_jackknife([self._without(g) - other._without(g) for g in each]) for each in groups)
+        groups = _grouped(self.shares.keys() | other.shares.keys())
+        of_runs = max(jackknife([self._without(g) - other._without(g) for g in each]) for each in groups)
         return math.hypot(of_runs, self.of_weights, other.of_weights)
+
+    @property
+    def sources(self) -> Runs:
+        """What the draws come from."""
+        return Runs(self.posterior["run"].to_numpy(), _grouped(self.shares), self.independent)
 
     def _without(self, runs: set[int]) -> float:
         """What ln p(D | K) changes by without some runs."""
@@ -194,7 +197,7 @@ class Decomposition:
         """The central interval of a parameter that holds this probability: (2,), or (2, peak).
 
         Where the parameter has several `places` it spans what is between them, and is wide as soon as more than half
-        of what it leaves out is in another place.
+        of what it leaves out is in another place: there `region` tells more.
         """
         tail = (1 - prob) / 2
         return self.fit.posterior[name].quantile([tail, 1 - tail], "draw").to_numpy()
@@ -210,19 +213,30 @@ class Decomposition:
             prob: what `low` and `high` hold between them, of the draws of each place.
 
         Returns:
-            Over "place": `share` of the draws, `median`, `low` and `high`.
+            Over "place": `share` of the draws with its standard `error`, by what the tempered runs differ by; `median`,
+            `low` and `high`. No error tells of a place that no run has found.
 
         Raises:
             ValueError: a parameter of every peak.
         """
+        return places(self._draws(name), self.fit.sources, prob)
+
+    def region(self, name: str = "E_WL", prob: float = 0.9) -> np.ndarray:
+        """The smallest region that holds this probability, (intervals, 2): at most one interval for each of the places.
+
+        It holds the values of the highest density (R. J. Hyndman, Am. Stat. 50 (1996) 120), so that its width changes
+        no faster than the shares of the places do.
+
+        Raises:
+            ValueError: a parameter of every peak.
+        """
+        return region(self._draws(name), prob)
+
+    def _draws(self, name: str) -> np.ndarray:
         draws = self.fit.posterior[name]
         if draws.dims != ("draw",):
             raise ValueError(f"{name} has a value for each peak: give a parameter that is one number, such as E_WL")
-        parts = sorted(_parted(np.sort(draws.to_numpy())), key=len, reverse=True)
-        ends = [np.quantile(part, [0.5, (1 - prob) / 2, (1 + prob) / 2]) for part in parts]
-        columns = {"share": [len(part) / draws.size for part in parts]}
-        columns |= dict(zip(("median", "low", "high"), np.transpose(ends), strict=True))
-        return xr.Dataset({name: ("place", np.asarray(values)) for name, values in columns.items()})
+        return draws.to_numpy()
 
     def components(self, energy: Any = None, parameters: xr.Dataset | None = None) -> xr.DataArray:
         """The parts of a fit, ("component", "energy"): baseline, edge, white line, peak 1 to K, and their sum "fit".
@@ -314,24 +328,11 @@ def curves(energy: Any, p: Any, edge: str) -> dict[str, Array]:
     return parts | {f"peak {i + 1}": area * lineshapes.gaussian(energy, c, w) for i, (c, w, area) in enumerate(peaks)}
 
 
-def _parted(draws: np.ndarray) -> list[np.ndarray]:
-    """Sorted draws, parted between places."""
-    near, (low, high) = max(int(NEIGHBOURS * len(draws)), 2), np.quantile(draws, [0.05, 0.95])
-
-    def parted(part: np.ndarray) -> list[np.ndarray]:
-        if len(part) < 3 * near or low == high:
-            return [part]
-        density = 1 / (part[near:] - part[:-near] + FINEST * (high - low))
-        sides = np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1]
-        depth = np.minimum(*sides) / density
-        at = int(np.argmax(depth))
-        if not depth[at] > DEPTH:
-            return [part]
-        # Between the two of these neighbours that are farthest apart.
-        cut = at + 1 + int(np.argmax(np.diff(part[at : at + near + 1])))
-        return parted(part[:cut]) + parted(part[cut:])
-
-    return parted(draws)
+def _grouped(runs: Iterable[int]) -> list[list[set[int]]]:
+    """Each run, and all of each number of peaks together."""
+    known = sorted(runs)
+    numbers = sorted({run // RUNS for run in known})
+    return [[{run} for run in known], [{run for run in known if run // RUNS == number} for number in numbers]]
 
 
 def log_mean(values: np.ndarray) -> float:
@@ -339,13 +340,8 @@ def log_mean(values: np.ndarray) -> float:
     return float(np.logaddexp.reduce(values) - math.log(len(values)))
 
 
-def _jackknife(without: list[float]) -> float:
-    """The standard error of a number from its values without each of some parts."""
-    return math.sqrt((len(without) - 1) / len(without) * float(np.sum((np.array(without) - np.mean(without)) ** 2)))
-
-
 def spread(values: np.ndarray) -> float:
     """The error of their `log_mean` from how independent ones differ: the larger of the jackknife's and the mean's."""
     runs = len(values)
-    jackknife = _jackknife([log_mean(np.delete(values, r)) for r in range(runs)])
-    return max(jackknife, float(np.std(values, ddof=1)) / math.sqrt(runs))
+    of_runs = jackknife([log_mean(np.delete(values, r)) for r in range(runs)])
+    return max(of_runs, float(np.std(values, ddof=1)) / math.sqrt(runs))

@@ -18,7 +18,7 @@ from .decomposition import Exchange, Fit, log_mean
 from .evidence import free_energy
 from .exchange import replica_exchange
 from .explorers import Explorer
-from .importance import BATCH, Moved, compile_importance, importance
+from .importance import BATCH, Moved, Weighted, compile_importance, importance
 from .levels import SMCResult
 
 # Draws of a posterior.
@@ -48,36 +48,41 @@ def gather(
     z, beta, which = move_on(density, explorer, found, cloud, SETTLED + COUNTED, rng, workers)
     sweep, of = rng.integers(COUNTED, size=BATCH), rng.integers(len(beta), size=BATCH)
     further = Moved(z[SETTLED:][sweep, of], beta[of], cloud.origin[which][of], len(beta))
-    log_evidence, error, reached, z, beta = _weighed(density, cloud, further, peaks, noise_known, rng)
+    told, (z, beta, run) = _weighed(density, cloud, further, peaks, noise_known, rng)
     shapes, heights = _told(density, z, beta)
     best, log_likelihood = best_fit(density, z, np.asarray(heights), beta, peaks)
     return Fit(
         peaks=peaks,
-        log_evidence=log_evidence,
-        error=error,
+        log_evidence=told.log_evidence,
+        error=told.error,
         run_log_evidence=found.runs,
-        reached=reached,
-        shares={} if reached else cloud.shares,
-        of_weights=0.0 if reached else cloud.of_weights,
+        reached=told.reached,
+        shares={} if told.reached else cloud.shares,
+        independent=told.independent,
+        of_weights=0.0 if told.reached else cloud.of_weights,
         noise=found.noise,
-        free_energy=found.free_energy + log_mean(found.runs) - log_evidence,
-        posterior=by_name(shapes, np.asarray(heights), noise_sd(density, beta), peaks),
+        free_energy=found.free_energy + log_mean(found.runs) - told.log_evidence,
+        posterior=by_name(shapes, np.asarray(heights), noise_sd(density, beta), peaks).assign_coords(run=("draw", run)),
         best=best,
         log_likelihood=log_likelihood,
         levels=found.levels,
     )
 
 
-def _weighed(density, cloud, further, peaks, noise_known, rng) -> tuple:
-    """Ln p(D | K), its error, and draws: weighed and the share within reach where that is enough, or as they are."""
+def _weighed(density, cloud, further, peaks, noise_known, rng) -> tuple[Weighted, tuple]:
+    """What importance sampling tells, and draws by its weights, where enough is within reach; or else the particles.
+
+    Draws are points, b and runs.
+    """
     ends = (float(cloud.beta[0]) ** -0.5,) * 2 if noise_known else tuple(np.asarray(density.prior.noise).tolist())
     found = importance(density, cloud.z, cloud.beta, further, peaks, ends, rng)
     if found.reached > RELIABLE:
         # Of what is out of reach the particles alone tell: 13 peaks on data of 14 had 0.35 within reach, and 3.5 nats
         # less than the particles where 0.2 was told.
         beyond = (1 - found.reached) * (found.log_evidence - cloud.log_evidence)
-        return found.log_evidence, math.hypot(found.error, beyond), found.reached, *found.drawn(DRAWS, rng)
-    return cloud.log_evidence, cloud.error, 0.0, further.z[:DRAWS], further.beta[:DRAWS]
+        return found._replace(error=math.hypot(found.error, beyond)), found.drawn(DRAWS, rng)
+    told = {"log_evidence": cloud.log_evidence, "error": cloud.error, "reached": 0.0, "independent": 0.0}
+    return found._replace(**told), (further.z[:DRAWS], further.beta[:DRAWS], further.run[:DRAWS])
 
 
 def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:

@@ -89,7 +89,9 @@ class Weighted(NamedTuple):
     Attributes:
         z: (draws, size), points of the density.
         beta: (draws,).
+        run: (draws,), which tempered run each comes from; -1 for draws of the mixtures.
         weights: (draws,), adding up to one.
+        independent: how many independent draws they are worth.
         log_evidence: ln p(D | K).
         error: its standard error.
         reached: the share of the posterior that is within reach of the mixtures.
@@ -97,15 +99,17 @@ class Weighted(NamedTuple):
 
     z: np.ndarray
     beta: np.ndarray
+    run: np.ndarray
     weights: np.ndarray
+    independent: float
     log_evidence: float
     error: float
     reached: float
 
-    def drawn(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Points and beta of so many draws by their weights."""
+    def drawn(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points, beta and run of so many draws by their weights."""
         index = rng.choice(len(self.weights), number, p=self.weights)
-        return self.z[index], self.beta[index]
+        return self.z[index], self.beta[index], self.run[index]
 
 
 def importance(
@@ -145,7 +149,7 @@ def importance(
         if not np.any(np.isfinite(log_w)):
             # No draw is in order: nothing is within reach, and there is no evidence to tell.
             even = np.full(len(moved.beta), 1 / len(moved.beta))
-            return Weighted(moved.z, moved.beta, even, -math.inf, math.inf, 0.0)
+            return Weighted(moved.z, moved.beta, moved.run, even, TRUSTED, -math.inf, math.inf, 0.0)
         weights = np.exp(log_w - logsumexp(log_w))
         sizes.append(float(1 / np.sum(weights**2)))
         if sizes[-1] > ENOUGH or (len(sizes) >= PATIENCE and max(sizes) < HOPELESS):
@@ -176,10 +180,14 @@ def _bridged(
     from_q, from_p = expit(log_w + odds - log_z), expit(log_z - odds - own_log_w)
     # What each draw adds to the posterior: n_p p / (n_q q Z + n_p p), that of its own among TRUSTED.
     weights = np.concatenate([from_q, TRUSTED * (1 - from_p) / len(from_p)])
+    weights, number = weights / weights.sum(), len(log_w)
+    squares = float(np.sum(weights[:number] ** 2) + np.sum(weights[number:]) ** 2 / TRUSTED)
     return Weighted(
         np.concatenate([draws.z, own.z]),
         np.concatenate([draws.beta, own.beta]),
-        weights / weights.sum(),
+        np.concatenate([np.full(number, -1), moved.run]),
+        weights,
+        1 / squares,
         log_z + float(gammaln(peaks + 1)),
         math.hypot(HONEST * _relative(from_q) / math.sqrt(len(from_q)), _error_of_mean(from_p, moved)),
         float(np.mean(from_p)),

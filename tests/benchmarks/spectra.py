@@ -13,9 +13,9 @@ command can be stopped and gone on with. Columns:
 - E_WL: the error of its median and its sd in eV, and whether its 99 % interval covers the truth; mean, best: the errors
   of its mean and in the most probable fit, which are others where the white line may be either of two lines;
 - least: the sd in eV that the data allow an unbiased estimate of E_WL near the truth (Cramér and Rao);
-- at two more: the width in eV of the 90 % interval of E_WL with two more peaks than there are, in each call, and
-  whether the 99 % interval misses it; there: the same of the most probable place alone, and its share of the draws,
-  as a white line that may be either of two lines has two places, and the interval of all spans what is between them;
+- at two more: the width in eV of the smallest region that holds 90 % of E_WL with two more peaks than there are, in
+  each call, and whether that which holds 99 % misses it; central: of the central 90 % interval, which spans what is
+  between two places that a white line may have; places: their shares;
 - noise: its error in posterior sds;
 - apart: the largest difference of ln p(D | K) between independent calls at the most probable K, and the claimed error
   (the calls after the first try the numbers from one less to two more than there are);
@@ -131,9 +131,8 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
     low, high = first.interval("E_WL", 0.99)
     line, chosen = float(truth["E_WL"]), list(numbers).index(first.peaks)
     evidences = [-float(run.table["free_energy"].sel(peaks=first.peaks)) for run in runs]
-    wide = [run.fits[-1].posterior["E_WL"] for run in runs]
-    ends = [each.quantile([0.005, 0.05, 0.95, 0.995], "draw").values for each in wide]
-    places = [replace(run, fits=run.fits[-1:]).places("E_WL") for run in runs]
+    wide = [replace(run, fits=run.fits[-1:]) for run in runs]
+    places = [run.places("E_WL") for run in wide]
     optimum, least = from_truth(energy, intensity, truth, at)
     again = None if first.resolved else run_from_truth(energy, intensity, truth, first, options.sweeps)
     return {
@@ -153,9 +152,10 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         "error": first.fits[chosen].error,
         "sd of E_WL": float(posterior["E_WL"].std()),
         "E_WL of the best": float(first.fit.best["E_WL"]) - line,
-        "width at two more": [float(each[2] - each[1]) for each in ends],
-        "there": [[float(p["high"][0] - p["low"][0]), float(p["share"][0])] for p in places],
-        "covers at two more": [bool(each[0] <= line <= each[3]) for each in ends],
+        "width at two more": [float(np.sum(np.diff(run.region("E_WL")))) for run in wide],
+        "central": [float(np.ptp(run.interval("E_WL"))) for run in wide],
+        "places": [np.stack([each["median"] - line, each["share"], each["error"]], 1).tolist() for each in places],
+        "covers at two more": [bool(np.any(np.ptp(np.sign(run.region("E_WL", 0.99) - line), 1) > 0)) for run in wide],
         "from the truth": again,
         "trips": None if first.exchange is None else first.exchange.round_trips,
         "seconds": seconds,
@@ -174,7 +174,8 @@ def shown(row: dict) -> dict[str, str]:
         "mean, best": f"{row['mean of E_WL']:+.3f}, {row['E_WL of the best']:+.3f}",
         "least": f"{row['least sd']:.3f}",
         "at two more": ", ".join(map("{:.3f}{}".format, row["width at two more"], missed)),
-        "there": ", ".join("{:.3f} ({:.2f})".format(*each) for each in row["there"]),
+        "central": ", ".join(map("{:.3f}".format, row["central"])),
+        "places": "; ".join(" ".join("{:+.2f} ({:.2f} ± {:.2f})".format(*at) for at in of) for of in row["places"]),
         "noise": f"{row['noise']:+.1f}",
         "apart": f"{row['apart']:.2f} ({row['error']:.2f})",
         "from the truth": "" if again is None else "{:+.2f}, {:.2f} ({:.2f})".format(*again),

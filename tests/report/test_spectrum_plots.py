@@ -21,8 +21,16 @@ def _fit(peaks, log_evidence, truth):
         for name, value in best.items()
     }
     surface = -log_evidence + 200 * np.log(noise / 0.03) ** 2
-    shown = {"noise": noise, "free_energy": surface, "posterior": xr.Dataset(about), "best": best}
-    told = {"reached": 1.0, "shares": {}, "of_weights": 0.0, "log_likelihood": 150.0, "levels": 10}
+    posterior = xr.Dataset(about, {"run": ("draw", np.full(draws, -1))})
+    shown = {"noise": noise, "free_energy": surface, "posterior": posterior, "best": best}
+    told = {
+        "reached": 1.0,
+        "shares": {},
+        "independent": 400.0,
+        "of_weights": 0.0,
+        "log_likelihood": 150.0,
+        "levels": 10,
+    }
     return Fit(peaks, log_evidence, 0.1, np.full(4, log_evidence), **told, **shown)
 
 
