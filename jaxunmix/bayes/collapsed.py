@@ -37,7 +37,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..physics import lineshapes
 from .density import Density, PerPoint, Points
-from .heights import FIXED, GAUSS, LORENTZ, factorise, positive
+from .heights import FIXED, GAUSS, LORENTZ, factorise, positive, uniforms_of
 
 # The numbers of a point that are of no peak: white line, edge, their widths.
 SHAPES = 4
@@ -280,6 +280,13 @@ class CollapsedSpectrum(Density):
     def draw(self, terms: Terms, beta: PerPoint) -> Float[Array, "points heights"]:
         """The heights that points carry, in the unit of the intensity: draws of their posterior given the shapes."""
         return self._draw(terms, beta)[1] * self.scales
+
+    def point_of_heights(self, z: Points, beta: PerPoint) -> Points:
+        """Points from such as have heights, in units of the sds of their priors, in place of their u."""
+        terms = self.evaluate(z)
+        factor, v = factorise(terms.gram, beta, (beta[:, None] * terms.moment)[:, None])
+        uniforms = uniforms_of(factor, v[0], terms.uniforms.T, self.ceiling, signed_first=not self.poisson)
+        return z.at[:, -self.heights :].set(uniforms.T)
 
     def _draw(self, terms: Terms, beta: PerPoint) -> tuple[PerPoint, Array]:
         square = jnp.sum(self.target**2)

@@ -91,10 +91,11 @@ class Weighted(NamedTuple):
         beta: (draws,).
         run: (draws,), which tempered run each comes from; -1 for draws of the mixtures.
         weights: (draws,), adding up to one.
-        independent: how many independent draws they are worth.
+        independent: how many independent draws those of the mixtures are worth.
         log_evidence: ln p(D | K).
         error: its standard error.
         reached: the share of the posterior that is within reach of the mixtures.
+        reached_error: its standard error.
     """
 
     z: np.ndarray
@@ -105,6 +106,7 @@ class Weighted(NamedTuple):
     log_evidence: float
     error: float
     reached: float
+    reached_error: float
 
     def drawn(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points, beta and run of so many draws by their weights."""
@@ -149,7 +151,7 @@ def importance(
         if not np.any(np.isfinite(log_w)):
             # No draw is in order: nothing is within reach, and there is no evidence to tell.
             even = np.full(len(moved.beta), 1 / len(moved.beta))
-            return Weighted(moved.z, moved.beta, moved.run, even, TRUSTED, -math.inf, math.inf, 0.0)
+            return Weighted(moved.z, moved.beta, moved.run, even, 0.0, -math.inf, math.inf, 0.0, 0.0)
         weights = np.exp(log_w - logsumexp(log_w))
         sizes.append(float(1 / np.sum(weights**2)))
         if sizes[-1] > ENOUGH or (len(sizes) >= PATIENCE and max(sizes) < HOPELESS):
@@ -158,7 +160,7 @@ def importance(
         cut = np.minimum(weights, max(np.sort(weights)[-CUT], np.finfo(float).tiny))
         picked = rng.choice(len(cut), POOL // 2, p=cut / cut.sum())
         pool = np.concatenate([posterior[: POOL // 2], draws.x[picked]])
-    ordered = order.of(moved.z)
+    ordered = _in_order(density, order, moved)
     scores = _scores(density, ordered, moved.beta, peaks, ends, rng)
     own = _Draws(*map(np.asarray, _target(density, scores, ordered, moved.beta)))
     return _bridged(
@@ -180,17 +182,17 @@ def _bridged(
     from_q, from_p = expit(log_w + odds - log_z), expit(log_z - odds - own_log_w)
     # What each draw adds to the posterior: n_p p / (n_q q Z + n_p p), that of its own among TRUSTED.
     weights = np.concatenate([from_q, TRUSTED * (1 - from_p) / len(from_p)])
-    weights, number = weights / weights.sum(), len(log_w)
-    squares = float(np.sum(weights[:number] ** 2) + np.sum(weights[number:]) ** 2 / TRUSTED)
+    of_reached = _error_of_mean(from_p, moved)
     return Weighted(
         np.concatenate([draws.z, own.z]),
         np.concatenate([draws.beta, own.beta]),
-        np.concatenate([np.full(number, -1), moved.run]),
-        weights,
-        1 / squares,
+        np.concatenate([np.full(len(from_q), -1), moved.run]),
+        weights / weights.sum(),
+        float(np.sum(from_q) ** 2 / np.sum(from_q**2)) / HONEST**2,
         log_z + float(gammaln(peaks + 1)),
-        math.hypot(HONEST * _relative(from_q) / math.sqrt(len(from_q)), _error_of_mean(from_p, moved)),
+        math.hypot(HONEST * _relative(from_q) / math.sqrt(len(from_q)), of_reached),
         float(np.mean(from_p)),
+        float(np.mean(from_p)) * of_reached,
     )
 
 
@@ -213,7 +215,32 @@ def compile_importance(density: CollapsedSpectrum) -> None:
     size = density.size - density.heights + 1
     mixture = _fitted(jnp.asarray(np.random.default_rng(0).normal(size=(POOL, size))))
     draws = _target(density, *_proposed(density, mixture, jnp.zeros(2), jax.random.key(0)))
+    _with_uniforms(density, _with_heights(density, draws.z, draws.beta), draws.beta)
     _log_density(mixture, draws.x)
+
+
+def _in_order(density: CollapsedSpectrum, order: "_Order", moved: Moved) -> np.ndarray:
+    """Points with their peaks in order: each takes its height with it, from which the u follow.
+
+    The density of shapes and u is that of shapes and heights, which alone does not depend on the order.
+    """
+    with_heights = np.asarray(_with_heights(density, moved.z, moved.beta))
+    ordered = order.of(with_heights)
+    changed = np.any(ordered != with_heights, axis=1)
+    return np.where(changed[:, None], np.asarray(_with_uniforms(density, ordered, moved.beta)), moved.z)
+
+
+@eqx.filter_jit
+def _with_heights(density: CollapsedSpectrum, z: Any, beta: Any) -> Array:
+    """Points with heights, in units of the sds of their priors, in place of their u."""
+    z = jnp.asarray(z)
+    heights = density.draw(density.evaluate(z), jnp.asarray(beta)) / density.scales
+    return z.at[:, -density.heights :].set(heights)
+
+
+@eqx.filter_jit
+def _with_uniforms(density: CollapsedSpectrum, z: Any, beta: Any) -> Array:
+    return density.point_of_heights(jnp.asarray(z), jnp.asarray(beta))
 
 
 class _Order:
@@ -225,12 +252,13 @@ class _Order:
 
     def __init__(self, density: CollapsedSpectrum, z: np.ndarray, peaks: int):
         self.density, self.peaks = density, peaks
-        self.index = SHAPES + np.arange(peaks), SHAPES + density.slots + np.arange(peaks)
+        first = (SHAPES, SHAPES + density.slots, density.size - density.slots)
+        self.index = tuple(start + np.arange(peaks) for start in first)
         self.reference = z[0]
         self.reference = np.median(self.of(z), axis=0)
 
     def of(self, z: np.ndarray) -> np.ndarray:
-        """The points with their peaks in order."""
+        """The points with their peaks, and what is in place of the heights of these, in order."""
         found = z.copy()
         for i, order in self._changed(z):
             for index in self.index:
@@ -256,7 +284,7 @@ class _Order:
         """(points, reference, peak)."""
         prior = self.density.prior
         window, span = float(prior.peak[1] - prior.peak[0]), float(np.log(prior.peak_width[1] / prior.peak_width[0]))
-        place, width = (self.reference[index] for index in self.index)
+        place, width = (self.reference[index] for index in self.index[:2])
         half = float(prior.peak_width[0]) * np.exp(span * width) / 2
         by = (z[:, None, self.index[0]] - place[:, None]) * window / half[:, None]
         wider = (z[:, None, self.index[1]] - width[:, None]) * span

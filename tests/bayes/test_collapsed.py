@@ -47,6 +47,7 @@ def density(slots=1, live=1, intensity=None, poisson=False, height=1.0, highest=
 evaluate = eqx.filter_jit(collapsed.CollapsedSpectrum.evaluate)
 sample = eqx.filter_jit(collapsed.CollapsedSpectrum.sample)
 draw = eqx.filter_jit(collapsed.CollapsedSpectrum.draw)
+point_of_heights = eqx.filter_jit(collapsed.CollapsedSpectrum.point_of_heights)
 columns_of = eqx.filter_jit(collapsed.CollapsedSpectrum.columns)
 
 
@@ -139,6 +140,16 @@ def test_heights_are_positive_and_follow_the_posterior_of_one_height():
     assert float(mass[0]) == pytest.approx(np.log(2 * norm.sf(0, mean, sd)), abs=1e-10)
     expected = mean + sd * norm.pdf(mean / sd) / norm.cdf(mean / sd)
     assert float(found.mean()) == pytest.approx(expected, abs=0.012)
+
+
+@pytest.mark.parametrize("kind", ["free", "highest", "poisson"])
+def test_heights_tell_the_uniforms_that_they_were_drawn_with(kind):
+    y = np.arange(1.0, CHANNELS + 1) if kind == "poisson" else None
+    d = density(4, 3, y, poisson=kind == "poisson", height=9.0 if y is not None else 1.0, highest=kind == "highest")
+    z, b = sample(d, jax.random.key(6), 200), jnp.full(200, 5.0)
+    heights = draw(d, evaluate(d, z), b) / d.scales
+    found = point_of_heights(d, z.at[:, -d.heights :].set(heights), b)
+    np.testing.assert_allclose(found, z, atol=1e-9)
 
 
 def test_slots_without_a_peak_change_nothing():
