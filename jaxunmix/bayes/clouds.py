@@ -179,8 +179,9 @@ def _surface(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -
         return np.array([]), np.array([])
     pairs = list(zip(result.betas, result.log_evidence, strict=True))
     # To where the runs that matter have gone.
-    best = np.array([np.max(density.log_marginal(betas[1:], log_z[1:])) for betas, log_z in pairs])
-    b = np.geomspace(np.max(result.betas[:, 1]), np.min(result.betas[best > best.max() - BEYOND, -1]), GRID)
+    first = max(np.max(result.betas[:, 1]), _first(density))
+    best = np.array([np.max(density.log_marginal(b, log_z)[b >= first]) for b, log_z in pairs])
+    b = np.geomspace(first, np.min(result.betas[best > best.max() - BEYOND, -1]), GRID)
     runs = [density.log_marginal(b, _between(pair, b)) for pair in pairs]
     return 1 / np.sqrt(b[::-1]), -(np.logaddexp.reduce(runs, axis=0) - math.log(len(runs)))[::-1]
 
@@ -206,10 +207,13 @@ def _nodes(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> 
         if noise_known:
             found.append(_Node(run, last, float(betas[-1]), float(value[-1]), result.log_weight[last, run]))
             continue
-        for level in np.flatnonzero(value[1:] > value[1:].max() - WINDOW) + 1:
-            here = math.log(betas[level])
-            low = here if betas[level - 1] <= 0 else (here + math.log(betas[level - 1])) / 2
-            high = here if level == last else (here + math.log(betas[level + 1])) / 2
+        # The part of the prior of the noise that each level stands for.
+        logs = np.log(betas[1 : last + 1])
+        middle = (logs[1:] + logs[:-1]) / 2
+        lows, highs = np.maximum(np.r_[logs[0], middle], math.log(_first(density))), np.r_[middle, logs[-1]]
+        told = np.where(highs >= lows, value[1:], -np.inf)
+        for level in np.flatnonzero(told > told.max() - WINDOW) + 1:
+            low, high = lows[level - 1], highs[level - 1]
             grid = np.exp(low + (high - low) * (np.arange(BETWEEN) + 0.5) / BETWEEN)
             terms = jax.tree.map(lambda leaf: leaf[level, run], result.kept_terms)  # noqa: B023
             change = np.asarray(_changes(density, terms, betas[level], grid)) + result.log_weight[level, run]
@@ -220,6 +224,11 @@ def _nodes(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -> 
                 _Node(run, int(level), float(b), float(v), w) for b, v, w in zip(grid, values, change, strict=True)
             ]
     return found
+
+
+def _first(density: CollapsedSpectrum) -> float:
+    """B at the largest noise of the prior."""
+    return float(density.prior.noise[1]) ** -2
 
 
 @eqx.filter_jit

@@ -53,14 +53,19 @@ class Priors:
     def __post_init__(self) -> None:
         for name in ("edge_width", "line_width", "peak_width", "peak", "noise"):
             pair = getattr(self, name)
-            if pair is not None and not (pair[0] < pair[1] and (name == "peak" or pair[0] > 0)):
+            if pair is not None and not (-np.inf < pair[0] < pair[1] < np.inf and (name == "peak" or pair[0] > 0)):
                 raise ValueError(f"Priors: {name} must be (least, largest), widths and noise positive, got {pair}.")
         if self.white_line is not None and not (np.all(np.isfinite(self.white_line)) and self.white_line[1] > 0):
             raise ValueError(f"Priors: white_line must be (mean, sd), finite, the sd positive, got {self.white_line}.")
         for name in ("edge", "baseline", "heights"):
             value = getattr(self, name)
-            if value is not None and not np.all(np.asarray(value) > 0):
-                raise ValueError(f"Priors: {name} must be positive, got {value}.")
+            if value is not None and not np.all((np.asarray(value) > 0) & np.isfinite(value)):
+                raise ValueError(f"Priors: {name} must be positive and finite, got {value}.")
+        if self.heights is not None and np.shape(self.heights) != (4,):
+            raise ValueError(
+                "Priors: heights must be four sds, of the step, the Lorentzian and the Gaussian of the white line, and "
+                f"the peaks, got {self.heights}."
+            )
 
     def complete(self, energy: np.ndarray, intensity: np.ndarray) -> "Priors":
         """With every None replaced by its default for these data."""
@@ -132,12 +137,12 @@ def _length(channels: int) -> int:
     return next(round(decade * share) for share in LENGTHS if round(decade * share) >= channels)
 
 
-def past_the_best(channels: int) -> Any:
-    """Whether a run has gone to where the noise is too small by far."""
+def past_the_best(channels: int, first: float = 0.0) -> Any:
+    """Whether a run has gone to where the noise is too small by far, among b from the first that the prior allows."""
 
     def stop(betas: np.ndarray, log_evidence: np.ndarray) -> bool:
-        free_energy = -0.5 * channels * np.log(betas[1:]) - log_evidence[1:]
-        return bool(free_energy[-1] > np.min(free_energy) + BEYOND)
+        free_energy = np.where(betas[1:] < first, np.inf, -0.5 * channels * np.log(betas[1:]) - log_evidence[1:])
+        return bool(betas[-1] >= first and free_energy[-1] > np.min(free_energy) + BEYOND)
 
     return stop
 
@@ -152,7 +157,13 @@ def noise_of(noise: Any, intensity: np.ndarray) -> tuple[np.ndarray, float | Non
         if np.any(intensity < 0) or np.any(intensity != np.round(intensity)):
             raise ValueError("decompose_spectrum: Poisson noise needs counts, whole numbers from 0 up.")
         return 1 / np.sqrt(np.maximum(intensity, 1)), 1.0
-    sd = np.broadcast_to(np.asarray(noise, float), intensity.shape)
+    sd = np.asarray(noise, float)
+    if sd.shape not in ((), intensity.shape):
+        raise ValueError(
+            f"decompose_spectrum: noise has shape {sd.shape}; give one number, or one for each of the "
+            f"{len(intensity)} channels."
+        )
+    sd = np.broadcast_to(sd, intensity.shape)
     if not np.all(sd > 0) or not np.all(np.isfinite(sd)):
         raise ValueError(
             "decompose_spectrum: the noise must be positive and finite, one number or one for each channel."
