@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from ..physics import lineshapes
-from .places import Runs, jackknife, places, region
+from .places import Runs, check_probability, jackknife, places, region
 
 RESOLVED = 0.95
 # Runs are numbered from so many times the number of peaks.
@@ -36,7 +36,8 @@ class Fit:
         shares: of each tempered run, of this number of peaks or of one that lends to it, the part that it has given to
             the evidence, and the one that is expected of it: what this error and that of another `Fit` have in common.
             Empty where importance sampling tells.
-        independent: how many independent draws the posterior is worth where importance sampling tells, else 0.
+        reached_error: its standard error.
+        independent: how many independent draws those of the mixture are worth.
         of_weights: the part of the error that comes from the weights of what others have lent.
         noise: a grid of sds of the noise, increasing; empty where the noise is known.
         free_energy: F(K, b) there, the runs together, moved to that evidence.
@@ -53,6 +54,7 @@ class Fit:
     run_log_evidence: np.ndarray
     reached: float
     shares: dict[int, tuple[float, float]]
+    reached_error: float
     independent: float
     of_weights: float
     noise: np.ndarray
@@ -77,7 +79,20 @@ class Fit:
     @property
     def sources(self) -> Runs:
         """What the draws come from."""
-        return Runs(self.posterior["run"].to_numpy(), _grouped(self.shares), self.independent)
+        run = self.posterior["run"].to_numpy()
+        known = self.shares.keys() | set(run[run >= 0].tolist())
+        return Runs(run, _grouped(known), self.independent, self.reached_error)
+
+    def draws(self, name: str) -> np.ndarray:
+        """(draws,), of a parameter that is one number.
+
+        Raises:
+            ValueError: a parameter of every peak.
+        """
+        draws = self.posterior[name]
+        if draws.dims != ("draw",):
+            raise ValueError(f"{name} has a value for each peak: give a parameter that is one number, such as E_WL")
+        return draws.to_numpy()
 
     def _without(self, runs: set[int]) -> float:
         """What ln p(D | K) changes by without some runs."""
@@ -199,6 +214,7 @@ class Decomposition:
         Where the parameter has several `places` it spans what is between them, and is wide as soon as more than half
         of what it leaves out is in another place: there `region` tells more.
         """
+        check_probability(prob)
         tail = (1 - prob) / 2
         return self.fit.posterior[name].quantile([tail, 1 - tail], "draw").to_numpy()
 
@@ -213,13 +229,13 @@ class Decomposition:
             prob: what `low` and `high` hold between them, of the draws of each place.
 
         Returns:
-            Over "place": `share` of the draws with its standard `error`, by what the tempered runs differ by; `median`,
-            `low` and `high`. No error tells of a place that no run has found.
+            Over "place": `share` of the draws with its standard `error`, by the number of independent draws and by what
+            the tempered runs differ by; `median`, `low` and `high`. No error tells of a place that no run has found.
 
         Raises:
-            ValueError: a parameter of every peak.
+            ValueError: a parameter of every peak; a probability that is not between 0 and 1.
         """
-        return places(self._draws(name), self.fit.sources, prob)
+        return places(self.fit.draws(name), self.fit.sources, prob)
 
     def region(self, name: str = "E_WL", prob: float = 0.9) -> np.ndarray:
         """The smallest region that holds this probability, (intervals, 2): at most one interval for each of the places.
@@ -228,22 +244,17 @@ class Decomposition:
         no faster than the shares of the places do.
 
         Raises:
-            ValueError: a parameter of every peak.
+            ValueError: a parameter of every peak; a probability that is not between 0 and 0.95: beyond that what is
+                left out are fewer draws than tell a density.
         """
-        return region(self._draws(name), prob)
-
-    def _draws(self, name: str) -> np.ndarray:
-        draws = self.fit.posterior[name]
-        if draws.dims != ("draw",):
-            raise ValueError(f"{name} has a value for each peak: give a parameter that is one number, such as E_WL")
-        return draws.to_numpy()
+        return region(self.fit.draws(name), prob)
 
     def components(self, energy: Any = None, parameters: xr.Dataset | None = None) -> xr.DataArray:
         """The parts of a fit, ("component", "energy"): baseline, edge, white line, peak 1 to K, and their sum "fit".
 
         Args:
             energy: eV; that of the data by default.
-            parameters: one set of them, such as `posterior.isel(draw=0)`; those of the best fit by default.
+            parameters: one set of them, such as `fit.posterior.isel(draw=0)`; those of the best fit by default.
         """
         at = self.energy if energy is None else np.asarray(energy, float)
         p = self.map_estimate if parameters is None else parameters
@@ -288,8 +299,12 @@ class Decompositions:
         Returns:
             `mean` of the difference second - first, `low` and `high` of its interval, and `probability` that it is
             positive.
+
+        Raises:
+            ValueError: a parameter of every peak; a probability that is not between 0 and 1.
         """
-        a, b = (self.spectra[i].fit.posterior[name].to_numpy() for i in (first, second))
+        check_probability(prob)
+        a, b = (self.spectra[i].fit.draws(name) for i in (first, second))
         apart = b - a
         low, high = np.quantile(apart, [(1 - prob) / 2, (1 + prob) / 2])
         return {
@@ -305,7 +320,7 @@ class Decompositions:
         Of the row's over the column's, from all pairs of draws: P and its transpose add up to one, and the diagonal
         is one half.
         """
-        draws = [np.sort(each.fit.posterior[name].to_numpy()) for each in self.spectra]
+        draws = [np.sort(each.fit.draws(name)) for each in self.spectra]
 
         def share(a: np.ndarray, b: np.ndarray) -> float:
             ranks = np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")

@@ -110,7 +110,7 @@ def _of_record(record: Record) -> FreeEnergy:
     jackknife = np.sqrt((BLOCKS - 1) * np.var(left_out))
     halves = [_bar(_part(record, half)).sum() for half in (np.s_[:, : sweeps // 2], np.s_[:, sweeps // 2 :])]
     drift = abs(halves[1] - halves[0])
-    error = max(jackknife, _standard_error(chains), drift / 2 / np.sqrt(2))
+    error = max(jackknife, _standard_error(chains), drift / 2)
     found = diagnose(record) | {"chains": -chains, "jackknife": float(jackknife), "drift": float(drift)}
     return FreeEnergy(estimates["bar"], float(error), estimates, found, _warnings(estimates, found))
 

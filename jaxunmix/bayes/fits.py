@@ -58,6 +58,7 @@ def gather(
         run_log_evidence=found.runs,
         reached=told.reached,
         shares={} if told.reached else cloud.shares,
+        reached_error=told.reached_error,
         independent=told.independent,
         of_weights=0.0 if told.reached else cloud.of_weights,
         noise=found.noise,
@@ -81,7 +82,7 @@ def _weighed(density, cloud, further, peaks, noise_known, rng) -> tuple[Weighted
         # less than the particles where 0.2 was told.
         beyond = (1 - found.reached) * (found.log_evidence - cloud.log_evidence)
         return found._replace(error=math.hypot(found.error, beyond)), found.drawn(DRAWS, rng)
-    told = {"log_evidence": cloud.log_evidence, "error": cloud.error, "reached": 0.0, "independent": 0.0}
+    told = {"log_evidence": cloud.log_evidence, "error": cloud.error, "reached": 0.0, "reached_error": 0.0}
     return found._replace(**told), (further.z[:DRAWS], further.beta[:DRAWS], further.run[:DRAWS])
 
 

@@ -24,18 +24,21 @@ class Runs(NamedTuple):
     """What draws come from, as far as it tells how sure shares of them are.
 
     Attributes:
-        run: (draws,), which tempered run each comes from.
+        run: (draws,), which tempered run each comes from; -1 where it is one of a mixture.
         groups: sets of runs that are independent of each other, in one or more ways.
-        independent: how many independent draws they are worth where runs do not matter, else 0.
+        independent: how many independent draws those of the mixture are worth.
+        of_mixture: the standard error of the share of draws of the mixture.
     """
 
     run: Int[np.ndarray, " draws"]
     groups: Sequence[Sequence[set[int]]]
     independent: float
+    of_mixture: float
 
 
 def places(draws: Float[np.ndarray, " draws"], runs: Runs, prob: float) -> xr.Dataset:
     """See `Decomposition.places`."""
+    check_probability(prob)
     order = np.argsort(draws, kind="stable")
     cuts = _cuts(draws[order])
     parts = sorted(np.split(order, cuts), key=len, reverse=True)
@@ -48,6 +51,7 @@ def places(draws: Float[np.ndarray, " draws"], runs: Runs, prob: float) -> xr.Da
 
 def region(draws: Float[np.ndarray, " draws"], prob: float) -> Float[np.ndarray, "intervals 2"]:
     """See `Decomposition.region`."""
+    check_probability(prob, 1 - 2.5 * NEIGHBOURS)
     values = np.sort(draws)
     parts = np.split(values, _cuts(values))
     spacing = np.concatenate([_spacing(part, _near(values), _finest(values)) for part in parts])
@@ -63,16 +67,35 @@ def region(draws: Float[np.ndarray, " draws"], prob: float) -> Float[np.ndarray,
 
 
 def share_error(inside: Bool[np.ndarray, " draws"], runs: Runs) -> float:
-    """The standard error of the share of draws that are inside: the jackknife's over runs, or that of so many draws."""
+    """The standard error of the share p of draws that are inside.
+
+    With m of the draws from tempered runs and the others from the mixture, p = (1 - m) p_q + m p_r:
+
+        var = p (1 - p) / n + (1 - m)^2 p_q (1 - p_q) / independent + m^2 var_r + (p_r - p_q)^2 var_m,
+
+    n being the number of draws that were picked, and var_r the jackknife's over runs.
+    """
+    share, of_run = float(np.mean(inside)), runs.run >= 0
+    part = float(np.mean(of_run))
+    own, other = (float(np.mean(inside[which])) if np.any(which) else share for which in (of_run, ~of_run))
+    variance = share * (1 - share) / len(inside) + (own - other) ** 2 * runs.of_mixture**2
+    if part < 1:
+        variance += (1 - part) ** 2 * other * (1 - other) / runs.independent
+    if part:
+        variance += (part * _error_by_runs(inside[of_run], runs.run[of_run], runs.groups)) ** 2
+    return math.sqrt(variance)
+
+
+def _error_by_runs(inside: np.ndarray, run: np.ndarray, groups: Sequence[Sequence[set[int]]]) -> float:
     share = float(np.mean(inside))
-    if runs.independent:
-        return math.sqrt(share * (1 - share) / runs.independent)
+    unknown = math.sqrt(share * (1 - share))
 
-    def without(group: set[int]) -> float:
-        left = ~np.isin(runs.run, list(group))
-        return float(np.mean(inside[left])) if np.any(left) else share
+    def error(each: Sequence[set[int]]) -> float:
+        left = [inside[~np.isin(run, list(group))] for group in each]
+        # Where one has all the draws nothing tells what others would give.
+        return jackknife([np.mean(rest) for rest in left]) if all(map(len, left)) else unknown
 
-    return max(jackknife([without(group) for group in each]) for each in runs.groups)
+    return max((error(each) for each in groups if len(each) > 1), default=unknown)
 
 
 def jackknife(without: Sequence[float]) -> float:
@@ -115,3 +138,10 @@ def _cuts(values: np.ndarray) -> np.ndarray:
         return [*cuts(first, cut), cut, *cuts(cut, last)]
 
     return np.array(cuts(0, len(values)), int)
+
+
+def check_probability(prob: float, most: float = 1.0) -> None:
+    """Raises ValueError where an interval cannot hold that much."""
+    if not 0 < prob < 1 or prob > most:
+        limit = f"at most {most:g}" if most < 1 else "less than 1"
+        raise ValueError(f"prob must be above 0 and {limit}, got {prob}.")

@@ -16,9 +16,10 @@ longer exact to a nat.
 """
 
 import math
+import operator
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -36,6 +37,7 @@ from ..physics import lineshapes
 from .clouds import over_noise
 from .collapsed import CollapsedSpectrum
 from .decomposition import Decomposition, Decompositions, Exchange, Fit
+from .evidence import BLOCKS
 from .fits import compile_gathering, exchanged, gather
 from .levels import SMCResult
 from .neighbours import compile_sharing, share
@@ -110,7 +112,7 @@ def decompose_spectrum(
             `CollapsedSpectrum.strata`, until the weights of these are uneven; their number is rounded up to eights.
         moves: sweeps of `PeakMoves` at each level of noise; of divided runs half before, and half more after their
             parts are united.
-        exchange: sweeps of replica exchange from the particles at the most probable K, as a check:
+        exchange: sweeps of replica exchange from the particles at the most probable K, 0 or 20 and more, as a check:
             `Decomposition.exchange` tells whether replicas pass between the prior and the data, and a second free
             energy. A thousand give some round trips at K = 3, and take longer than the tempered runs.
         progress: whether to show a bar.
@@ -119,13 +121,18 @@ def decompose_spectrum(
         A `Decomposition`, or `Decompositions` of several spectra.
 
     Raises:
-        ValueError: energies that do not increase, NaN, another length of the intensities, a constant spectrum, fewer
-            channels than parameters, K below 0, a noise that is not positive, counts that are not, priors for another
-            number of spectra, or an edge of unknown shape.
+        ValueError: energies that do not increase, NaN, another length of the intensities, a constant spectrum, as many
+            parameters as channels or more, numbers that are not whole or too small, a noise that is not positive,
+            counts that are not, priors for another number of spectra, or an edge of unknown shape.
     """
     energies, data = np.asarray(energy, float), np.asarray(intensity, float)
-    counts = sorted({peaks} if isinstance(peaks, int) else {int(k) for k in peaks})
-    settings = {"runs": runs, "particles": particles, "moves": moves}
+    counts = sorted({_whole("peaks", k, 0) for k in (peaks if isinstance(peaks, Iterable) else [peaks])})
+    if not counts:
+        raise ValueError("decompose_spectrum: peaks is empty: give one or more numbers from 0 up.")
+    settings: dict[str, Any] = {"runs": _whole("runs", runs, 2), "moves": _whole("moves", moves, 1)}
+    settings["particles"] = None if particles is None else _whole("particles", particles, 2)
+    if exchange and _whole("exchange", exchange, 0) < BLOCKS:
+        raise ValueError(f"decompose_spectrum: exchange must be 0, or {BLOCKS} sweeps or more, got {exchange}.")
     if edge not in lineshapes.EDGES:
         raise ValueError(f"decompose_spectrum: edge must be one of {', '.join(lineshapes.EDGES)}, got {edge!r}.")
 
@@ -139,10 +146,11 @@ def decompose_spectrum(
         raise ValueError(
             f"decompose_spectrum: {len(each)} priors for {len(spectra)} spectra; give one for all, or one for each."
         )
-    if data.ndim != 2:
-        return one(data, each[0], key)
-    keys = jax.random.split(key, len(data))
-    return Decompositions(tuple(one(*of) for of in zip(data, each, keys, strict=True)))
+    keys = jax.random.split(key, len(data)) if data.ndim == 2 else [key]
+    found = tuple(one(*of) for of in zip(spectra, each, keys, strict=True))
+    for result in found:
+        warn_of_errors(result)
+    return Decompositions(found) if data.ndim == 2 else found[0]
 
 
 def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, exchange, progress) -> Decomposition:
@@ -150,7 +158,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     _, limit = noise_of(noise, intensity)
     chosen = priors.complete(energy, intensity)
     last = 1 / chosen.noise[0] ** 2 if limit is None else limit
-    stop = past_the_best(len(energy)) if limit is None else None
+    stop = past_the_best(len(energy), 1 / chosen.noise[1] ** 2) if limit is None else None
     cores, explorers = os.cpu_count() or 1, {count: explorer_of(count) for count in counts}
     shared = {count: _shared(count, settings["runs"], settings["particles"]) for count in counts}
 
@@ -182,9 +190,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
 
         fits = tuple(fit(count) for count in counts)
         seen = _exchanged(fits, densities, explorers, results, key, exchange) if exchange else None
-    decomposition = Decomposition(energy, intensity, chosen, fits, edge, seen)
-    warn_of_errors(decomposition)
-    return decomposition
+    return Decomposition(energy, intensity, chosen, fits, edge, seen)
 
 
 def _exchanged(fits, densities, explorers, results, key, sweeps) -> Exchange:
@@ -268,10 +274,20 @@ def warn_of_errors(found: Decomposition) -> None:
         warnings.warn(
             f"decompose_spectrum: the runs disagree, errors of ln p(D | K) in nats: {errors}; do not rely on the "
             "probabilities of K, or take more particles or runs.",
-            stacklevel=4,
+            stacklevel=3,
         )
     for text in () if found.exchange is None else found.exchange.warnings:
-        warnings.warn(f"decompose_spectrum: replica exchange: {text}", stacklevel=4)
+        warnings.warn(f"decompose_spectrum: replica exchange: {text}", stacklevel=3)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise ValueError(f"decompose_spectrum: {name} must be whole, {least} or more, got {value!r}.")
+    return number
 
 
 def _check(energy: np.ndarray, intensity: np.ndarray, peaks: Sequence[int]) -> None:
@@ -294,8 +310,6 @@ def _check(energy: np.ndarray, intensity: np.ndarray, peaks: Sequence[int]) -> N
         raise ValueError(
             f"decompose_spectrum: the intensity is {intensity[0]:g} in every channel: nothing to decompose."
         )
-    if not peaks or peaks[0] < 0:
-        raise ValueError(f"decompose_spectrum: peaks must be one or more numbers from 0 up, got {list(peaks)}.")
     parameters = 8 + 3 * peaks[-1]
     if parameters >= len(energy):
         raise ValueError(

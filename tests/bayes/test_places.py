@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from jaxunmix.bayes.places import Runs, places, region, share_error
 
-ALONE = Runs(np.full(2000, -1), [], 2000.0)
+ALONE = Runs(np.full(2000, -1), [], 2000.0, 0.0)
 NARROW, BROAD = norm(7722, 0.1), norm(7718, 0.4)
 
 
@@ -30,7 +30,8 @@ def test_two_places_have_their_shares_and_intervals_however_one_outweighs_the_ot
     assert found["share"].values == pytest.approx([first.mean(), 1 - first.mean()], abs=1e-9)
     expected = [np.quantile(part, [0.5, 0.05, 0.95]) for part in (draws[first], draws[~first])]
     np.testing.assert_allclose(found[["median", "low", "high"]].to_array("of").transpose("place", "of"), expected)
-    np.testing.assert_allclose(found["error"], np.sqrt(first.mean() * (1 - first.mean()) / 2000))
+    # Of 2,000 independent draws, and of as many that were picked from them.
+    np.testing.assert_allclose(found["error"], np.sqrt(2 * first.mean() * (1 - first.mean()) / 2000))
 
 
 @settings(max_examples=30, deadline=None)
@@ -96,6 +97,27 @@ def test_the_error_of_a_share_is_what_it_differs_by_between_calls(numbers):
         groups = [[{r} for r in known], [{r for r in known if r // 1000 == n} for n in range(numbers)]]
         inside = rng.random(2000) < own[run]
         shares.append(inside.mean())
-        errors.append(share_error(inside, Runs(of_number, groups, 0.0)))
+        errors.append(share_error(inside, Runs(of_number, groups, 0.0, 0.0)))
     # The larger of two estimates is too large on average: with three numbers by an eighth (1.12).
     assert 0.9 < np.sqrt(np.mean(np.square(errors))) / np.std(shares) < 1.3
+
+
+def test_the_error_of_a_share_covers_what_only_runs_tell():
+    rng, errors, shares = np.random.default_rng(0), [], []
+    for _ in range(400):
+        # A place that the mixture does not reach, whose part the runs tell, and one that it shares with the runs.
+        of_run = np.exp(0.3 * rng.normal(size=4))
+        odds = 0.25 * of_run.sum()
+        run = np.where(rng.random(2000) < odds / (1 + odds), rng.choice(4, 2000, p=of_run / of_run.sum()), -1)
+        inside = (run >= 0) | (rng.random(2000) < 0.2)
+        part = odds / (1 + odds)
+        of_mixture = part * (1 - part) * 0.3 / 2
+        shares.append(inside.mean())
+        errors.append(share_error(inside, Runs(run, [[{0}, {1}, {2}, {3}]], 1000.0, of_mixture)))
+    assert 0.9 < np.sqrt(np.mean(np.square(errors))) / np.std(shares) < 1.2
+
+
+def test_a_share_that_one_run_alone_tells_is_not_called_sure():
+    inside = np.arange(2000) < 800
+    one = Runs(np.zeros(2000, int), [[{0}, {1}, {2}, {3}], [{0, 1, 2, 3}]], 0.0, 0.0)
+    assert share_error(inside, one) == pytest.approx(np.sqrt(0.24), rel=1e-3)

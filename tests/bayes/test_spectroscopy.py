@@ -1,6 +1,7 @@
 """Decomposition of spectra of known parts, the model in NumPyro, and what is refused."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 from numpyro import handlers
 from numpyro.infer.util import log_density
-from scipy.stats import halfnorm
+from scipy.stats import halfnorm, poisson
 
 import jaxunmix as jxu
 from jaxunmix import cli_spectrum
 from jaxunmix.bayes import Priors, decompose_spectrum, fits, spectroscopy, spectrum_model
-from jaxunmix.bayes.decomposition import Exchange, log_mean, spread
+from jaxunmix.bayes.best import best_fit
+from jaxunmix.bayes.decomposition import Exchange, curves, log_mean, spread
 from jaxunmix.bayes.numpyro_density import NumpyroDensity
 from jaxunmix.bayes.paths import path
 from jaxunmix.bayes.smc import smc
@@ -149,9 +151,12 @@ def test_the_command_line_tells_both_places_to_two_digits_of_their_intervals(fou
     cli_spectrum.written(tmp_path, with_draws(found[0], np.linspace([7718, 7722], [7719, 7722.1], 1000).ravel()))
     lines = capsys.readouterr().out.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("white line"))
-    expected = ["7718.50 eV with probability 0.50 +- 0.01, 90 % between 7718.05 and 7718.95"]
-    expected += ["7722.050 eV with probability 0.50 +- 0.01, 90 % between 7722.005 and 7722.095"]
-    assert sorted(line[25:] for line in lines[at : at + 2]) == expected
+    expected = ["7718.50 eV with probability 0.50 +-, 90 % between 7718.05 and 7718.95"]
+    expected += ["7722.050 eV with probability 0.50 +-, 90 % between 7722.005 and 7722.095"]
+    errors = [float(re.search(r"\+- (0\.\d\d)", line).group(1)) for line in lines[at : at + 2]]
+    assert sorted(re.sub(r"\+- 0\.\d\d", "+-", line[25:]) for line in lines[at : at + 2]) == expected
+    # Half of as many draws as are independent and picked.
+    assert 0 < errors[0] == errors[1] < 0.1
     assert lines[at + 1].startswith("  or ")
     assert "probability" not in lines[at + 2]
 
@@ -247,6 +252,37 @@ def test_spectra_of_near_lengths_share_compiled_programs():
     assert lengths == [50, 50, 64]
 
 
+def test_the_prior_of_the_noise_ends_above_as_well(found):
+    wide, _ = found
+    energy, intensity, own = wide.energy, wide.intensity, wide.fits[1]
+    low, high = wide.priors.noise
+    most = 0.9 * float(own.noise[np.argmin(own.free_energy)])
+    priors = dataclasses.replace(wide.priors, noise=(low, most))
+    cut = decompose_spectrum(energy, intensity, 1, priors=priors, key=jax.random.key(0), **QUICK).fit
+    assert float(cut.posterior["noise"].max()) <= most
+    assert cut.noise[-1] == pytest.approx(most)
+    # The part of the integral over ln sigma that is left, and the prior that is denser there.
+    grid, part = np.log(own.noise), np.exp(-own.free_energy + own.free_energy.min())
+    below = np.trapezoid(np.where(own.noise <= most, part, 0), grid) / np.trapezoid(part, grid)
+    expected = own.log_evidence + np.log(below) + np.log(np.log(high / low) / np.log(most / low))
+    assert cut.log_evidence == pytest.approx(expected, abs=0.1)
+
+
+def test_few_counts_are_fitted_where_their_likelihood_is_largest():
+    energy, expected, _ = jxu.simulate.edge_spectrum(jax.random.key(7), peaks=1, noise=1e-9, channels=60)
+    rng, slope = np.random.default_rng(0), 6 * np.maximum(expected, 0) + 3
+    counts = rng.poisson(slope).astype(float)
+    with jax.enable_x64(True):
+        d = path(np.asarray(energy), counts, 1, "poisson", Priors().complete(np.asarray(energy), counts))
+        z = np.asarray(d.sample(jax.random.key(0), 200))
+        heights = np.asarray(d.draw(d.evaluate(jnp.asarray(z)), jnp.ones(200)))
+        found, value = best_fit(d, z, heights, np.ones(200), 1)
+    fitted = np.sum([np.asarray(part) for part in curves(energy, found, "arctangent").values()], axis=0)
+    # The likelihood of counts is largest where the sums agree, but for the priors of the heights.
+    assert np.sum(fitted) == pytest.approx(np.sum(counts), rel=0.01)
+    assert value > poisson.logpmf(counts, slope).sum()
+
+
 @pytest.mark.slow
 def test_counts_are_decomposed_under_poisson_noise():
     energy, expected, truth = jxu.simulate.edge_spectrum(jax.random.key(7), peaks=1, noise=1e-9, channels=60)
@@ -296,8 +332,15 @@ BAD = {
     "intensity is not finite at channel 0": (ENERGY, np.r_[np.nan, LINE[1:]], {}),
     "is 1 in every channel": (ENERGY, np.ones(30), {}),
     "ask for at most 7 peaks": (ENERGY, LINE, {"peaks": range(9)}),
-    "from 0 up": (ENERGY, LINE, {"peaks": [-1, 2]}),
-    "from 0 up, got \\[\\]": (ENERGY, LINE, {"peaks": []}),
+    "peaks must be whole, 0 or more, got -1": (ENERGY, LINE, {"peaks": [-1, 2]}),
+    "peaks must be whole, 0 or more, got True": (ENERGY, LINE, {"peaks": True}),
+    "peaks is empty": (ENERGY, LINE, {"peaks": []}),
+    "runs must be whole, 2 or more, got 1": (ENERGY, LINE, {"runs": 1}),
+    "particles must be whole, 2 or more, got 0": (ENERGY, LINE, {"particles": 0}),
+    "moves must be whole, 1 or more, got 0": (ENERGY, LINE, {"moves": 0}),
+    "exchange must be 0, or 20 sweeps or more, got 5": (ENERGY, LINE, {"exchange": 5}),
+    "exchange must be whole, 0 or more, got -3": (ENERGY, LINE, {"exchange": -3}),
+    "noise has shape \\(29,\\)": (ENERGY, LINE, {"noise": np.ones(29)}),
     "must be \\(channels,\\)": (ENERGY, LINE[:-1], {}),
     "noise must be positive": (ENERGY, LINE, {"noise": 0.0}),
     "Poisson noise needs counts": (ENERGY, LINE, {"noise": "poisson"}),
@@ -313,6 +356,23 @@ def test_bad_input_is_refused(message):
         decompose_spectrum(energy, intensity, key=jax.random.key(0), **options)
 
 
+def test_numbers_of_numpy_are_whole_and_fractions_are_not():
+    assert spectroscopy._whole("peaks", np.int64(3), 0) == 3
+    for value in (1.5, 2.0, "2", np.float64(2)):
+        with pytest.raises(ValueError, match="peaks must be whole, 0 or more, got"):
+            spectroscopy._whole("peaks", value, 0)
+
+
+def test_a_probability_that_no_interval_can_hold_is_refused(found):
+    result, _ = found
+    with pytest.raises(ValueError, match="prob must be above 0 and less than 1, got 90"):
+        result.interval("E_WL", 90.0)
+    with pytest.raises(ValueError, match="prob must be above 0 and less than 1, got 0"):
+        result.places("E_WL", 0.0)
+    with pytest.raises(ValueError, match="prob must be above 0 and at most"):
+        result.region("E_WL", 0.99)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -321,6 +381,8 @@ def test_bad_input_is_refused(message):
         {"white_line": (7710.0, 0.0)},
         {"white_line": (float("nan"), 1.0)},
         {"heights": (1, 1, -1, 1)},
+        {"noise": (1e-3, float("inf"))},
+        {"edge": float("inf")},
     ],
 )
 def test_priors_out_of_range_are_refused(options):

@@ -26,6 +26,7 @@ def _fit(peaks, log_evidence, truth):
     told = {
         "reached": 1.0,
         "shares": {},
+        "reached_error": 0.0,
         "independent": 400.0,
         "of_weights": 0.0,
         "log_likelihood": 150.0,
