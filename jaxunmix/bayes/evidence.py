@@ -22,6 +22,7 @@ from scipy.interpolate import CubicSpline
 from scipy.special import expit, logsumexp
 from scipy.stats import t as student
 
+from .decomposition import log_mean, spread
 from .exchange import Record, ReplicaRun
 from .levels import SMCResult
 
@@ -40,7 +41,8 @@ class FreeEnergy:
 
     Attributes:
         value: -ln Z in nats.
-        error: one standard error: the larger of a jackknife over blocks of sweeps and the spread between chains.
+        error: one standard error: the largest of a jackknife over blocks of sweeps, the spread between chains, and half
+            of what the halves of the run differ by; of tempered runs, of what their weights tell and their spread.
         estimates: -ln Z by each method.
         diagnostics: what the warnings look at, and more; see `diagnose`.
         warnings: why the value may be wrong although its error is small.
@@ -231,5 +233,7 @@ def _of_particles(result: SMCResult) -> FreeEnergy:
     found = {"chains": runs, "ancestors": result.ancestors[:, -1], "status": result.status}
     wrong = [f"the runs differ by {np.ptp(runs):.2g} nats"] if np.ptp(runs) > CHAINS_APART else []
     wrong += [f"run {i}: {s.value}" for i, s in enumerate(result.status) if s.name != "DONE"]
-    value = float(np.mean(runs))
-    return FreeEnergy(value, max(float(within), _standard_error(runs)), {"smc": value}, found, tuple(wrong))
+    # Tempered runs tell Z without bias, not its logarithm.
+    value = -log_mean(-runs)
+    error = max(float(within), _standard_error(runs), spread(-runs))
+    return FreeEnergy(value, error, {"smc": value}, found, tuple(wrong))
