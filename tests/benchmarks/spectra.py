@@ -14,7 +14,7 @@ command can be stopped and gone on with. Columns:
   of its mean and in the most probable fit, which are others where the white line may be either of two lines;
 - least: the sd in eV that the data allow an unbiased estimate of E_WL near the truth (Cramér and Rao);
 - at two more: the width in eV of the smallest region that holds 90 % of E_WL with two more peaks than there are, in
-  each call, and whether that which holds 99 % misses it; central: of the central 90 % interval, which spans what is
+  each call, and whether the 99 % interval misses it; central: of the central 90 % interval, which spans what is
   between two places that a white line may have; places: their shares;
 - noise: its error in posterior sds;
 - apart: the largest difference of ln p(D | K) between independent calls at the most probable K, and the claimed error
@@ -155,7 +155,7 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         "width at two more": [float(np.sum(np.diff(run.region("E_WL")))) for run in wide],
         "central": [float(np.ptp(run.interval("E_WL"))) for run in wide],
         "places": [np.stack([each["median"] - line, each["share"], each["error"]], 1).tolist() for each in places],
-        "covers at two more": [bool(np.any(np.ptp(np.sign(run.region("E_WL", 0.99) - line), 1) > 0)) for run in wide],
+        "covers at two more": [bool(np.ptp(np.sign(run.interval("E_WL", 0.99) - line)) > 0) for run in wide],
         "from the truth": again,
         "trips": None if first.exchange is None else first.exchange.round_trips,
         "seconds": seconds,
