@@ -19,7 +19,7 @@ def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "cells"), [("how_many", 6), ("absorption_peaks", 8)])
+@pytest.mark.parametrize(("name", "cells"), [("how_many", 6), ("absorption_peaks", 9)])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::FutureWarning")
 def test_without_the_measurements_says_so(name, cells, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXUNMIX_DATA", str(tmp_path / "nowhere"))
