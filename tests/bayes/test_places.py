@@ -45,7 +45,7 @@ def test_noise_tails_and_equal_draws_are_no_places(seed, of):
 
 
 def smallest(share, prob):
-    """The width of the smallest region of both places, and the ends of it there, by its definition."""
+    """The width of the smallest region of both places: where the density is above the level that leaves so much."""
 
     def density(level):
         half = [
