@@ -124,22 +124,12 @@ def compile_nodes(density: CollapsedSpectrum, particles: int) -> None:
 
 
 def _by_origin(result: SMCResult, runs: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, float]:
-    """Ln p(D | K) of each run, or what each has given to that of united ones, and the error of their mean.
-
-    Runs that were united are judged by the offspring of each, and of each of their N points at the union, as lines of
-    descent are (H. P. Chan and T. L. Lai, Ann. Stat. 41 (2013) 2877): with s_j the share of the draws that descend from
-    j, the relative variance of Z is sum_j s_j^2 - 1 / N; whichever tells more.
-    """
-    number, particles = len(runs), result.z.shape[1]
-    if np.all(result.origin[-1] // particles == np.arange(number)[:, None]):
+    """Ln p(D | K) of each run, or what each has given to that of united ones, and the error of their mean."""
+    if not result.united:
         return runs, spread(runs)
-    share = number * np.bincount(origin // particles, minlength=number) / len(origin)
-    of_runs, lines = float(np.std(share, ddof=1)) / math.sqrt(number), np.bincount(origin)
-    # The probability that two draws have one line, without that of drawing one of them twice.
-    alike = float(np.sum(lines * (lines - 1.0))) / (len(origin) * (len(origin) - 1.0))
+    share, error = result.of_descent(origin)
     with np.errstate(divide="ignore"):
-        told = log_mean(runs) + np.log(share)
-    return told, max(of_runs, math.sqrt(max(alike - 1 / (number * particles), 0)))
+        return log_mean(runs) + np.log(len(runs) * share), error
 
 
 def _settings(result: SMCResult, nodes: list, runs: np.ndarray, rng: np.random.Generator) -> Any:

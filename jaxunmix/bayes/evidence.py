@@ -233,7 +233,8 @@ def _of_particles(result: SMCResult) -> FreeEnergy:
     found = {"chains": runs, "ancestors": result.ancestors[:, -1], "status": result.status}
     wrong = [f"the runs differ by {np.ptp(runs):.2g} nats"] if np.ptp(runs) > CHAINS_APART else []
     wrong += [f"run {i}: {s.value}" for i, s in enumerate(result.status) if s.name != "DONE"]
-    # Tempered runs tell Z without bias, not its logarithm.
+    # Tempered runs tell Z without bias, not its logarithm. United ones have one Z, of which only their descent tells.
     value = -log_mean(-runs)
-    error = max(float(within), _standard_error(runs), spread(-runs))
+    apart = result.of_descent(result.origin[-1].ravel())[1] if result.united else spread(-runs)
+    error = max(float(within), _standard_error(runs), apart)
     return FreeEnergy(value, error, {"smc": value}, found, tuple(wrong))

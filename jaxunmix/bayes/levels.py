@@ -1,6 +1,7 @@
 """What tempered SMC has seen, level by level: its result, and the log that it is made of."""
 
 import enum
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,29 @@ class SMCResult:
     settings: Any
     ancestors: np.ndarray
     status: tuple[Status, ...]
+
+    @property
+    def united(self) -> bool:
+        """Whether the runs were united before the end."""
+        runs, particles = self.z.shape[:2]
+        return bool(np.any(self.origin[-1] // particles != np.arange(runs)[:, None]))
+
+    def of_descent(self, origin: np.ndarray) -> tuple[np.ndarray, float]:
+        """Of points drawn from united runs: each run's share of them, and the error of ln Z that their descent tells.
+
+        As lines of descent are judged (H. P. Chan and T. L. Lai, Ann. Stat. 41 (2013) 2877): with s_j the share of the
+        points that descend from point j of the N at the union, the relative variance of Z is sum_j s_j^2 - 1 / N. Or
+        by the offspring of each run; whichever tells more.
+
+        Args:
+            origin: (points,), as `origin` has it.
+        """
+        runs, particles = self.z.shape[:2]
+        share = np.bincount(origin // particles, minlength=runs) / len(origin)
+        of_runs, lines = float(np.std(runs * share, ddof=1)) / math.sqrt(runs), np.bincount(origin)
+        # The probability that two points have one line, without that of drawing one of them twice.
+        alike = float(np.sum(lines * (lines - 1.0))) / (len(origin) * (len(origin) - 1.0))
+        return share, max(of_runs, math.sqrt(max(alike - 1 / (runs * particles), 0)))
 
     def __repr__(self) -> str:
         levels, value = self.betas.shape[1], self.log_evidence[:, -1]

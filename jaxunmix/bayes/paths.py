@@ -68,7 +68,11 @@ class Priors:
             )
 
     def complete(self, energy: np.ndarray, intensity: np.ndarray) -> "Priors":
-        """With every None replaced by its default for these data."""
+        """With every None replaced by its default for these data.
+
+        Raises:
+            ValueError: the energies lie so far apart that no width is left between the defaults.
+        """
         window, spacing = float(np.ptp(energy)), float(np.median(np.diff(energy)))
         span, widths = float(np.ptp(intensity)), (2 * spacing, window / 4)
         defaults: dict[str, Any] = {
@@ -82,6 +86,12 @@ class Priors:
             "noise": (1e-4 * span, span),
         }
         given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        missing = [name for name in ("edge_width", "line_width", "peak_width") if given[name] is None]
+        if missing and not widths[0] < widths[1]:
+            raise ValueError(
+                f"Priors: energies {spacing:g} eV apart in a window of {window:g} eV leave no widths between two "
+                f"channels and a quarter of the window; give {', '.join(missing)}, or ten channels or more, evenly."
+            )
         return Priors(**{name: defaults[name] if value is None else value for name, value in given.items()})
 
     def arrays(self, peaks: int) -> Prior:

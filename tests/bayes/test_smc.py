@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxunmix.bayes import clouds
 from jaxunmix.bayes.density import FunctionDensity, choose
 from jaxunmix.bayes.evidence import free_energy
 from jaxunmix.bayes.explorers import HMC, RandomWalk
@@ -81,6 +80,7 @@ def test_strata_weigh_what_their_evidences_do():
         case, found = _of_halves(0.7)
         assert np.all(found.z[:, :512, 0] < 0)
         assert np.all(found.z[:, 512:, 0] > 0)
+        assert not found.united
         last = np.exp(found.log_weight[-1])
         np.testing.assert_allclose(last.mean(1), 1, atol=0.02)
         share = np.mean(np.where(found.particles[-1, :, :, 0] < 0, last, 0)) / np.mean(last)
@@ -93,6 +93,7 @@ def test_strata_and_runs_are_united_where_one_stratum_has_nearly_all():
     """Then they have one evidence, and every part of every run is like the others."""
     with jax.enable_x64(True):
         case, found = _of_halves(0.99)
+        assert found.united
         assert np.all(found.log_weight[-1] == 0)
         assert np.any(found.log_weight != 0)
         assert np.ptp(found.log_evidence[:, -1]) < 1e-9
@@ -115,7 +116,7 @@ def test_offspring_of_runs_and_of_points_tell_the_error_of_united_runs():
             found = smc(density, Kept(), key=jax.random.key(seed), **how)
             evidence = found.log_evidence[:, -1]
             assert np.ptp(evidence) < 1e-9
-            told.append(clouds._by_origin(found, evidence, found.origin[-1].ravel())[1])
+            told.append(free_energy(found).error)
             errors.append(evidence[0] - case.log_evidence)
     assert np.sqrt(np.mean(np.square(np.divide(errors, told)))) < 2
     assert np.sqrt(np.mean(np.square(told))) == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=0.3)

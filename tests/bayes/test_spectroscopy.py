@@ -334,6 +334,7 @@ BAD = {
     "ask for at most 7 peaks": (ENERGY, LINE, {"peaks": range(9)}),
     "peaks must be whole, 0 or more, got -1": (ENERGY, LINE, {"peaks": [-1, 2]}),
     "peaks must be whole, 0 or more, got True": (ENERGY, LINE, {"peaks": True}),
+    "leave no widths between two channels and a quarter": (ENERGY[:9], LINE[:9], {"peaks": 0}),
     "peaks is empty": (ENERGY, LINE, {"peaks": []}),
     "runs must be whole, 2 or more, got 1": (ENERGY, LINE, {"runs": 1}),
     "particles must be whole, 2 or more, got 0": (ENERGY, LINE, {"particles": 0}),

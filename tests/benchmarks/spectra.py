@@ -12,6 +12,8 @@ command can be stopped and gone on with. Columns:
   (at the same noise; 1 is allowed);
 - E_WL: the error of its median and its sd in eV, and whether its 99 % interval covers the truth; mean, best: the errors
   of its mean and in the most probable fit, which are others where the white line may be either of two lines;
+- at best: the largest posterior probability of any 0.2 eV of E_WL, thus the most that any estimate has, given these
+  data and this prior, of being within 0.1 eV of the truth;
 - least: the sd in eV that the data allow an unbiased estimate of E_WL near the truth (Cramér and Rao);
 - at two more: the width in eV of the smallest region that holds 90 % of E_WL with two more peaks than there are, in
   each call, and whether the 99 % interval misses it; central: of the central 90 % interval, which spans what is
@@ -111,6 +113,12 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
     return gain, told.reached, float(1 / np.sum(np.exp(evidence - evidence.max())))
 
 
+def at_best(draws: np.ndarray, within: float) -> float:
+    """The largest share of the draws in any interval of twice that length."""
+    draws = np.sort(draws)
+    return float(np.max(np.searchsorted(draws, draws + 2 * within, "right") - np.arange(len(draws)))) / len(draws)
+
+
 def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
     """One data set."""
     noise = np.random.default_rng(seed).uniform(4e-3, 6e-3)
@@ -143,6 +151,7 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
         "of the truth": float(first.table["probability"].sel(peaks=peaks)),
         "resolved": first.resolved,
         "below the truth": optimum - first.fit.log_likelihood,
+        "at best": at_best(posterior["E_WL"].values, 0.1),
         "least sd": least,
         "E_WL": float(posterior["E_WL"].median()) - line,
         "mean of E_WL": float(posterior["E_WL"].mean()) - line,
@@ -172,6 +181,7 @@ def shown(row: dict) -> dict[str, str]:
         "below": f"{row['below the truth']:.2f}",
         "E_WL": f"{row['E_WL']:+.3f} ± {row['sd of E_WL']:.3f}{'' if row['covers'] else ', does not cover'}",
         "mean, best": f"{row['mean of E_WL']:+.3f}, {row['E_WL of the best']:+.3f}",
+        "at best": f"{row['at best']:.2f}",
         "least": f"{row['least sd']:.3f}",
         "at two more": ", ".join(map("{:.3f}{}".format, row["width at two more"], missed)),
         "central": ", ".join(map("{:.3f}".format, row["central"])),
