@@ -11,9 +11,12 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 # Those that take longer than this in seconds; by default one, but most of ours take less.
 WORTH_KEEPING = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0.05
+# Without XLA's optimisations programs compile in half the time. `.ci/run` tests them as users have them.
+UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
 def pytest_configure(config):
+    os.environ.setdefault(UNOPTIMISED, "1")
     # What one worker reads another may just be writing: then it is compiled again, see `filterwarnings`.
     if PROGRAMS not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jaxunmix-programs-")
@@ -46,7 +49,12 @@ def hs():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forget_compiled_programs():
-    """Each compiled program holds pieces of mapped memory, of which a process may have only so many."""
+def _programs(request):
+    """Optimised where they are marked so, and forgotten after each module.
+
+    Each compiled program holds pieces of mapped memory, of which a process may have only so many.
+    """
+    marked = request.node.get_closest_marker("optimised") is not None
+    jax.config.update(UNOPTIMISED.lower(), os.environ[UNOPTIMISED] == "1" and not marked)
     yield
     jax.clear_caches()

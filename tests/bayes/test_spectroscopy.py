@@ -21,6 +21,7 @@ from jaxunmix.bayes.paths import path
 from jaxunmix.bayes.smc import smc
 from jaxunmix.bayes.spectroscopy import warn_of_errors
 
+pytestmark = pytest.mark.optimised
 # Few peaks, much noise. Their number and that of the particles are those of other tests, to share their programs.
 QUICK = {"moves": 3}
 

@@ -11,6 +11,7 @@ from jaxunmix.factor.pooled import pool_size, pooled
 from jaxunmix.factor.sheared import _sheared
 from jaxunmix.factor.tune import _thinned
 
+pytestmark = pytest.mark.optimised
 C, P = jxu.constraints, jxu.penalties
 SHAPE, COUNTS = (32, 32), 60
 
