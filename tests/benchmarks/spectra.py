@@ -1,10 +1,11 @@
 """Decomposition of simulated absorption spectra of known parts: one row for each, and what must hold of all.
 
     python tests/benchmarks/spectra.py FOLDER [--peaks 3 5 8 14] [--seeds 3] [--repeats 2] [--particles N]
-                                        [--exchange 1000] [--sweeps 120] [--near]
+                                        [--exchange 1000] [--sweeps 120] [--near] [--informed]
 
 100 channels from 7700 to 7740 eV, noise of 4 to 6 thousandths of the edge; numbers of peaks from 0 to two more than
-there are, or, with --near, from two less. Each case is written to FOLDER as it is done and not done again, so that the
+there are, or, with --near, from two less; priors as by default, or, with --informed, of the ranges that the truth is
+drawn from, which nobody would know. Each case is written to FOLDER as it is done and not done again, so that the
 command can be stopped and gone on with. Columns:
 
 - found: most probable K with its probability, and whether it is said to be resolved;
@@ -46,6 +47,15 @@ from jaxunmix.bayes import collapsed, importance, paths, spectroscopy, warm
 from jaxunmix.data import edges
 
 NAMES = ("E_WL", "E0", "edge_width", "line_width", "baseline", "step", "lorentzian", "gaussian")
+# What `edge_spectrum` draws from: the mean and the sd of the white line, the ranges of the widths.
+INFORMED = jxu.bayes.Priors(
+    white_line=(7722.4, 1.0),
+    edge_width=(1.6, 2.4),
+    line_width=(2.4, 3.6),
+    peak_width=(1.0, 2.4),
+    peak=(7702.0, 7738.0),
+    heights=(1.0, 0.35, 0.35, 0.3),
+)
 PEAK_NAMES = ("peak_centre", "peak_width", "peak_height")
 
 
@@ -128,7 +138,8 @@ def case(peaks: int, seed: int, options: argparse.Namespace) -> dict:
     for repeat in range(options.repeats):
         start = time.perf_counter()
         exchange = options.exchange if peaks <= 3 and repeat == 0 else 0
-        settings = {"particles": options.particles, "exchange": exchange}
+        priors = INFORMED if options.informed else None
+        settings = {"particles": options.particles, "exchange": exchange, "priors": priors}
         # All numbers between, as those next to each other share what they find.
         tried = range(max(runs[0].peaks - 1, numbers[0]), numbers[-1] + 1) if repeat else numbers
         runs.append(jxu.bayes.decompose_spectrum(energy, intensity, tried, key=jax.random.key(repeat), **settings))
@@ -205,6 +216,7 @@ def main() -> None:
     parser.add_argument("--exchange", type=int, default=1000, help="sweeps of replica exchange")
     parser.add_argument("--sweeps", type=int, default=120, help="of the run from the truth")
     parser.add_argument("--near", action="store_true", help="from two peaks less than there are, not from 0")
+    parser.add_argument("--informed", action="store_true", help="priors of the ranges that the truth is drawn from")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for peaks in options.peaks:
