@@ -10,21 +10,29 @@
 
 from importlib.metadata import version
 
-from . import bayes, physics
-from .data import preprocess, simulate
-from .data.compressed import Compressed
-from .data.image import Grid, SpectrumImage
+from . import bayes, metrics, physics, preprocess, rank, simulate
+from .data.grid import Grid
+from .data.image import SpectrumImage
 from .data.io import load, save
-from .data.matrix import Counts, Dense
-from .factor import constraints, initial, losses, penalties, rank, updates
-from .factor.fit import fit, project
-from .factor.model import Bilinear
-from .factor.pooled import Pooled, fit_pooled
-from .factor.problem import Problem
-from .factor.quantify import quantify
-from .factor.solution import Solution, Status
-from .factor.tune import tune
-from .report import metrics, page, plots
+from .edx import quantify
+from .factor import (
+    Bilinear,
+    Pooled,
+    Problem,
+    Solution,
+    Status,
+    constraints,
+    fit,
+    fit_pooled,
+    initial,
+    losses,
+    penalties,
+    project,
+    tune,
+    updates,
+)
+from .matrix import Compressed, Counts, Dense
+from .report import page, plots
 
 __version__ = version("jaxunmix")
 

@@ -19,13 +19,21 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from .data.matrix import AbstractMatrix, as_matrix
-from .factor.fit import fit, project
-from .factor.initial import NNDSVD, VCA, AbstractInitial, Given, Random
+from .factor.initial.base import AbstractInitial
+from .factor.initial.given import Given
+from .factor.initial.nndsvd import NNDSVD
+from .factor.initial.random import Random
+from .factor.initial.vertices import VCA
 from .factor.losses import AbstractLoss, Beta, Frobenius, ItakuraSaito, Poisson
 from .factor.problem import Problem
 from .factor.solution import Solution, Status
-from .factor.updates import HALS, AbstractUpdate, Multiplicative
+from .factor.solve.fitting import fit
+from .factor.solve.projection import project
+from .factor.updates.base import AbstractUpdate
+from .factor.updates.hals import HALS
+from .factor.updates.multiplicative import Multiplicative
+from .matrix.base import AbstractMatrix
+from .matrix.convert import as_matrix
 
 BETAS = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0}
 SOLVERS: dict[str, AbstractUpdate | None] = {"auto": None, "cd": HALS(), "mu": Multiplicative()}

@@ -1,28 +1,39 @@
-"""The layers of the package, by its syntax trees: who imports whom, and what is imported where."""
+"""The house of the package, by its syntax trees: who imports whom, what is imported where, and how large rooms are."""
 
 import ast
+import graphlib
+import importlib
+import pkgutil
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import jaxunmix
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "jaxunmix"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Each layer and the height it stands at: imports point downwards, or stay within a layer.
+FOLDERS = sorted({path.parent for path in FILES})
+# Each folder and the height it stands at: imports point downwards, or stay within a folder.
 HEIGHTS = {
-    "physics": 0,
-    "data": 1,
-    "factor": 2,
-    "bayes": 3,
-    "report": 4,
-    "sklearn": 5,
-    "cli_options": 5,
-    "cli_run": 6,
-    "cli_rank": 7,
-    "cli_spectrum": 7,
-    "cli": 8,
+    "_util": 0,
+    "physics": 1,
+    "matrix": 1,
+    "metrics": 2,
+    "data": 2,
+    "preprocess": 3,
+    "simulate": 3,
+    "factor": 3,
+    "rank": 4,
+    "bayes": 4,
+    "edx": 5,
+    "report": 6,
+    "sklearn": 7,
+    "cli": 7,
+    "top": 8,  # jaxunmix/__init__.py, models and notebooks
 }
-TOP = 9  # jaxunmix/__init__.py, models and notebooks
 # Where a package may be imported; any other package, anywhere.
 HOMES = {
     "matplotlib": {"report"},
@@ -34,10 +45,17 @@ HOMES = {
     "rsciio": {"data"},
     "hyperspy": {"data"},
     "sklearn": {"sklearn"},
-    "typer": {"cli", "cli_options"},
+    "typer": {"cli"},
 }
 # Optional packages, imported where they are used: the only imports inside functions.
 OPTIONAL = {"zarr", "rsciio", "hyperspy", "sklearn"}
+# Engines serve any density, and know no model.
+ENGINES = ("explorers", "tempering", "numpyro_support")
+MODELS = ("spectrum", "factorisation")
+
+
+def name_of(path):
+    return str(path.relative_to(PACKAGE))
 
 
 def layer(path):
@@ -45,13 +63,14 @@ def layer(path):
     return "top" if parts == ("__init__",) else parts[0]
 
 
-def height(name):
-    return TOP if name == "top" else HEIGHTS[name]
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports(path):
     """(module as written from the root, is it inside a function, line) of every import."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     package = ["jaxunmix", *path.relative_to(PACKAGE).parts[:-1]]
     inside = {
         id(node)
@@ -72,20 +91,63 @@ def imports(path):
             yield name, id(node) in inside, node.lineno
 
 
+def file_of(name):
+    """The file that an imported name of the package stands in, or is."""
+    parts = name.split(".")[1:]
+    for length in range(len(parts), -1, -1):
+        stem = PACKAGE.joinpath(*parts[:length])
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if (length and path.is_file()) or (not length and path.name == "__init__.py"):
+                return path
+    raise AssertionError(name)
+
+
 def lines(path, wrong):
     return [f"{path.relative_to(ROOT)}:{line}: {name}" for name, line in wrong]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_run_one_way(path):
-    here = height(layer(path))
+    here = layer(path)
     own = [(name.split("."), line) for name, _, line in imports(path) if name.startswith("jaxunmix.")]
-    # `from . import __version__` takes a name of the package, not of a layer.
-    wrong = [(".".join(n), line) for n, line in own if n[1] != "__version__" and height(n[1]) > here]
+    # `from .. import __version__` takes a name of the package, not of a folder.
+    wrong = [
+        (".".join(name), line)
+        for name, line in own
+        if name[1] not in ("__version__", here) and HEIGHTS[name[1]] >= HEIGHTS[here]
+    ]
     assert lines(path, wrong) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_folder_has_a_height():
+    assert {layer(path) for path in FILES} == set(HEIGHTS)
+
+
+def test_no_circle_of_files():
+    """Imports that only type checkers follow count too."""
+    graph = {
+        path: {file_of(name) for name, _, _ in imports(path) if name.split(".")[0] == "jaxunmix"} - {path}
+        for path in FILES
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(name_of(path) for path in error.args[1]))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engines_know_no_model(engine):
+    models = tuple(f"jaxunmix.bayes.{model}" for model in MODELS)
+    wrong = [
+        (path, name)
+        for path in (PACKAGE / "bayes" / engine).rglob("*.py")
+        for name, _, _ in imports(path)
+        if name.startswith(models)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_packages_stay_in_their_layer(path):
     wrong = [
         (name, line)
@@ -95,10 +157,39 @@ def test_packages_stay_in_their_layer(path):
     assert lines(path, wrong) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_only_optional_packages_are_imported_inside_functions(path):
     wrong = [(name, line) for name, inside, line in imports(path) if inside and name.split(".")[0] not in OPTIONAL]
     assert lines(path, wrong) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_a_folder_holds_a_dozen_files(folder):
+    assert len(list(folder.glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_are_small(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    wrong = []
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            if body and node.end_lineno - body[0].lineno + 1 > 40:
+                wrong.append((f"{node.name} has {node.end_lineno - body[0].lineno + 1} lines", node.lineno))
+    assert lines(path, wrong) == []
+
+
+def test_no_module_bears_the_name_of_something_that_its_parent_exports():
+    """After `from .scan import scan` the module could not be reached any more."""
+    packages = [jaxunmix.__name__, *(m.name for m in pkgutil.walk_packages(jaxunmix.__path__, "jaxunmix.") if m.ispkg)]
+    wrong = []
+    for package in map(importlib.import_module, packages):
+        for _, name, _ in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{name}")
+            if not isinstance(getattr(package, name), ModuleType):
+                wrong.append(f"{package.__name__}.{name}")
+    assert wrong == []
 
 
 def test_matplotlib_has_no_global_state():
@@ -106,9 +197,9 @@ def test_matplotlib_has_no_global_state():
     assert wrong == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_nothing_is_pickled(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     modules = [(name, line) for name, _, line in imports(path) if name.split(".")[0] in {"pickle", "dill", "joblib"}]
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     allowed = [

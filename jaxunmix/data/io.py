@@ -7,8 +7,6 @@ that an interrupted save leaves the old file whole.
 import difflib
 import importlib
 import os
-import shutil
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +18,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import labels
-from .formats import choose, containers, tables
-from .formats.choose import ArrayChoiceError as ArrayChoiceError
+from .._util.files import replacing
+from . import axes as labels
+from .formats import containers, tables
+from .formats import select as choose
 from .formats.items import Item, from_json, to_json
 from .image import SpectrumImage
 
@@ -246,30 +245,6 @@ def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"cannot write '{path.suffix}'; use one of {', '.join(_WRITERS)}")
     with replacing(path) as temporary:
         _WRITERS[path.suffix.lower()](img, temporary)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {path.parent}; make it first")
-    if path.is_dir() and not any((path / n).exists() for n in ("zarr.json", ".zgroup")):
-        raise ValueError(f"{path} is a folder and no zarr group; it is not overwritten")
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-        if path.is_dir():  # a folder cannot be replaced in one step
-            old = temporary.with_name(temporary.name + ".old")
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
 
 
 def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:

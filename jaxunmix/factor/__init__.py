@@ -1,1 +1,12 @@
-"""The factorisation engine: factors, losses, penalties, constraints, updates and the loop."""
+"""The factorisation engine: problems, how they are solved, and what is made of the solution."""
+
+from .model import Bilinear as Bilinear
+from .pooling import Pooled as Pooled
+from .pooling import fit_pooled as fit_pooled
+from .problem import Problem as Problem
+from .solution import Restarts as Restarts
+from .solution import Solution as Solution
+from .solution import Status as Status
+from .solve import fit as fit
+from .solve import project as project
+from .tuning import tune as tune

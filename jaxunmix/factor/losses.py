@@ -15,7 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..data.matrix import TINY, AbstractMatrix
+from ..matrix.base import TINY, AbstractMatrix
 
 Entries = Float[Array, "..."]
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..data.matrix import matmul
+from ..matrix.base import matmul
 
 # One basis for all components, or one for each, as where each phase absorbs its own lines.
 Basis = Float[Array, "features channels"] | Float[Array, "components features channels"]

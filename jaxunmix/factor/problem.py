@@ -9,13 +9,21 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from ..data.compressed import Compressed
-from ..data.matrix import TINY, AbstractMatrix, Counts, accurate_sum, as_matrix, matmul
-from . import held
-from .constraints import AbstractConstraint, Fixed, NonNegative, Orthogonal, Proportional, Simplex, UnitNorm
+from ..matrix.base import TINY, AbstractMatrix, accurate_sum, matmul
+from ..matrix.compressed import Compressed
+from ..matrix.convert import as_matrix
+from ..matrix.counts import Counts
+from . import feasible as held
+from .constraints.base import AbstractConstraint
+from .constraints.fixed import Fixed
+from .constraints.non_negative import NonNegative
+from .constraints.orthogonal import Orthogonal
+from .constraints.proportional import Proportional
+from .constraints.simplex import Simplex
+from .constraints.unit_norm import UnitNorm
 from .losses import AbstractLoss, Frobenius, Poisson
 from .model import Basis, Bilinear, expand, onto_basis
-from .penalties import NOTHING, AbstractPenalty, Bound, Penalty, Reference
+from .penalties.base import NOTHING, AbstractPenalty, Bound, Penalty, Reference
 
 
 class Problem(eqx.Module):

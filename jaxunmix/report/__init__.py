@@ -1,1 +1,1 @@
-"""What goes out: scores, figures and one self-contained page."""
+"""What users see of a result: figures and pages."""

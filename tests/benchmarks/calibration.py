@@ -23,8 +23,8 @@ import xarray as xr
 from scipy.stats import kstest
 
 import jaxunmix as jxu
-from jaxunmix.bayes.numpyro_density import NumpyroDensity
-from jaxunmix.data import edges
+from jaxunmix.bayes.numpyro_support.path import NumpyroDensity
+from jaxunmix.simulate import xas as edges
 
 ENERGY = np.linspace(7700.0, 7730.0, 40)
 NOISE = 0.08

@@ -19,7 +19,7 @@ import numpy as np
 
 import jaxunmix as jxu
 from jaxunmix import rank
-from jaxunmix.data.truth import Truth
+from jaxunmix.simulate.truth import Truth
 
 K, PIXELS, CHANNELS, RESTARTS = 4, 2000, 100, 8
 RANKS = range(K - 3, K + 7)

@@ -20,8 +20,8 @@ from run import paired, per_step, seconds, show
 from scipy.special import kl_div
 
 import jaxunmix as jxu
-from jaxunmix.data.minerals import MANTLE_ELEMENTS
 from jaxunmix.physics.xray import EmissionModel
+from jaxunmix.simulate.edx import MANTLE_ELEMENTS
 
 NON_NEGATIVE = (jxu.constraints.NonNegative("maps"), jxu.constraints.NonNegative("coefficients"))
 SIMPLEX = {

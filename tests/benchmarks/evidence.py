@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
-from jaxunmix.bayes.density import FunctionDensity
-from jaxunmix.bayes.evidence import free_energy
-from jaxunmix.bayes.exchange import replica_exchange
-from jaxunmix.bayes.jumps import Jumps
-from jaxunmix.bayes.smc import smc
-from jaxunmix.bayes.warm import from_particles, learned
+from jaxunmix.bayes.explorers.jumps import Jumps
+from jaxunmix.bayes.path import FunctionDensity
+from jaxunmix.bayes.tempering.evidence import free_energy
+from jaxunmix.bayes.tempering.exchange import replica_exchange
+from jaxunmix.bayes.tempering.initial import from_particles, learned
+from jaxunmix.bayes.tempering.sequential import smc
 
 LOG_2PI = float(np.log(2 * np.pi))
 

@@ -43,8 +43,12 @@ import numpy as np
 from scipy.optimize import least_squares
 
 import jaxunmix as jxu
-from jaxunmix.bayes import collapsed, importance, paths, spectroscopy, warm
-from jaxunmix.data import edges
+from jaxunmix.bayes.spectrum import decompose as spectroscopy
+from jaxunmix.bayes.spectrum import marginal as collapsed
+from jaxunmix.bayes.spectrum import priors as paths
+from jaxunmix.bayes.spectrum.evidence import importance
+from jaxunmix.bayes.tempering import initial as warm
+from jaxunmix.simulate import xas as edges
 
 NAMES = ("E_WL", "E0", "edge_width", "line_width", "baseline", "step", "lorentzian", "gaussian")
 # What `edge_spectrum` draws from: the mean and the sd of the white line, the ranges of the widths.

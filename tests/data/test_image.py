@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxunmix.data.image import Grid, SpectrumImage
+from jaxunmix.data.grid import Grid
+from jaxunmix.data.image import SpectrumImage
 
 
 def cube(dtype=np.float64, **options):

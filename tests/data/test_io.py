@@ -14,8 +14,9 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jaxunmix.data.formats.select import ArrayChoiceError
 from jaxunmix.data.image import SpectrumImage
-from jaxunmix.data.io import ArrayChoiceError, list_arrays, load, load_dataset, save, save_dataset
+from jaxunmix.data.io import list_arrays, load, load_dataset, save, save_dataset
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 FORMATS = ["npz", "h5", "hdf5", "hspy", "zarr", "zspy", "nc"]

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize
 
 import jaxunmix as jxu
-from jaxunmix.factor.multiplicative import _OfCounts, _OfSquares, on_simplex
+from jaxunmix.factor.updates.simplex import _OfCounts, _OfSquares, on_simplex
 
 GRID = (6, 7)
 ELEMENTS = (0, 1, 2, 3)

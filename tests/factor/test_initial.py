@@ -7,7 +7,10 @@ import pytest
 from sklearn.decomposition._nmf import _initialize_nmf
 
 import jaxunmix as jxu
-from jaxunmix.factor.initial import NNDSVD, VCA, Given, Random, vca
+from jaxunmix.factor.initial.given import Given
+from jaxunmix.factor.initial.nndsvd import NNDSVD
+from jaxunmix.factor.initial.random import Random
+from jaxunmix.factor.initial.vertices import VCA, vca
 from jaxunmix.factor.problem import Problem
 
 KEY = jax.random.key(0)

@@ -3,15 +3,7 @@ import pytest
 import xraydb
 
 from jaxunmix.physics import atoms
-from jaxunmix.physics.atoms import (
-    cascade,
-    check_element,
-    edges,
-    fluorescence_yield,
-    lines,
-    mass_attenuation,
-    yield_sd,
-)
+from jaxunmix.physics.atoms import cascade, check_element, edges, fluorescence_yield, lines, mass_attenuation, yield_sd
 from jaxunmix.physics.cross_sections import bethe
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import labels
+from .. import axes as labels
 from ..image import SpectrumImage
 from .items import META, Item, from_json, meta_text, to_json, with_provenance
 

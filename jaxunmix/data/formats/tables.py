@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..image import SpectrumImage
-from .choose import axis_name
 from .items import Item
+from .select import axis_name
 
 
 def _spectrum(

@@ -1,0 +1,1 @@
+"""The lowest layer: files and statistics."""

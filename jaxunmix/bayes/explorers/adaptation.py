@@ -1,0 +1,77 @@
+"""What a sampler learns from its points: step sizes, and the shape of their cloud."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..path import Density, Points
+from .base import Info
+
+PerGroup = Float[Array, " groups"]
+
+
+class Settings(NamedTuple):
+    """What an explorer has learned of each temperature.
+
+    Attributes:
+        log_step: (groups,).
+        weight: (groups,), the points that the moments stand for.
+        mean: (groups, size).
+        covariance: (groups, size, size).
+        factor: (groups, size, size), lower triangular, factor @ factor' being the covariance, shrunk to its diagonal.
+    """
+
+    log_step: PerGroup
+    weight: PerGroup
+    mean: Float[Array, "groups size"]
+    covariance: Float[Array, "groups size size"]
+    factor: Float[Array, "groups size size"]
+
+
+def blank(density: Density, groups: int, step: float) -> Settings:
+    """Settings before anything is known: no whitening, and this step."""
+    size, dtype = density.size, jnp.result_type(float)
+    eye = jnp.broadcast_to(jnp.eye(size, dtype=dtype), (groups, size, size))
+    log_step = jnp.full(groups, jnp.log(step), dtype)
+    return Settings(log_step, jnp.zeros(groups, dtype), jnp.zeros((groups, size), dtype), eye, eye)
+
+
+def learn(settings: Settings, z: Points, info: Info | None, memory: float | Array) -> Settings:
+    """The step steered by the sweep's signal, the moments brought up to date with the cloud.
+
+    The covariance S of n points in d dimensions is shrunk to its diagonal by (d / (n + d))^2, so that it can always be
+    factored. The step's gain grows with the square root of the walkers, up to 1.
+    """
+    groups, size = settings.mean.shape
+    cloud = z.reshape(groups, -1, size)
+    walkers = cloud.shape[1]
+    kept = memory * settings.weight
+    share = walkers / (kept + walkers)
+    mean = jnp.mean(cloud, 1)
+    about = cloud - mean[:, None]
+    covariance = jnp.einsum("gwi,gwj->gij", about, about) / walkers
+    shift = mean - settings.mean
+    between = (share * (1 - share))[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    covariance = between + settings.covariance + share[:, None, None] * (covariance - settings.covariance)
+    mean = settings.mean + share[:, None] * shift
+    log_step = settings.log_step
+    if info is not None:
+        signal = jnp.mean(info.signal.reshape(groups, -1), 1)
+        log_step = jnp.clip(log_step + min(1.0, walkers**0.5 / 8) * signal, -20.0, 3.0)
+    count = kept + walkers
+    return Settings(log_step, count, mean, covariance, factored(covariance, count))
+
+
+def factored(covariance: Float[Array, "groups size size"], count: PerGroup) -> Float[Array, "groups size size"]:
+    """The lower triangular factors of covariances of so many points each, shrunk to their diagonals."""
+    size = covariance.shape[-1]
+    shrink = ((size / (count + size)) ** 2)[:, None, None]
+    variance = jnp.diagonal(covariance, axis1=1, axis2=2)
+    variance = jnp.maximum(variance, jnp.finfo(variance.dtype).eps * (1 + jnp.max(variance, 1, keepdims=True)))
+    scale = jnp.sqrt(variance)
+    correlation = covariance / (scale[:, :, None] * scale[:, None, :])
+    eye = jnp.eye(size, dtype=covariance.dtype)
+    correlation = jnp.where(eye > 0, 1 + 1e-5, (1 - shrink) * correlation)
+    factor = jnp.linalg.cholesky(correlation)
+    return scale[:, :, None] * jnp.where(jnp.isfinite(factor), factor, eye)

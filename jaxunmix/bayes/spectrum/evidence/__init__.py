@@ -1,0 +1,1 @@
+"""The evidence of each number of peaks, from the particles of tempered runs."""

@@ -1,0 +1,1 @@
+"""Moves made for edges and peaks."""

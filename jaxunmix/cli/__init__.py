@@ -1,0 +1,6 @@
+"""The command line: `jaxunmix unmix | rank | spectrum | simulate | demo`.
+
+Exit codes: 0 done, 1 unexpected, 2 bad input or usage, 130 interrupted (the best iterate is written first).
+"""
+
+from .app import main as main

@@ -1,0 +1,129 @@
+"""What `jaxunmix spectrum` does: the spectrum of a file, its decomposition, the words it prints, and its files."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+
+from .. import __version__
+from ..bayes.spectrum.decompose import decompose_spectrum
+from ..bayes.spectrum.result import RESOLVED, Decomposition, Exchange
+from ..data import io
+from ..data.image import SpectrumImage
+from ..report import plots
+
+# Parameters told in words, with their unit.
+_TOLD = {"E_WL": "white line", "E0": "edge", "line_width": "width of the white line", "noise": "noise"}
+
+
+def spectrum(img: SpectrumImage) -> tuple[np.ndarray, np.ndarray]:
+    """Energies in eV and the mean spectrum of what is kept of an image, or its only spectrum.
+
+    Raises:
+        ValueError: no energy axis of one dimension.
+    """
+    if len(img.signal_dims) != 1:
+        raise ValueError(f"spectrum needs one signal axis, the energy; this file has {', '.join(img.signal_dims)}")
+    name = img.signal_dims[0]
+    values = np.asarray(img.finite_live(), float).mean(axis=0)
+    keep = slice(None) if img.keep_channels is None else img.keep_channels.values.ravel()
+    energy = np.asarray(img.data[name].values if name in img.data.coords else np.arange(img.data.sizes[name]), float)
+    if str(img.data[name].attrs.get("units", "eV")).strip() == "keV":
+        energy = 1000 * energy
+    return energy[keep], values
+
+
+class Settings(NamedTuple):
+    """What the command line asks of `decompose_spectrum`."""
+
+    peaks: range
+    noise: float | None
+    poisson: bool
+    edge: str
+    exchange: int
+    seed: int
+
+
+def decomposed(img: SpectrumImage, settings: Settings, quiet: bool) -> Decomposition:
+    """The decomposition of the mean spectrum.
+
+    Raises:
+        ValueError: a noise for counts, or what `decompose_spectrum` refuses.
+    """
+    energy, intensity = spectrum(img)
+    if settings.poisson and settings.noise is not None:
+        raise ValueError("--noise is the sd of normal noise; leave it out, or --poisson")
+    found = decompose_spectrum(
+        energy,
+        intensity,
+        settings.peaks,
+        "poisson" if settings.poisson else settings.noise,
+        key=jax.random.key(settings.seed),
+        edge=settings.edge,
+        exchange=settings.exchange,
+        progress=not quiet,
+    )
+    assert isinstance(found, Decomposition)  # of one spectrum
+    return found
+
+
+def written(folder: Path, result: Decomposition) -> None:
+    """Write the table, the posterior and the figures, and print what they say."""
+    io.save_dataset(result.table.assign_attrs(jaxunmix_version=__version__), folder / "spectrum.nc")
+    io.save_dataset(result.fit.posterior, folder / "posterior.nc")
+    plots.decomposition(result).savefig(folder / "spectrum.png")
+    plots.free_energy(result).savefig(folder / "free_energy.png")
+    print(_table(result.table))
+    print(f"\n{result.peaks} peak{'s' * (result.peaks != 1)}; {_verdict(result)}")
+    for name, told in _TOLD.items():
+        places, unit = result.places(name), "" if name == "noise" else " eV"
+        columns = places.to_dataframe()[["share", "error", "median", "low", "high"]]
+        for i, (share, error, *numbers) in enumerate(columns.values):
+            median, low, high = _to_two_digits_of_their_span(numbers)
+            chance = f" with probability {share:.2f} +- {error:.2f}" if len(places["share"]) > 1 else ""
+            print(f"{'  or' if i else told:24} {median}{unit}{chance}, 90 % between {low} and {high}")
+    for i in range(result.peaks):
+        own = result.fit.posterior.isel(peak=i)
+        centre, area = (
+            f"{float(own[n].mean()):.6g} +- {float(own[n].std()):.2g}" for n in ("peak_centre", "peak_area")
+        )
+        print(f"{f'peak {i + 1}':24} at {centre} eV, area {area}")
+    if result.exchange is not None:
+        print(_checked(result.exchange))
+    print(f"\ntable      {folder / 'spectrum.nc'}")
+    print(f"posterior  {folder / 'posterior.nc'}")
+    print(f"figures    {folder / 'spectrum.png'} {folder / 'free_energy.png'}")
+
+
+def _to_two_digits_of_their_span(numbers: list[float]) -> list[str]:
+    span = max(numbers) - min(numbers)
+    digits = max(1 - math.floor(math.log10(span)), 0) if span > 0 else 6
+    return [f"{number:.{digits}f}" for number in numbers]
+
+
+def _verdict(result: Decomposition) -> str:
+    if result.resolved:
+        return "the data decide"
+    if result.peaks == result.fits[-1].peaks and len(result.fits) > 1:
+        return f"more were not tried: --peaks {result.fits[0].peaks}:{result.peaks + 3} may find more probable ones"
+    if float(result.table["probability"].max()) >= RESOLVED:
+        return "not resolved: the evidences differ by less than twice their errors"
+    return f"not resolved: no number of peaks has a probability of {RESOLVED}"
+
+
+def _checked(exchange: Exchange) -> str:
+    says = f"replica exchange: free energy {exchange.free_energy:.2f} +- {exchange.error:.2g}"
+    return says + f", by the particles {exchange.of_particles:.2f}; {exchange.round_trips} round trips"
+
+
+def _table(table: xr.Dataset) -> str:
+    rows: list[tuple[str, ...]] = [("peaks", "free energy", "error", "noise", "probability")]
+    for k in table["peaks"].values:
+        own = table.sel(peaks=k)
+        numbers = (float(own[name]) for name in ("free_energy", "error", "noise", "probability"))
+        rows.append((str(k), *(f"{n:.4g}" if i == 2 else f"{n:.2f}" for i, n in enumerate(numbers))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)

@@ -1,0 +1,3 @@
+"""Compositions from a fit of EDX data."""
+
+from .quantification import quantify as quantify

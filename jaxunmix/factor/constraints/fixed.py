@@ -1,0 +1,64 @@
+"""Entries that are known."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .base import AbstractConstraint
+
+
+def _as_values(values: Any) -> np.ndarray | None:
+    if values is None:
+        return None
+    values = np.array(values, float)
+    if values.ndim != 2 or np.isinf(values).any():
+        raise ValueError(
+            f"Fixed: values must be (components, columns), finite or NaN where an entry is free; got {values.shape}."
+        )
+    return values
+
+
+class Fixed(AbstractConstraint):
+    """The block, some of its components or some of its entries do not move.
+
+    Args:
+        block: "maps", "spectra" or "coefficients".
+        rows: the components that keep the values of the start (see `initial.Given`); None keeps all.
+        values: (components, columns) of the block, spectra or coefficients, the entries that are known, NaN where
+            they are not: these values hold from any start, and rows is not given.
+
+    Raises:
+        ValueError: rows and values together, values for the maps, or values that are infinite.
+    """
+
+    block: str = eqx.field(static=True)
+    rows: tuple[int, ...] | None = eqx.field(default=None, static=True)
+    values: Float[np.ndarray, "components columns"] | None = eqx.field(default=None, converter=_as_values)
+
+    def __check_init__(self):
+        if self.values is None:
+            return
+        if self.rows is not None:
+            raise ValueError("Fixed: give rows, or values with NaN where an entry is free, not both.")
+        if self.block == "maps":
+            raise ValueError('Fixed("maps") takes rows, with the maps from initial.Given; single pixels stay free.')
+
+    def free(self, rank: int) -> Bool[Array, "components _"]:
+        """Which components, or which of their entries, may move.
+
+        Raises:
+            ValueError: a row is not among the components, or the values are of another number of components.
+        """
+        if self.values is not None:
+            if len(self.values) != rank:
+                raise ValueError(f"Fixed({self.block!r}): values of {len(self.values)} components, the rank is {rank}.")
+            return jnp.isnan(self.values)
+        if self.rows is None:
+            return jnp.zeros((rank, 1), bool)
+        outside = [row for row in self.rows if not 0 <= row < rank]
+        if outside:
+            raise ValueError(f"Fixed({self.block!r}): rows {outside} are not among the components 0..{rank - 1}.")
+        return jnp.ones((rank, 1), bool).at[jnp.asarray(self.rows, int)].set(False)

@@ -1,0 +1,12 @@
+"""Where a fit starts."""
+
+from .base import AbstractInitial as AbstractInitial
+from .base import AbstractPadded as AbstractPadded
+from .clusters import Clusters as Clusters
+from .coarse import Coarse as Coarse
+from .given import Given as Given
+from .nndsvd import NNDSVD as NNDSVD
+from .random import Random as Random
+from .vertices import SUBSPACE_SEED as SUBSPACE_SEED
+from .vertices import VCA as VCA
+from .vertices import vca as vca

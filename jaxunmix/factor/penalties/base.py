@@ -1,0 +1,160 @@
+"""What every penalty shares: its scale, and the bound by which updates take it."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ...matrix.base import TINY
+from ..constraints.base import BLOCKS
+from ..model import Bilinear
+
+Rows = Float[Array, "components length"]
+Scale = Float[Array, " components"]
+Weight = Float[Array, ""] | str
+
+
+# The share of a row's sum below which an entry counts as zero where it is divided by.
+NOTHING = 1e-12
+
+
+class Reference(eqx.Module):
+    """The scales of the data: S / n and 1 / m of each block, and the order of the norm (see the module's equations)."""
+
+    maps_weight: Float[Array, ""]
+    maps_unit: Float[Array, ""]
+    spectra_weight: Float[Array, ""]
+    spectra_unit: Float[Array, ""]
+    order: int = eqx.field(static=True)
+
+    def size(self, rows: Rows) -> Scale:
+        """The size of each row: its norm, or under Poisson its sum."""
+        return jnp.linalg.norm(rows, axis=1, ord=self.order)
+
+    def linear(self, slope: Scale, rows: Rows) -> "Bound":
+        """A bound of sum_k slope_k size_k about rows of non-negative entries: n <= n0/2 + n^2/(2 n0) for the norm."""
+        if self.order == 1:
+            return Bound(slope[:, None], jnp.zeros((1, 1), rows.dtype))
+        return self.quadratic(jnp.where(self.size(rows) > 0, slope / jnp.maximum(self.size(rows), TINY), 0), rows)
+
+    def quadratic(self, slope: Scale, rows: Rows) -> "Bound":
+        """A bound of sum_k slope_k size_k^2 / 2; for sums (sum x)^2 <= n0 sum x^2 / x0, by Cauchy and Schwarz."""
+        if self.order == 2:
+            return Bound(slope[:, None] * rows, slope[:, None])
+        size = self.size(rows)[:, None]
+        # Below this share of its row an entry is nothing, but its inverse would overflow.
+        return Bound(slope[:, None] * size, slope[:, None] * size / jnp.maximum(rows, NOTHING * size + TINY))
+
+
+def as_weight(weight: Any) -> Weight:
+    """A weight as an array, or "auto" as it is.
+
+    Raises:
+        ValueError: another word.
+    """
+    if isinstance(weight, str):
+        if weight != "auto":
+            raise ValueError(f'a penalty\'s weight is a number of 0 or more, or "auto", got {weight!r}.')
+        return weight
+    return jnp.asarray(weight)
+
+
+class Bound(NamedTuple):
+    """A separable quadratic above a penalty that touches it at the current rows x0.
+
+    penalty(x) <= penalty(x0) + <gradient, x - x0> + <curvature, (x - x0)^2> / 2; both broadcast to the rows.
+    """
+
+    gradient: Float[Array, "components _"]
+    curvature: Float[Array, "components _"]
+
+
+class AbstractPenalty(eqx.Module):
+    """A term of the objective with a separable bound in each block."""
+
+    block: eqx.AbstractVar[str]
+    weight: eqx.AbstractVar[Weight]
+
+    def __check_init__(self):
+        if self.block not in BLOCKS[:2]:
+            raise ValueError(f'{type(self).__name__}: the block must be "maps" or "spectra", got {self.block!r}.')
+        if not self.is_auto and not float(self.weight) >= 0:
+            raise ValueError(f"{type(self).__name__}: the weight must be 0 or more, got {float(self.weight)}.")
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the weight is still to be chosen from the data, by `tune`."""
+        return isinstance(self.weight, str)
+
+    @abc.abstractmethod
+    def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
+        """The term that is added to the objective."""
+
+    @abc.abstractmethod
+    def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
+        """The bound as `block`, "maps" or "spectra", moves and the other block stays."""
+
+    def coupling(self, factors: Bilinear, reference: Reference) -> Float[Array, "components components"] | None:
+        """Where the term is sum Q_jk <row_j, row_k> / 2 in its block: Q, which HALS then takes in place of a bound."""
+        return None
+
+    def check(self, pixels: int, channels: int) -> None:
+        """Refuse a grid that does not fit the data.
+
+        Raises:
+            ValueError: the grid has another number of cells than the block has columns.
+        """
+
+    def _rows(self, factors: Bilinear) -> Rows:
+        return factors.maps_t if self.block == "maps" else factors.spectra
+
+    def _other(self, factors: Bilinear) -> Rows:
+        return factors.spectra if self.block == "maps" else factors.maps_t
+
+    def _scales(self, reference: Reference) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The weight times S / n, and 1 / m."""
+        assert not isinstance(self.weight, str), "fit() refuses a weight that is not chosen"
+        if self.block == "maps":
+            return self.weight * reference.maps_weight, reference.maps_unit
+        return self.weight * reference.spectra_weight, reference.spectra_unit
+
+    def _factor(self, reference: Reference, degree: int) -> Float[Array, ""]:
+        weight, unit = self._scales(reference)
+        return weight * unit**degree
+
+
+class AbstractRowPenalty(AbstractPenalty):
+    """weight * S/n * sum_k f(rows_k |other_k| / m), homogeneous of degree `degree` in the rows.
+
+    Subclasses say what f is and how it is bounded; the scaling and the bound in the other block follow here.
+    """
+
+    degree: eqx.AbstractClassVar[int]
+
+    @abc.abstractmethod
+    def raw(self, rows: Rows) -> Scale:
+        """F of each row, without the scale."""
+
+    @abc.abstractmethod
+    def raw_bound(self, rows: Rows) -> Bound:
+        """A bound of `raw` summed over rows."""
+
+    def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
+        size = reference.size(self._other(factors))
+        return jnp.sum(self._factor(reference, self.degree) * size**self.degree * self.raw(self._rows(factors)))
+
+    def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
+        rows, other = self._rows(factors), self._other(factors)
+        factor = self._factor(reference, self.degree)
+        if block == self.block:
+            gradient, curvature = self.raw_bound(rows)
+            scale = (factor * reference.size(other) ** self.degree)[:, None]
+            return Bound(scale * gradient, scale * curvature)
+        raw = factor * self.raw(rows)
+        return reference.quadratic(2 * raw, other) if self.degree == 2 else reference.linear(raw, other)
+
+
+Penalty = AbstractPenalty | Callable[[Bilinear], Float[Array, ""]]

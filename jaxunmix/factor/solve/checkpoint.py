@@ -1,0 +1,196 @@
+"""What a fit knows of its restarts at any moment, and how that survives the process."""
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...data import io
+from ..model import Bilinear
+from ..solution import Restarts, Status
+from .run import Run
+
+# Seconds between checkpoints.
+CHECKPOINT_SECONDS = 30.0
+
+RUNNING, CONVERGED, NON_FINITE = 0, 1, 2
+
+
+@dataclass
+class Ledger:
+    """Outcomes of the finished batches, the best factors so far, and the batch in flight."""
+
+    path: Path | None
+    fingerprint: str
+    objective: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    status: list[Status] = field(default_factory=list)
+    trace: list[np.ndarray] = field(default_factory=list)
+    best: Bilinear | None = None
+    best_objective: float = np.inf
+    best_score: float = np.inf
+    best_restart: int = 0
+    run: Run | None = None
+    run_trace: list[np.ndarray] = field(default_factory=list)
+    pending: list[np.ndarray] = field(default_factory=list)
+    written: float = field(default_factory=time.monotonic)
+
+    @property
+    def finished(self) -> int:
+        """Restarts in finished batches."""
+        return len(self.status)
+
+    @property
+    def in_flight(self) -> Run:
+        """The batch that is being advanced."""
+        assert self.run is not None, "no batch has begun"
+        return self.run
+
+    @property
+    def running(self) -> np.ndarray:
+        """(restarts of the batch,) which still move."""
+        return np.asarray(self.in_flight.code) == RUNNING
+
+    @property
+    def done(self) -> int:
+        """Steps of the batch in flight."""
+        return int(np.max(np.asarray(self.in_flight.steps)))
+
+    def begin(self, run: Run) -> "Ledger":
+        """Take a new batch, or go on with the one that a checkpoint left in flight."""
+        if self.pending:
+            treedef = jax.tree.structure(run)
+            run = jax.tree.unflatten(treedef, [jnp.asarray(leaf) for leaf in self.pending])
+            self.pending = []
+        else:
+            self.run_trace = [np.asarray(run.last, float)]
+        self.run = run
+        return self
+
+    def record(self, run: Run) -> None:
+        """Note one more look at the objective; write a checkpoint when it is time."""
+        moved = self.running
+        self.run = run
+        self.run_trace.append(np.where(moved, np.asarray(run.last, float), np.nan))
+        if time.monotonic() - self.written > CHECKPOINT_SECONDS:
+            self.keep()
+
+    def close_batch(self, left: Status) -> bool:
+        """Turn the batch in flight into outcomes, `left` for restarts still running; False if there is none."""
+        if self.run is None:
+            return bool(self.status)
+        objective, codes = np.asarray(self.run.objective, float), np.asarray(self.run.code)
+        # A restart that broke is kept only when all did.
+        score = np.where(codes == NON_FINITE, np.inf, objective)
+        i = int(np.argmin(score))
+        if self.best is None or score[i] < self.best_score:
+            self.best = jax.tree.map(lambda leaf: leaf[i], self.run.best)
+            self.best_score, self.best_objective, self.best_restart = score[i], float(objective[i]), self.finished + i
+        ends = {RUNNING: left, CONVERGED: Status.CONVERGED, NON_FINITE: Status.NON_FINITE}
+        self.status += [ends[int(code)] for code in codes]
+        self.objective += objective.tolist()
+        self.steps += np.asarray(self.run.steps).tolist()
+        self.trace += list(np.array(self.run_trace).T)
+        self.run, self.run_trace = None, []
+        return True
+
+    @property
+    def kept(self) -> Bilinear:
+        """The best factors so far."""
+        assert self.best is not None, "no batch has been closed"
+        return self.best
+
+    def outcomes(self) -> Restarts:
+        """All restarts so far."""
+        return Restarts(
+            objective=np.array(self.objective),
+            steps=np.array(self.steps),
+            status=tuple(self.status),
+            trace=_padded(self.trace),
+            best=self.best_restart,
+        )
+
+    def keep(self) -> None:
+        """Write the checkpoint now, if there is to be one and anything to write."""
+        if self.path is not None and (self.run is not None or self.status):
+            self.save(self.path)
+
+    def save(self, path: Path) -> None:
+        """Write everything to a checkpoint file, whole or not at all."""
+        arrays: dict[str, Any] = {
+            "fingerprint": np.array(self.fingerprint),
+            "objective": np.array(self.objective),
+            "steps": np.array(self.steps, int),
+            "status": np.array([s.name for s in self.status], dtype=str),
+            "trace": _padded(self.trace),
+            "run_trace": np.array(self.run_trace),
+            "best": np.array([self.best_objective, self.best_score, self.best_restart]),
+        }
+        if self.best is not None:
+            arrays |= {"best_maps": np.asarray(self.best.maps_t), "best_profiles": np.asarray(self.best.profiles)}
+        leaves = jax.tree.leaves(self.run)
+        arrays |= {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        with io.replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+        self.written = time.monotonic()
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike | None, fingerprint: str) -> "Ledger":
+        """A new ledger, or the one that the checkpoint file holds.
+
+        Raises:
+            ValueError: the file is not a checkpoint, or one of another fit.
+        """
+        ledger = cls(None if path is None else Path(path), fingerprint)
+        if ledger.path is None or not ledger.path.exists():
+            return ledger
+        try:
+            with np.load(ledger.path, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            found = str(arrays["fingerprint"])
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise ValueError(f"{path} is no checkpoint of a fit ({error}); remove it or name another file.") from error
+        if found != fingerprint:
+            raise ValueError(
+                f"{path} belongs to another fit (data, problem, update, start, key or limits differ); "
+                "remove it or name another file."
+            )
+        ledger.objective, ledger.steps = arrays["objective"].tolist(), arrays["steps"].tolist()
+        ledger.status = [Status[str(name)] for name in arrays["status"]]
+        ledger.trace = list(arrays["trace"])
+        ledger.run_trace = list(arrays["run_trace"])
+        ledger.best_objective, ledger.best_score = arrays["best"][:2].tolist()
+        ledger.best_restart = int(arrays["best"][2])
+        if "best_maps" in arrays:
+            ledger.best = Bilinear(jnp.asarray(arrays["best_maps"]), jnp.asarray(arrays["best_profiles"]))
+        ledger.pending = [arrays[f"leaf_{i}"] for i in range(sum(name.startswith("leaf_") for name in arrays))]
+        return ledger
+
+    def remove(self) -> None:
+        """Delete the checkpoint file: the fit has ended."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def fingerprint(*parts: Any) -> str:
+    """A digest of everything that decides a fit's numbers: structure, static fields and array values."""
+    leaves, structure = jax.tree.flatten(parts)
+    digest = hashlib.sha256(str(structure).encode())
+    for leaf in leaves:
+        is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes() if array.dtype.kind != "O" else repr(leaf).encode())
+    return digest.hexdigest()
+
+
+def _padded(traces: list[np.ndarray]) -> np.ndarray:
+    longest = max(map(len, traces), default=0)
+    padded = [np.pad(t, (0, longest - len(t)), constant_values=np.nan) for t in traces]
+    return np.array(padded) if padded else np.zeros((0, 0))

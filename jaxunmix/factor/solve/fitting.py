@@ -1,0 +1,176 @@
+"""The one loop: restarts side by side, convergence, progress, interrupts and checkpoints."""
+
+import inspect
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+from tqdm import tqdm
+
+from ...matrix.compressed import Compressed
+from ..constraints.fixed import Fixed
+from ..initial.base import AbstractInitial
+from ..initial.given import Given
+from ..losses import Beta
+from ..model import Bilinear, expand
+from ..penalties.base import AbstractPenalty
+from ..problem import Problem
+from ..solution import Restarts, Solution, Status
+from ..updates.base import AbstractUpdate
+from .checkpoint import Ledger, fingerprint
+from .checks import check, defaults
+from .loop import batches, first_look, looks, polish, start
+
+
+def fit(
+    problem: Problem,
+    rank: int,
+    update: AbstractUpdate | None = None,
+    init: AbstractInitial | None = None,
+    restarts: int = 1,
+    *,
+    key: Key[Array, ""] | None = None,
+    max_steps: int = 500,
+    rtol: float | int = 1e-6,
+    check_every: int = 10,
+    progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    throw: bool = True,
+) -> Solution:
+    """Minimise the problem's objective from several starts and keep the best.
+
+    Args:
+        problem: what to minimise.
+        rank: the number of components K.
+        update: how; None takes `HALS` for Frobenius without weights, else `Multiplicative`.
+        init: from where; None takes `initial.Random`, under `Orthogonal` `initial.Clusters`.
+        restarts: how many starts, side by side where memory allows.
+        key: randomness of the starts; a start without any needs none.
+        max_steps: steps at most.
+        rtol: stop when the objective's relative change per step is below this; 0 never stops early. Changes
+            below the rounding of the data's own norm count as none.
+        check_every: steps between looks at the objective (and at Ctrl-C).
+        progress: a bar on stderr.
+        checkpoint: file from which a fit that was cut off goes on to the same numbers; written every half minute
+            and on Ctrl-C, removed when the fit has ended by itself.
+        throw: raise when the kept fit is not finite.
+
+    Returns:
+        The best restart, its components ordered by decreasing |map| x |spectrum| (given and fixed ones keep their
+        place). Ctrl-C returns the best iterate with `Status.INTERRUPTED`.
+
+    Raises:
+        ValueError: a rank below 1 or above the data, a start or an update that does not suit the problem, a
+            missing key, or a checkpoint of another fit.
+        FloatingPointError: no restart stayed finite, and `throw` is set.
+
+    A lower objective is not by itself a better answer: restarts that fit equally well can differ in their spectra.
+    Look at `solution.restarts` before trusting the best one.
+    """
+    update, init = defaults(problem, update, init)
+    check(problem, rank, update, init, restarts, key, (max_steps, rtol, check_every))
+    keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
+    limits = (max_steps, rtol, check_every)
+    mark = "" if checkpoint is None else fingerprint(problem, update, init, keys, (rank, *limits))
+    ledger = Ledger.resume(checkpoint, mark)
+    interrupted = False
+    try:
+        for part in batches(restarts, problem.restart_bytes(rank)):
+            if part.start >= ledger.finished:
+                run = first_look(problem, update, start(problem, update, init, rank, keys[part]), rtol)
+                _run_batch(problem, update, ledger.begin(run), limits, progress)
+    except KeyboardInterrupt:
+        interrupted = True
+        ledger.keep()
+        if not ledger.close_batch(Status.INTERRUPTED):
+            raise
+    factors, objective, extra = ledger.kept, ledger.best_objective, 0
+    if isinstance(problem.matrix, Compressed):
+        extra = 0 if interrupted else problem.matrix.polish
+        polished, reached = polish(problem, update, jax.tree.map(lambda leaf: leaf[None], factors), extra)
+        factors, objective = jax.tree.map(lambda leaf: leaf[0], polished), float(reached[0])
+    solution = solution_of(
+        problem, update, init, factors, objective, ledger.outcomes(), check_every, extra, interrupted
+    )
+    if throw and solution.status is Status.NON_FINITE:
+        raise FloatingPointError(
+            f"No restart stayed finite ({solution.steps} steps); rescale the data towards 1, lower the weights of the "
+            "penalties, or pass throw=False to look at the last finite factors."
+        )
+    if not interrupted:
+        ledger.remove()
+    return solution
+
+
+def _run_batch(
+    problem: Problem, update: AbstractUpdate, ledger: Ledger, limits: tuple[int, float | int, int], progress: bool
+) -> None:
+    """Advance the batch in flight until no restart is running, on the ledger's record."""
+    with tqdm(total=limits[0], unit="step", disable=not progress, leave=False) as bar:
+        for run in looks(problem, update, ledger.in_flight, limits):
+            ledger.record(run)
+            bar.update(ledger.done - bar.n)
+            bar.set_postfix(objective=f"{np.min(run.objective):.6g}", running=int(ledger.running.sum()))
+    ledger.close_batch(Status.MAX_STEPS)
+
+
+def solution_of(
+    problem: Problem,
+    update: AbstractUpdate,
+    init: AbstractInitial,
+    factors: Bilinear | tuple[np.ndarray, np.ndarray],
+    objective: float,
+    restarts: Restarts,
+    check_every: int,
+    extra: int = 0,
+    interrupted: bool = False,
+) -> Solution:
+    """The best restart, (maps transposed, profiles), as users get it; `objective` after `extra` steps of polish."""
+    maps_t, profiles = factors if isinstance(factors, tuple) else (factors.maps_t, factors.profiles)
+    trace = restarts.trace[restarts.best]
+    trace = trace[: np.flatnonzero(np.isfinite(trace))[-1] + 1] if np.isfinite(trace).any() else trace[:1]
+    steps = int(restarts.steps[restarts.best])
+    trace_steps = np.minimum(np.arange(len(trace)) * check_every, steps)
+    if isinstance(problem.matrix, Compressed):
+        trace, trace_steps = np.append(trace, objective), np.append(trace_steps, steps + extra)
+    # On the host: as operations of their own, each would be compiled for each rank of a survey.
+    maps, profiles = np.asarray(maps_t).T, np.asarray(profiles)
+    spectra = profiles if problem.basis is None else np.asarray(expand(jnp.asarray(profiles), problem.basis))
+    if not isinstance(init, Given) and not any(isinstance(c, Fixed) for c in problem.constraints):
+        contribution = np.linalg.norm(maps, axis=0) * np.linalg.norm(spectra, axis=1)
+        order = np.argsort(-contribution, kind="stable")
+        maps, profiles, spectra = maps[:, order], profiles[order], spectra[order]
+    return Solution(
+        maps=maps,
+        spectra=spectra,
+        coefficients=None if problem.basis is None else profiles,
+        objective=objective,
+        trace=trace,
+        trace_steps=trace_steps,
+        steps=steps + extra,
+        status=Status.INTERRUPTED if interrupted else restarts.status[restarts.best],
+        restarts=restarts,
+        info=_describe(problem, update, init, len(profiles)),
+    )
+
+
+def _describe(problem: Problem, update: AbstractUpdate, init: AbstractInitial, rank: int) -> dict[str, Any]:
+    def name(thing: Any) -> str:
+        return thing.__name__ if inspect.isfunction(thing) else type(thing).__name__
+
+    beta = f"({problem.loss.beta})" if isinstance(problem.loss, Beta) else ""
+    return {
+        "loss": name(problem.loss) + beta,
+        "update": name(update),
+        "initial": name(init),
+        "rank": rank,
+        "matrix": name(problem.matrix),
+        "penalties": [
+            f"{name(p)}({p.block}, {float(p.weight):g})" if isinstance(p, AbstractPenalty) else name(p)
+            for p in problem.penalties
+        ],
+        "constraints": [f"{name(c)}({c.block})" for c in problem.constraints],
+    }

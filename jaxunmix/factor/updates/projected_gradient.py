@@ -1,0 +1,96 @@
+"""Projected gradient steps, for every differentiable objective."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from ...matrix.base import TINY
+from ...matrix.compressed import Compressed
+from ..model import Bilinear
+from ..problem import Problem
+from .base import AbstractUpdate, refuse_orthogonal, rows_of, with_rows
+
+
+class ProjectedState(NamedTuple):
+    """What `ProjectedGradient` remembers."""
+
+    inner: Any
+    length: Float[Array, ""]
+    objective: Float[Array, ""]
+    units: tuple[Float[Array, ""], Float[Array, ""]]
+
+
+class ProjectedGradient(AbstractUpdate):
+    """Gradient steps by any optax optimiser, projected onto the constraints: for every differentiable objective.
+
+    The blocks are measured in units of their mean size at the start, so that the optimiser's learning rate is a
+    relative one. Sums and ratios are restored after each step by rescaling. A step that would raise the objective is
+    not taken and the next is half as long, so the objective never rises.
+
+    Args:
+        optimiser: an optax gradient transformation; None is Adam with a learning rate of 0.03.
+    """
+
+    optimiser: optax.GradientTransformation = eqx.field(static=True)
+
+    def __init__(self, optimiser: optax.GradientTransformation | None = None):
+        self.optimiser = _ADAM if optimiser is None else optimiser
+
+    def check(self, problem: Problem) -> None:
+        refuse_orthogonal(self, problem)
+        if isinstance(problem.matrix, Compressed):
+            raise ValueError("ProjectedGradient needs the whole matrix; give Dense or Counts, not Compressed.")
+
+    def init(self, problem: Problem, factors: Bilinear) -> ProjectedState:
+        # Components of zeros, with which a survey pads, have no size.
+        sizes = [
+            jnp.sum(jnp.abs(rows)) / jnp.maximum(jnp.sum(jnp.any(rows != 0, axis=1)) * rows.shape[1], 1)
+            for rows in (factors.maps_t, factors.profiles)
+        ]
+        units = (jnp.maximum(sizes[0], TINY), jnp.maximum(sizes[1], TINY))
+        one = jnp.ones((), problem.matrix.dtype)
+        return ProjectedState(self.optimiser.init(_in_units(factors, units)), one, problem.objective(factors), units)
+
+    def step(self, problem: Problem, factors: Bilinear, state: ProjectedState) -> tuple[Bilinear, ProjectedState]:
+        scaled = _in_units(factors, state.units)
+
+        def objective(scaled):
+            return problem.objective(_from_units(scaled, state.units)) / jnp.maximum(jnp.abs(state.objective), TINY)
+
+        gradient = jax.grad(objective)(scaled)
+        direction, inner = self.optimiser.update(gradient, state.inner, scaled)
+        moved = jax.tree.map(lambda x, d: x + state.length * d, scaled, direction)
+        candidate = self._project(problem, factors, _from_units(moved, state.units))
+        reached = problem.objective(candidate)
+        better = reached <= state.objective
+        # A gradient that is no number would be refused for ever: let it be seen instead.
+        sound = jnp.all(jnp.array([jnp.isfinite(g).all() for g in gradient]))
+        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, factors)
+        factors = jax.tree.map(lambda rows: jnp.where(sound, rows, jnp.nan), kept)
+        length = state.length * jnp.where(better, 1.1, 0.5)
+        return factors, ProjectedState(inner, length, jnp.where(better, reached, state.objective), state.units)
+
+    def _project(self, problem: Problem, old: Bilinear, new: Bilinear) -> Bilinear:
+        for block in ("maps", problem.second):
+            rows = rows_of(new, block)
+            if problem.is_nonnegative(block):
+                rows = jnp.maximum(rows, 0)
+            free = problem.free(block, new.rank)
+            rows = rows if free is None else jnp.where(free, rows, rows_of(old, block))
+            new = with_rows(new, block, rows)
+        return problem.normalise(new)
+
+
+_ADAM = optax.adam(0.03)
+
+
+def _in_units(factors: Bilinear, units: tuple[Array, Array]) -> tuple[Array, Array]:
+    return factors.maps_t / units[0], factors.profiles / units[1]
+
+
+def _from_units(scaled: tuple[Array, Array], units: tuple[Array, Array]) -> Bilinear:
+    return Bilinear(scaled[0] * units[0], scaled[1] * units[1])

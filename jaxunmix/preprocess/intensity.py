@@ -1,0 +1,145 @@
+"""Intensities: scales, offsets, references, and the way back."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from ..data.image import SpectrumImage
+from . import provenance as steps
+from .region import Limit, floating, over_channels, over_pixels
+
+
+def undo(img: SpectrumImage) -> SpectrumImage:
+    """Reverse the last step.
+
+    Whole numbers come back exactly where they had up to 16 bits, and floats to rounding.
+
+    Raises:
+        ValueError: if there is no step, or the last one lost information.
+    """
+    return steps.reverse(img)
+
+
+def normalise(img: SpectrumImage, how: Literal["sum", "max", "norm"] = "sum") -> SpectrumImage:
+    """Divide each spectrum by its sum, maximum or Euclidean norm over the live channels. Reversible.
+
+    An empty spectrum (all zero) stays zero.
+
+    Raises:
+        ValueError: a spectrum that is not empty has a sum or maximum of zero or below; NaN.
+    """
+    live = img.finite_live()
+    if how == "sum":
+        size = live.sum(axis=1, dtype=np.float64)
+    elif how == "max":
+        size = live.max(axis=1).astype(np.float64)
+    elif how == "norm":
+        size = np.sqrt(np.einsum("ij,ij->i", live, live, dtype=np.float64))
+    else:
+        raise ValueError(f'normalise: how={how!r}; give "sum", "max" or "norm"')
+    empty = size == 0
+    if empty.any():
+        empty &= ~live.any(axis=1)
+    steps.refuse(img, (size <= 0) & ~empty, f"normalise: the {how} is not positive", 'use how="norm"')
+    scale = over_pixels(img, np.where(empty, 1, size), 1)
+    values = np.divide(img.data.values, scale.astype(floating(img)), dtype=floating(img))
+    return steps.taken(
+        img, "normalise", {"how": how}, values, [steps.operation("multiply", scale, img.navigation_dims)], "1"
+    )
+
+
+def mean_centre(img: SpectrumImage) -> SpectrumImage:
+    """Subtract the mean spectrum of the live pixels: X_pc - mean_p X_pc. Reversible."""
+    mean = over_channels(img, img.finite_live().mean(axis=0, dtype=np.float64), 0)
+    values = np.subtract(img.data.values, mean.astype(floating(img)), dtype=floating(img))
+    return steps.taken(img, "mean_centre", {}, values, [steps.operation("add", mean, img.signal_dims)])
+
+
+def log(img: SpectrumImage, offset: float | int = 0.0) -> SpectrumImage:
+    """Natural logarithm, ln(X + offset). Reversible; where a masked cell has no logarithm it becomes NaN.
+
+    Raises:
+        ValueError: a live value is not above -offset; the message names the first.
+    """
+    low = img.finite_live() <= -offset
+    if low.any():
+        steps.refuse(img, low.any(axis=1), f"log: values not above {-offset:g}", "give a larger offset, or mask them")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shifted = np.add(img.data.values, np.asarray(offset, floating(img)), dtype=floating(img))
+        values = steps.finite_or_nan(img, np.log(shifted, out=shifted))
+    units = f"ln({img.data.attrs.get('units', '1')})"
+    return steps.taken(
+        img, "log", {"offset": offset}, values, [steps.operation("exp", 0), steps.operation("add", -offset)], units
+    )
+
+
+def clip_negative(img: SpectrumImage, largest: Limit = None) -> SpectrumImage:
+    """Set values below 0 to 0: the remedy for slightly negative values under a Poisson loss. Not reversible.
+
+    The record tells how many of the live values were below 0, and their sum.
+
+    Args:
+        img: the image.
+        largest: the largest magnitude that may be clipped; None for any.
+
+    Raises:
+        ValueError: a value is below -largest; the message names the pixel.
+    """
+    live = img.finite_live()
+    below = live < 0
+    if largest is not None and below.any():
+        limit = live.min(axis=1) < -largest
+        steps.refuse(img, limit, f"clip_negative: values below {-largest:g}", "use shift_to_positive, or allow more")
+    report = {"largest": largest, "count": int(below.sum()), "sum": float(live[below].sum(dtype=np.float64))}
+    values = np.maximum(img.data.values, img.data.dtype.type(0))
+    return steps.taken(img, "clip_negative", report, values)
+
+
+def shift_to_positive(img: SpectrumImage) -> SpectrumImage:
+    """Add one constant so that the smallest live value is 0; nothing where none is negative. Reversible."""
+    low = img.finite_live().min()
+    offset = -float(low) if low < 0 else 0.0
+    if img.data.dtype.kind in "iu":
+        values = img.data.values.astype(np.int64) + int(offset) if offset else img.data.values
+    else:
+        values = img.data.values + img.data.dtype.type(offset)
+    return steps.taken(img, "shift_to_positive", {"offset": offset}, values, [steps.operation("add", -offset)])
+
+
+def poisson_scale(img: SpectrumImage) -> SpectrumImage:
+    """Scale counts so that their Poisson noise is even: X_pc / sqrt(g_p h_c). Reversible.
+
+    g is the mean over channels (a map), h the mean over pixels (a spectrum): Keenan and Kotula, Surf. Interface
+    Anal. 36 (2004) 203. Empty pixels and dead channels get the factor 1 and stay zero. The record's parameters
+    hold `pixel_factors` sqrt(g) and `channel_factors` sqrt(h), over all pixels and channels: multiply maps and
+    spectra by them to come back to counts.
+
+    Raises:
+        ValueError: negative values.
+    """
+    live = img.finite_live()
+    steps.refuse(img, live.min(axis=1) < 0, "poisson_scale: negative values", "use clip_negative first")
+    g = np.sqrt(live.mean(axis=1, dtype=np.float64))
+    h = np.sqrt(live.mean(axis=0, dtype=np.float64))
+    g, h = over_pixels(img, np.where(g > 0, g, 1), 1), over_channels(img, np.where(h > 0, h, 1), 1)
+    values = np.divide(img.data.values, g.astype(floating(img)), dtype=floating(img))
+    values /= h.astype(floating(img))
+    factors = {"pixel_factors": g.reshape(img.navigation_shape), "channel_factors": h}
+    undone = [steps.operation("multiply", g, img.navigation_dims), steps.operation("multiply", h, img.signal_dims)]
+    return steps.taken(img, "poisson_scale", factors, values, undone, "1")
+
+
+def subtract_reference(img: SpectrumImage, spectrum: Any) -> SpectrumImage:
+    """Subtract one spectrum from every pixel, X_pc - r_c. Reversible.
+
+    Args:
+        img: the image.
+        spectrum: values over the signal dims; a DataArray or a SpectrumImage of one pixel is checked to be on
+            the same grid.
+
+    Raises:
+        ValueError: another shape or grid, or NaN at a live channel.
+    """
+    reference = steps.on_channels(img, spectrum, "subtract_reference")
+    values = np.subtract(img.data.values, reference.astype(floating(img)), dtype=floating(img))
+    return steps.taken(img, "subtract_reference", {}, values, [steps.operation("add", reference, img.signal_dims)])

@@ -1,0 +1,309 @@
+"""Figures of a fit: maps, spectra, residuals, convergence, and comparison with a truth."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from ...data.image import SpectrumImage
+from ...metrics.scores import match
+from . import axes as draw
+
+_CHUNK_VALUES = 2**22  # values of the residual formed at a time
+
+
+def maps(result: xr.Dataset) -> Figure:
+    """Draws the maps: pictures for 2-D navigation, lines for 1-D, bars for a single spectrum.
+
+    Of more than two navigation dims the middle slice is shown, and the title says which.
+
+    Args:
+        result: Dataset with `maps` ("component", *navigation dims), NaN where masked.
+
+    Raises:
+        ValueError: where `result` has no such variable.
+    """
+    shown, note = draw.two_dims(_variable(result, "maps"))
+    figure = draw.new_figure(draw.maps_height(shown))
+    draw.draw_maps(figure, shown)
+    return _noted(figure, note)
+
+
+def spectra(result: xr.Dataset, stacked: bool = True) -> Figure:
+    """Draws the spectra: lines for a 1-D signal, pictures on a logarithmic scale for patterns.
+
+    Args:
+        result: Dataset with `spectra` ("component", *signal dims), NaN where masked.
+        stacked: each line to its own maximum and above the one before; False: all on one scale.
+
+    Raises:
+        ValueError: where `result` has no such variable.
+    """
+    shown, note = draw.two_dims(_variable(result, "spectra"))
+    figure = draw.new_figure(draw.spectra_height(shown))
+    draw.draw_spectra(figure, shown, stacked)
+    return _noted(figure, note)
+
+
+def overview(result: xr.Dataset, img: SpectrumImage | None = None) -> Figure:
+    """Draws the maps above the spectra: the whole result at a glance.
+
+    Args:
+        result: as for `maps` and `spectra`.
+        img: if given, its total map stands before the components.
+
+    Raises:
+        ValueError: where `result` lacks a variable.
+    """
+    above, note = draw.two_dims(_variable(result, "maps"))
+    below, other_note = draw.two_dims(_variable(result, "spectra"))
+    total = None
+    if img is not None and above.ndim == 3:
+        total, _ = draw.two_dims(img.total_map().expand_dims("component"))
+    heights = [draw.maps_height(above, total is not None), draw.spectra_height(below)]
+    figure = draw.new_figure(sum(heights))
+    parts = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
+    draw.draw_maps(parts[0], above, total)
+    draw.draw_spectra(parts[1], below)
+    return _noted(figure, note, other_note)
+
+
+def residuals(result: xr.Dataset, img: SpectrumImage) -> Figure:
+    r"""Draws what the model leaves of the data, $X - MS$, over pixels and over channels.
+
+    The map is the root mean square in each pixel. The lines are the root mean square and the mean in each channel;
+    for counts, and under the Poisson loss, the dashed line is $\sqrt{\bar x_j}$, what Poisson noise alone leaves:
+    above it there is signal that the model lacks. For patterns it is a picture of the mean.
+
+    Args:
+        result: as for `overview`.
+        img: the data that were fitted.
+
+    Raises:
+        ValueError: where the shapes of the result and the image differ.
+    """
+    per_pixel, mean, spread = _residual_profiles(result, img)
+    left, note = draw.two_dims(per_pixel)
+    right, other_note = draw.two_dims(xr.concat([spread, mean], "component"))
+    figure = draw.new_figure(2.6)
+    axes = figure.subplots(1, 1 + (left.ndim > 1), squeeze=False, width_ratios=[1.0, 1.5][-left.ndim :])[0]
+    if left.ndim == 3:
+        low, high = np.nanpercentile(left.values, [0.1, 99.9])
+        draw.draw_picture(figure, axes[0], left[0], norm=Normalize(low, high if high > low else low + 1))
+    elif left.ndim == 2:
+        draw.draw_line(axes[0], left[0], 0)
+        draw.tidy(axes[0])
+    axes[0].set_title("residual per pixel (rms)", fontsize=draw.TEXT)
+    axes[-1].set_title("residual per channel", fontsize=draw.TEXT)
+    if right.ndim == 3:
+        draw.draw_picture(figure, axes[-1], right[1])
+        axes[-1].set_title("residual per channel (mean)", fontsize=draw.TEXT)
+    else:
+        counted = img.data.attrs.get("units") == "counts" or result.attrs.get("loss") == "Poisson"
+        _draw_channels(axes[-1], right, img.mean_spectrum() if counted else None)
+    return _noted(figure, note, other_note)
+
+
+def _draw_channels(axes: Axes, lines: xr.DataArray, counts: xr.DataArray | None) -> None:
+    axes.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
+    draw.draw_line(axes, lines[0], 0, "root mean square")
+    draw.draw_line(axes, lines[1], 1, "mean")
+    if counts is not None:
+        draw.draw_line(
+            axes, counts.clip(min=0) ** 0.5, 0, "Poisson noise", color="black", linestyle="--", linewidth=0.9
+        )
+    axes.legend(fontsize=draw.SMALL, frameon=False)
+    draw.tidy(axes)
+
+
+def convergence(result: xr.Dataset) -> Figure:
+    """Draws the objective against the steps, and the final objectives of the restarts if there are several.
+
+    Args:
+        result: Dataset with `trace` ("check",), its coordinate `step`, and `restart_objective`.
+
+    Raises:
+        ValueError: where `result` has no trace.
+    """
+    trace = _variable(result, "trace", "check")
+    several = "restart_objective" in result and result["restart_objective"].size > 1
+    figure = draw.new_figure(2.5)
+    axes = figure.subplots(1, 1 + several, squeeze=False)[0]
+    step = trace["step"].values if "step" in trace.coords else np.arange(trace.size)
+    values = trace.values.astype(float)
+    finite = np.isfinite(values)
+    marker = "." if finite.sum() < 30 else None
+    axes[0].plot(step[finite], values[finite], color=draw.COLOURS[0], linewidth=1.1, marker=marker)
+    if finite.any() and values[finite].min() > 0 and values[finite].max() > 5 * values[finite].min():
+        axes[0].set_yscale("log")
+    axes[0].set_xlabel("step", fontsize=draw.SMALL)
+    axes[0].set_ylabel("objective", fontsize=draw.SMALL)
+    draw.tidy(axes[0])
+    if several:
+        draw.draw_restarts(axes[1], result)
+    return figure
+
+
+def restarts(result: xr.Dataset) -> Figure:
+    """Draws the final objectives of the restarts, sorted, relative to the best; markers tell the status.
+
+    Args:
+        result: Dataset with `restart_objective` and, if there, `restart_status` ("restart",).
+
+    Raises:
+        ValueError: where `result` has no restarts.
+    """
+    _variable(result, "restart_objective", "restart")
+    figure = draw.new_figure(2.7)
+    draw.draw_restarts(figure.subplots(), result)
+    return figure
+
+
+def comparison(
+    result: xr.Dataset, truth_maps: ArrayLike, truth_spectra: ArrayLike, names: Sequence[str] | None = None
+) -> Figure:
+    """Draws the truth and, beside it, the estimate matched to it, with the spectral angles.
+
+    An estimated spectrum is scaled to the true one by least squares and its map by the inverse, so that their
+    product stays. True lines are grey.
+
+    Args:
+        result: as for `overview`.
+        truth_maps: (pixels, K'), for the pixels that are not masked in the result.
+        truth_spectra: (K', channels), for the channels that are not masked in the result.
+        names: K' names of the true components.
+
+    Raises:
+        ValueError: where the truth does not fit the result.
+    """
+    maps_, spectra_ = _variable(result, "maps"), _variable(result, "spectra")
+    true_maps = _like(maps_, np.asarray(truth_maps, dtype=float).T, "truth_maps")
+    true_spectra = _like(spectra_, np.asarray(truth_spectra, dtype=float), "truth_spectra")
+    names = names or [f"truth {k}" for k in range(len(true_maps))]
+    if not len(true_maps) == len(true_spectra) == len(names):
+        raise ValueError(
+            f"truth_maps, truth_spectra and names have {len(true_maps)}, {len(true_spectra)} and {len(names)} "
+            "components: give the same in all"
+        )
+    found = match(_live(spectra_), _live(true_spectra))
+    shown = [draw.two_dims(values)[0] for values in (maps_, spectra_, true_maps, true_spectra)]
+    columns = [_COLUMN_WIDTHS[values.ndim] for values in shown[:2]]
+    figure = draw.new_figure(0.2 + 1.75 * len(names))
+    widths = columns[0] + columns[1]
+    cells = figure.subplots(len(names), len(widths), squeeze=False, width_ratios=widths)
+    for k, row in enumerate(cells):
+        j = int(found.order[k])
+        scale = 1.0 if j < 0 else _least_squares(spectra_[j].values, true_spectra[k].values)
+        estimates = [None, None] if j < 0 else [shown[0][j] / (scale or 1.0), shown[1][j] * scale]
+        verdict = f"component {j}, {found.angles[k]:.1f}°" if j >= 0 else "no estimate"
+        split, titles = len(columns[0]), (draw.plain(names[k]), verdict)
+        _draw_pair(figure, row[:split], shown[2][k], estimates[0], j, titles)
+        _draw_pair(figure, row[split:], shown[3][k], estimates[1], j, titles, log=True)
+    return figure
+
+
+# Panels for the truth and its estimate, by the number of dims with "component": none for a single number, one for
+# lines that share it, two for pictures.
+_COLUMN_WIDTHS: dict[int, list[float]] = {1: [], 2: [1.8], 3: [1.0, 1.0]}
+
+
+def _draw_pair(
+    figure: Figure,
+    cells: np.ndarray,
+    truth: xr.DataArray,
+    estimate: xr.DataArray | None,
+    component: int,
+    titles: tuple[str, str],
+    log: bool = False,
+) -> None:
+    shade = draw.GREY if component < 0 else draw.colour(component)
+    if len(cells) == 1:
+        _draw_lines(cells[0], truth, estimate, component)
+        cells[0].set_title(": ".join(titles), fontsize=draw.TEXT, color=shade)
+    elif len(cells) == 2:
+        norm = draw.picture_scale(truth.values, log)[0]
+        draw.draw_picture(figure, cells[0], truth, titles[0], log=log, norm=norm, bar=False)
+        if estimate is None:
+            cells[1].set_axis_off()
+        else:
+            draw.draw_picture(figure, cells[1], estimate, log=log, first=False, norm=norm, bar=False)
+        cells[1].set_title(titles[1], fontsize=draw.TEXT, color=shade)
+
+
+def _draw_lines(axes: Axes, truth: xr.DataArray, estimate: xr.DataArray | None, component: int) -> None:
+    draw.draw_line(axes, truth, 0, color="#bbbbbb", linewidth=3.0, linestyle="-")
+    if estimate is not None:
+        draw.draw_line(axes, estimate, component)
+    draw.tidy(axes)
+    axes.set_yticks([])
+
+
+def _residual_profiles(result: xr.Dataset, img: SpectrumImage) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Root mean square per pixel, mean and root mean square per channel, a block of pixels at a time."""
+    maps_, spectra_ = _variable(result, "maps"), _variable(result, "spectra")
+    if maps_.shape[1:] + spectra_.shape[1:] != img.data.shape:
+        raise ValueError(
+            f"result is for {maps_.shape[1:] + spectra_.shape[1:]} and img has {img.data.shape}: "
+            "give the image that was fitted"
+        )
+    m, s = maps_.values.reshape(len(maps_), -1), spectra_.values.reshape(len(spectra_), -1)
+    pixels, channels = np.isfinite(m).all(axis=0), np.isfinite(s).all(axis=0)
+    s = s[:, channels].astype(float)
+    data = img.data.values.reshape(m.shape[1], -1)
+    per_pixel = np.full(m.shape[1], np.nan)
+    sums = np.zeros((2, s.shape[1]))
+    step = max(1, _CHUNK_VALUES // data.shape[1])
+    for start in range(0, len(data), step):
+        rows = start + np.flatnonzero(pixels[start : start + step])
+        rest = data[rows][:, channels] - m[:, rows].T.astype(float) @ s
+        per_pixel[rows] = np.sqrt(np.mean(rest**2, axis=1))
+        sums += [rest.sum(axis=0), np.sum(rest**2, axis=0)]
+    number = max(int(pixels.sum()), 1)
+    profiles = np.full((2, 1, len(channels)), np.nan)
+    profiles[:, 0, channels] = sums[0] / number, np.sqrt(sums[1] / number)
+    shapes = [maps_[:1].copy(data=per_pixel.reshape(1, *maps_.shape[1:]))]
+    shapes += [spectra_[:1].copy(data=profile.reshape(1, *spectra_.shape[1:])) for profile in profiles]
+    return shapes[0], shapes[1], shapes[2]
+
+
+def _like(template: xr.DataArray, rows: np.ndarray, name: str) -> xr.DataArray:
+    """Puts rows of live values where the template has them, NaN elsewhere."""
+    flat = template.values.reshape(len(template), -1)
+    live = np.isfinite(flat).all(axis=0)
+    if rows.ndim != 2 or rows.shape[1] != live.sum():
+        raise ValueError(
+            f"{name} has the shape {rows.shape} with components first, the result {live.sum()} live places: "
+            "leave out of the truth what is masked in the result"
+        )
+    full = np.full((len(rows), flat.shape[1]), np.nan)
+    full[:, live] = rows
+    coords = {dim: template.coords[dim] for dim in template.dims[1:] if dim in template.coords}
+    return xr.DataArray(full.reshape(len(rows), *template.shape[1:]), dims=template.dims, coords=coords)
+
+
+def _live(rows: xr.DataArray) -> np.ndarray:
+    flat = rows.values.reshape(len(rows), -1)
+    return flat[:, np.isfinite(flat).all(axis=0)]
+
+
+def _least_squares(estimate: np.ndarray, truth: np.ndarray) -> float:
+    """The factor that brings the estimate nearest to the truth, 0 for a zero spectrum."""
+    power = np.nansum(estimate.astype(float) ** 2)
+    return float(np.nansum(estimate.astype(float) * truth) / power) if power > 0 else 0.0
+
+
+def _variable(result: xr.Dataset, name: str, first: str = "component") -> xr.DataArray:
+    if name not in result or result[name].dims[:1] != (first,):
+        raise ValueError(f"result has no '{name}' with '{first}' first: give the Dataset of Solution.to_xarray")
+    return result[name]
+
+
+def _noted(figure: Figure, *notes: str) -> Figure:
+    text = "; ".join(note for note in notes if note)
+    if text:
+        figure.suptitle(text, fontsize=draw.TEXT)
+    return figure

@@ -1,0 +1,80 @@
+"""Electron energy loss: oxides, and a line scan across a layer."""
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..data.image import SpectrumImage
+from . import components as scenes
+from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
+
+
+def eels_oxides(
+    key: PRNGKeyArray,
+    shape: tuple[int, int] = (64, 64),
+    counts: float = 1000.0,
+    channels: int = 400,
+    width: float = 4.0,
+    pixel_nm: float = 0.5,
+) -> tuple[SpectrumImage, Truth]:
+    r"""STEM-EELS of three oxide layers, TiO2, MnO and Fe2O3, with rough and diffuse interfaces.
+
+    $X \sim \mathrm{Poisson}(MS)$ over the energy loss E from 430 to 780 eV,
+    $S_k(E) \propto (E / E_0)^{-3} [1 + a_O K_k(E) + a_L L_k(E)]$: a power-law background, the O K edge that
+    all share (a step and two peaks, moved a few eV by the metal) and the L edge of the metal, steps with the
+    L3 and L2 white lines (Lorentzian). Fractions are differences of
+    $\frac12 + \frac12 \mathrm{erf}((x - x_k(y)) / w)$, with wavy $x_k(y)$ about one and two thirds of the map.
+
+    Args:
+        key: random key.
+        shape: (y, x) pixels.
+        counts: expected total of each spectrum.
+        channels: number of energy channels.
+        width: w, of the interfaces, in pixels.
+        pixel_nm: size of a pixel in nm.
+    """
+    check_shape(shape)
+    check_counts(channels=channels)
+    check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
+    key_place, key_noise = jax.random.split(key)
+    y, x = np.indices(shape)
+    turns = 2 * np.pi * y / shape[0]
+    waves = [
+        0.04 * np.sin(turns + p) + 0.02 * np.sin(2.4 * turns + q)
+        for p, q in scenes.uniform(key_place, (2, 2), 0.0, 2 * np.pi)
+    ]
+    fractions = scenes.layer_fractions(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
+    energy = np.linspace(430.0, 780.0, channels)
+    truth = make_truth(counts * fractions.reshape(-1, 3), scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
+    values = poisson(key_noise, truth.expected)
+    return image(values, shape, {"energy": energy}, "eV", pixel_nm, "EELS of oxide layers"), truth
+
+
+def line_scan(
+    key: PRNGKeyArray,
+    length: int = 120,
+    counts: float = 2000.0,
+    channels: int = 400,
+    width: float = 6.0,
+    pixel_nm: float = 0.5,
+) -> tuple[SpectrumImage, Truth]:
+    r"""STEM-EELS along a line across TiO2, MnO and Fe2O3: the model of `eels_oxides` with one navigation dim.
+
+    $X \sim \mathrm{Poisson}(MS)$; fractions are differences of
+    $\frac12 + \frac12 \mathrm{erf}((x - x_k) / w)$, with $x_k$ at one and two thirds of the line.
+
+    Args:
+        key: random key.
+        length: number of pixels.
+        counts: expected total of each spectrum.
+        channels: number of energy channels.
+        width: w, of the interfaces, in pixels.
+        pixel_nm: distance of the pixels in nm.
+    """
+    check_counts(length=length, channels=channels)
+    check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
+    energy = np.linspace(430.0, 780.0, channels)
+    fractions = scenes.layer_fractions(np.arange(length), [length / 3, 2 * length / 3], width)
+    truth = make_truth(counts * fractions, scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
+    values = poisson(key, truth.expected)
+    return image(values, (length,), {"energy": energy}, "eV", pixel_nm, "EELS line scan"), truth
