@@ -10,6 +10,7 @@ x/m - log(x/m) - 1; beta = 2 is (x - m)^2 / 2. Sums over all entries make the ob
 
 import abc
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,6 +27,9 @@ FLOOR = 1e-12
 
 class AbstractLoss(eqx.Module):
     """One divergence per entry, with its gradient in two parts and what it asks of the data."""
+
+    # The name on the command line; None where it is not offered there.
+    command: ClassVar[str | None] = None
 
     @property
     @abc.abstractmethod
@@ -60,6 +64,8 @@ class AbstractLoss(eqx.Module):
 class Frobenius(AbstractLoss):
     """Least squares, sum (x - m)^2 / 2: noise of equal variance everywhere."""
 
+    command = "frobenius"
+
     @property
     def beta(self) -> float:
         return 2.0
@@ -73,6 +79,8 @@ class Frobenius(AbstractLoss):
 
 class Poisson(AbstractLoss):
     """Counting noise, sum x log(x/m) - x + m: half the Poisson deviance, also called generalised KL."""
+
+    command = "poisson"
 
     @property
     def beta(self) -> float:
@@ -89,6 +97,8 @@ class Poisson(AbstractLoss):
 
 class ItakuraSaito(AbstractLoss):
     """Multiplicative noise, sum x/m - log(x/m) - 1: blind to the scale of each entry."""
+
+    command = "itakura-saito"
 
     @property
     def beta(self) -> float:

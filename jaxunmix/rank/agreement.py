@@ -19,6 +19,8 @@ class Dispersion(AbstractCriterion):
     equally good, but agree again at it. The margin is that fall. At K = 1 all agree, which says nothing: None.
     """
 
+    command = "dispersion"
+
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
         _at_least(self.name, ranks, 2)
         if restarts < 3:

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Array, Key
@@ -86,6 +87,9 @@ class Verdict:
 
 class AbstractCriterion(abc.ABC):
     """Reads a number of components off the evidence. `name` is its name in the table and the decision."""
+
+    # The name on the command line; None where it is not offered there.
+    command: ClassVar[str | None] = None
 
     @property
     def name(self) -> str:

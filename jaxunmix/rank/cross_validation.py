@@ -47,6 +47,8 @@ class BiCrossValidation(AbstractCriterion):
         within: standard errors.
     """
 
+    command = "bcv"
+
     folds: int = 20
     restarts: int = 2
     max_steps: int = 50

@@ -22,6 +22,8 @@ class Plateau(AbstractCriterion):
         tolerance: share of the fall.
     """
 
+    command = "plateau"
+
     tolerance: float = 0.02
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
@@ -51,6 +53,8 @@ class Elbow(AbstractCriterion):
     Satopaa et al., ICDCS Workshops 2011 (Kneedle), without smoothing. The margin is relative to the distance.
     """
 
+    command = "elbow"
+
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
         _at_least(self.name, ranks, 3)
 
@@ -77,6 +81,8 @@ class Crossing(AbstractCriterion):
     often one or two beyond the true rank; the reason tells it, for the mean and K - 1 directions.
     The margin is the rise to the next value, over s_{K+1}^2 / entries. Noise must be even, as for `Scree`.
     """
+
+    command = "crossing"
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
         _at_least(self.name, ranks, 3)

@@ -17,6 +17,8 @@ class AIC(AbstractCriterion):
     smaller, so it is biased towards few. The margin is relative to the range of the values.
     """
 
+    command = "aic"
+
     def __call__(self, evidence: Evidence) -> Verdict:
         return _information(evidence, 2.0, "AIC")
 
@@ -28,6 +30,8 @@ class BIC(AbstractCriterion):
     As each pixel brings K parameters of its own its assumptions do not hold here, and at low signal it asks for
     too few: a component must explain about ln(N) / channels of the residual.
     """
+
+    command = "bic"
 
     def __call__(self, evidence: Evidence) -> Verdict:
         return _information(evidence, float(np.log(np.prod(evidence.shape))), "BIC")

@@ -27,6 +27,8 @@ class Scree(AbstractCriterion):
         limit: of W; noise alone exceeds 3.27 once in a thousand.
     """
 
+    command = "scree"
+
     limit: float | int = 3.27
 
     def __call__(self, evidence: Evidence) -> Verdict:
@@ -48,6 +50,8 @@ class Malinowski(AbstractCriterion):
     RE = sqrt(sum_{k > K} s_k^2 / (r (c - K))) with c the smaller and r the larger side of the data (Malinowski, Anal.
     Chem. 49 (1977) 612). It assumes even noise. The margin is relative to the range of IND.
     """
+
+    command = "malinowski"
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
         if ranks[-1] >= min(problem.matrix.shape):

@@ -1,6 +1,7 @@
 """What every start shares."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -17,6 +18,9 @@ Live = int | Int[Array, ""]
 
 class AbstractInitial(eqx.Module):
     """Makes the first factors: `(problem, rank, key) -> Bilinear`, pure and jittable."""
+
+    # The name on the command line; None where it is not offered there.
+    command: ClassVar[str | None] = None
 
     @abc.abstractmethod
     def is_random(self, rank: int) -> bool:

@@ -99,6 +99,8 @@ class Clusters(AbstractPadded):
         pixels: how many pixels are looked at, at most.
     """
 
+    command = "clusters"
+
     oversample: int = eqx.field(default=4, static=True)
     pixels: int = eqx.field(default=4096, static=True)
 

@@ -19,6 +19,8 @@ class NNDSVD(AbstractInitial):
     that multiplicative updates, which never leave a zero, can move every entry; here by a tenth of the mean level.
     """
 
+    command = "nndsvd"
+
     def is_random(self, rank: int) -> bool:
         return False
 

@@ -15,6 +15,8 @@ from .base import AbstractPadded, Live, _first
 class Random(AbstractPadded):
     """Uniform entries (normal where a block may be negative), scaled so that the model has the data's norm."""
 
+    command = "random"
+
     def is_random(self, rank: int) -> bool:
         return True
 

@@ -21,6 +21,8 @@ class VCA(AbstractInitial):
     Fit it with `Fixed("spectra")` for the classical VCA + non-negative least squares.
     """
 
+    command = "vca"
+
     def is_random(self, rank: int) -> bool:
         return True
 

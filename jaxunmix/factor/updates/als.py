@@ -52,6 +52,8 @@ class ALS(AbstractUpdate):
             where there is a basis).
     """
 
+    command = "als"
+
     first: str = eqx.field(default="maps", static=True)
 
     def __check_init__(self):
@@ -96,6 +98,8 @@ class MALS(AbstractUpdate):
         towards: S_0 and W_0, "zero" or "previous".
         first: as in `ALS`.
     """
+
+    command = "mals"
 
     weight: Float[Array, ""] = eqx.field(default=1.0, converter=jnp.asarray)
     decay: Float[Array, ""] = eqx.field(default=0.9, converter=jnp.asarray)

@@ -1,7 +1,7 @@
 """What every update shares: its two methods, the blocks by name, and what it may refuse."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -19,6 +19,9 @@ Rows = Float[Array, "components length"]
 
 class AbstractUpdate(eqx.Module):
     """`init` makes the state, `step` moves factors and state once."""
+
+    # The name on the command line; None where it is not offered there.
+    command: ClassVar[str | None] = None
 
     @abc.abstractmethod
     def check(self, problem: Problem) -> None:

@@ -33,6 +33,8 @@ class HALS(AbstractUpdate):
             (2012) 1085); more are cheap where the products dominate.
     """
 
+    command = "hals"
+
     sweeps: int = eqx.field(default=1, static=True)
 
     def __check_init__(self):

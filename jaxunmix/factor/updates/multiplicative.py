@@ -35,6 +35,8 @@ class Multiplicative(AbstractUpdate):
     18, there by bisection to a tolerance). Under `Proportional` the tied columns move as one.
     """
 
+    command = "multiplicative"
+
     def check(self, problem: Problem) -> None:
         refuse_orthogonal(self, problem)
         for block in ("maps", problem.second):

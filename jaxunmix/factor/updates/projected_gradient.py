@@ -35,6 +35,8 @@ class ProjectedGradient(AbstractUpdate):
         optimiser: an optax gradient transformation; None is Adam with a learning rate of 0.03.
     """
 
+    command = "gradient"
+
     optimiser: optax.GradientTransformation = eqx.field(static=True)
 
     def __init__(self, optimiser: optax.GradientTransformation | None = None):
