@@ -138,18 +138,18 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             max_steps=self._whole("max_iter"),
             rtol=self._tolerance(),
         )
-        self.components_ = self.solution_.spectra.astype(X.dtype)
+        self.components_ = np.asarray(self.solution_.spectra, X.dtype)
         projected = self._project(problem.matrix, loss)
         self.n_components_ = rank
-        self.n_iter_ = self.solution_.steps
-        self.reconstruction_err_ = float(np.sqrt(2 * max(projected.objective, 0)))
+        self.n_iter_ = int(self.solution_.steps)
+        self.reconstruction_err_ = float(np.sqrt(2 * max(float(projected.objective), 0)))
         if self.solution_.status is Status.MAX_STEPS and self.tol > 0:
             warnings.warn(
                 f"Maximum number of iterations {self.max_iter} reached. Increase it to improve convergence.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return projected.maps.astype(X.dtype)
+        return np.asarray(projected.maps, X.dtype)
 
     def transform(self, X: Any) -> np.ndarray:
         """The non-negative maps of `components_` in X, by `jaxunmix.project`.
@@ -169,7 +169,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             # An empty pixel is a valid sample, though no factorisation can be learnt from empty ones alone.
             return np.zeros((X.shape[0], self.n_components_), X.dtype)
         loss = self._loss()
-        return self._project(_matrix(X, loss), loss).maps.astype(X.dtype)
+        return np.asarray(self._project(_matrix(X, loss), loss).maps, X.dtype)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """The data that maps stand for.

@@ -23,7 +23,7 @@ that they cancel. The bias falls with the counts of a pixel as the errors do, bu
 effect of Neyman and Scott's kind (Econometrica 16 (1948) 1).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -33,7 +33,7 @@ import scipy.linalg
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from ..factor.constraints.proportional import Proportional
+from ..factor.constraints.proportional import spread_of
 from ..factor.model import Bilinear
 from ..factor.problem import Problem
 from ..factor.solution import Solution
@@ -105,7 +105,7 @@ def curvature(problem: Problem, solution: Solution, parts: Float[np.ndarray, "co
     assert problem.basis is not None
     slopes = _gradient(problem, _factors(problem, solution))
     of_maps, of_coefficients = np.asarray(slopes.maps_t.T, np.float64), np.asarray(slopes.profiles, np.float64)
-    summed = problem.simplex("maps") is not None
+    summed = bool(problem.constraints.of("sum", "maps"))
     if summed:
         of_maps = of_maps - _mean(of_maps, maps)
     basis = np.asarray(problem.basis, np.float64).reshape(-1, *problem.basis.shape[-2:])
@@ -118,7 +118,7 @@ def curvature(problem: Problem, solution: Solution, parts: Float[np.ndarray, "co
             ),
             parts=jnp.asarray(parts),
             movable=jnp.asarray(_movable_maps(problem, solution.rank) & maps.any(axis=0)),
-            nonnegative=problem.is_nonnegative("maps"),
+            nonnegative=problem.constraints.is_nonnegative("maps"),
             summed=summed,
         )
         weights = None if problem.weights is None else jnp.asarray(problem.weights, np.float64)
@@ -145,7 +145,7 @@ def _mean(gradient: np.ndarray, entries: np.ndarray) -> np.ndarray:
 
 
 def _movable_maps(problem: Problem, rank: int) -> np.ndarray:
-    free = problem.free("maps", rank)
+    free = problem.constraints.free("maps", rank)
     return np.ones(rank, bool) if free is None else np.array(free).reshape(rank)
 
 
@@ -243,33 +243,31 @@ def _restricted_inverse(
     return inverse - column[:, :, None] * column[:, None] / jnp.where(total > 0, total, 1)[:, None, None]
 
 
-def _variables(ties: list[Proportional], features: int) -> tuple[np.ndarray, np.ndarray]:
+def _variables(ties: list[Any], features: int) -> tuple[np.ndarray, np.ndarray]:
     """What each free number puts into the coefficients, (variables, features), and one column that it alone sets."""
-    spread = np.eye(features)
-    for tie in ties:
-        columns = np.asarray(tie.columns)
-        spread[columns[0], columns] = np.asarray(tie.ratio) / tie.ratio[0]
+    spread = spread_of(ties, features)
     leads = np.setdiff1d(np.arange(features), [c for tie in ties for c in tie.columns[1:]])
-    return spread[leads], leads
+    # Each number measured by its own column.
+    return spread / spread[np.arange(len(leads)), leads][:, None], leads
 
 
 def _covariance(
     problem: Problem, coefficients: np.ndarray, gradient: np.ndarray, own: np.ndarray, profiled: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The inverse of the profiled information where the coefficients may move, and which of them may not."""
-    (rank, features), block = coefficients.shape, problem.second
-    spread, leads = _variables(problem.ties(block), features)
+    (rank, features), block, constraints = coefficients.shape, problem.profile_block, problem.constraints
+    spread, leads = _variables(constraints.of("ratio", block), features)
     into = np.kron(np.eye(rank), spread)
     own, profiled, values = into @ own @ into.T, into @ profiled @ into.T, coefficients[:, leads]
-    free = problem.free(block, rank)
+    free = constraints.free(block, rank)
     known = np.zeros(coefficients.shape, bool) if free is None else np.broadcast_to(~np.asarray(free), (rank, features))
     scaled = _has_free_scale(problem, coefficients, known)
-    simplex = problem.simplex(block)
+    simplex = constraints.one("sum", block)
     weight = spread @ (np.zeros(features) if simplex is None else simplex.members(features).astype(float))
     diagonal, slope = np.diag(own).reshape(values.shape), gradient @ spread.T
     shared = np.where(known[:, leads], 0, values) * (weight > 0)
     slope = slope - np.where(scaled[:, None], 0, _mean(slope / np.where(weight > 0, weight, 1), shared)) * weight
-    at_zero = problem.is_nonnegative(block) & ((values <= 0) | (slope > values * diagonal)) & ~known[:, leads]
+    at_zero = constraints.is_nonnegative(block) & ((values <= 0) | (slope > values * diagonal)) & ~known[:, leads]
     live = ~known[:, leads] & ~at_zero & (diagonal > 0)
     size = np.sqrt(np.where(live, diagonal, 1))
     # In units in which the information with known maps has a unit diagonal: what must stay orthogonal to each row.
@@ -294,4 +292,4 @@ def _inverse_inside(information: np.ndarray, sizes: np.ndarray, inside: np.ndarr
 def _has_free_scale(problem: Problem, coefficients: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Components whose coefficients may be multiplied by a number that the maps are divided by."""
     nonzero = (known & (coefficients != 0)).any(axis=1)
-    return _movable_maps(problem, len(coefficients)) & ~nonzero & (problem.simplex("maps") is None)
+    return _movable_maps(problem, len(coefficients)) & ~nonzero & (not problem.constraints.of("sum", "maps"))

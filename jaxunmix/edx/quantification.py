@@ -7,8 +7,6 @@ import xarray as xr
 from jaxtyping import Float
 
 from ..data.image import SpectrumImage
-from ..factor.losses import Poisson
-from ..factor.penalties.base import AbstractPenalty
 from ..factor.problem import Problem
 from ..factor.solution import Solution
 from ..physics.atoms import atomic_number, yield_sd
@@ -82,10 +80,11 @@ def quantify(
     coefficients = np.asarray(solution.coefficients, np.float64)
     into = _into_elements(basis, np.asarray(problem.basis, np.float64), len(coefficients))
     found = curvature(problem, solution, np.einsum("kef,kf->ke", into, coefficients))
-    live = np.any(solution.maps, axis=0)
+    maps = np.asarray(solution.maps, np.float64)
+    live = np.any(maps, axis=0)
     known = np.any((into > 0) & found.known[:, None], axis=2)
-    fixed = problem.fixed(problem.second)
-    kept = known if fixed is not None and fixed.values is None else np.zeros_like(known)
+    fixed = problem.constraints.of("fixed", problem.profile_block)
+    kept = known if any(one.values is None for one in fixed) else np.zeros_like(known)
     told = live[:, None] & ~kept & np.any((into > 0) & ~found.at_zero[:, None], axis=2)
     variables: dict[str, Any] = {}
     dims = ("component", "element")
@@ -98,7 +97,7 @@ def quantify(
         variables[f"{name}_sd_total"] = (dims, 100 * np.where(told, total, np.nan))
         variables[f"{name}_bias"] = (dims, 100 * np.where(told, bias, np.nan))
         variables[f"{name}_cov"] = ((*dims, "other_element"), 1e4 * statistical)
-    parts = np.asarray(solution.maps, np.float64) @ np.einsum("kef,kf->ke", into, coefficients)
+    parts = maps @ np.einsum("kef,kf->ke", into, coefficients)
     total = parts.sum(axis=1, keepdims=True)
     shares = np.divide(parts, total, out=np.full(parts.shape, np.nan), where=total > 0)
     variables["at_percent_map"] = _on_map(100 * shares, img)
@@ -112,11 +111,11 @@ def quantify(
 
 
 def _check(problem: Problem, solution: Solution, basis: Basis, img: SpectrumImage | None) -> None:
-    if not isinstance(problem.loss, Poisson):
+    if problem.loss.beta != 1:
         raise ValueError(f"quantify takes errors from counting: fit with losses.Poisson(), not {problem.loss!r}.")
     if problem.basis is None or solution.coefficients is None:
         raise ValueError("quantify needs coefficients: give the problem a basis of physics.xray and fit again.")
-    if any(isinstance(p, AbstractPenalty) and p.is_auto for p in problem.penalties):
+    if any(p.is_auto for p in problem.penalties):
         raise ValueError('quantify: a penalty\'s weight is still "auto"; give the problem that tune returned.')
     if not basis.element_columns:
         raise ValueError(f"quantify: none of the rows of the basis is an element; it has {', '.join(basis.names)}.")
@@ -130,8 +129,8 @@ def _check(problem: Problem, solution: Solution, basis: Basis, img: SpectrumImag
             raise ValueError(f"the solution is of another problem: its {name} are {values.shape}, expected {shape}.")
         if not np.isfinite(values).all():
             raise ValueError(f"the solution's {name} are not finite (status {solution.status.name}); fit again.")
-    spectra = np.einsum("...f,...fc->...c", solution.coefficients, np.asarray(problem.basis))
-    if np.abs(spectra - solution.spectra).max() > 1e-3 * np.abs(spectra).max():
+    spectra = np.einsum("...f,...fc->...c", np.asarray(solution.coefficients), np.asarray(problem.basis))
+    if np.abs(spectra - np.asarray(solution.spectra)).max() > 1e-3 * np.abs(spectra).max():
         raise ValueError(
             "the solution is of another problem: its spectra are not its coefficients @ the problem's basis; give the "
             "problem it was fitted with."

@@ -8,5 +8,6 @@ from .solution import Restarts as Restarts
 from .solution import Solution as Solution
 from .solution import Status as Status
 from .solve import fit as fit
+from .solve import minimise as minimise
 from .solve import project as project
 from .tuning import tune as tune

@@ -1,5 +1,7 @@
 """The factors as pytrees."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ from jaxtyping import Array, Float
 
 from ..matrix.base import matmul
 
+Rows = Float[Array, "components length"]
 # One basis for all components, or one for each, as where each phase absorbs its own lines.
 Basis = Float[Array, "features channels"] | Float[Array, "components features channels"]
 
@@ -36,6 +39,29 @@ class Bilinear(eqx.Module):
     profiles: Float[Array, "components features"]
     basis: Basis | None = None
 
+    @classmethod
+    def of(cls, maps: Any, profiles: Any) -> "Bilinear":
+        """Factors from arrays.
+
+        Args:
+            maps: (pixels, K).
+            profiles: the spectra, (K, channels), or the coefficients, (K, features), where the problem has a basis.
+
+        Raises:
+            ValueError: not two dimensions each, or another number of components K in the two.
+        """
+        maps, profiles = jnp.asarray(maps, float), jnp.asarray(profiles, float)
+        if not maps.ndim == profiles.ndim == 2 or maps.shape[1] != len(profiles):
+            raise ValueError(
+                f"maps must be (pixels, K) and profiles (K, columns), with one K; got {maps.shape} and {profiles.shape}."
+            )
+        return cls(maps.T, profiles)
+
+    @classmethod
+    def of_rows(cls, maps_t: Any, profiles: Any) -> "Bilinear":
+        """Factors as they are stored, from arrays of the host."""
+        return cls(jnp.asarray(maps_t), jnp.asarray(profiles))
+
     @property
     def maps(self) -> Float[Array, "pixels components"]:
         """The weight of each component in each pixel."""
@@ -56,6 +82,22 @@ class Bilinear(eqx.Module):
         """The number of components."""
         return self.maps_t.shape[0]
 
+    def without_basis(self) -> "Bilinear":
+        """The two blocks alone, as a step moves them."""
+        return Bilinear(self.maps_t, self.profiles)
+
     def scaled(self, scale: Float[Array, " components"]) -> "Bilinear":
         """The same model with the profiles divided by `scale` and the maps multiplied by it."""
         return Bilinear(self.maps_t * scale[:, None], self.profiles / scale[:, None], self.basis)
+
+
+def rows_of(factors: Bilinear, block: str) -> Rows:
+    """The rows of "maps", or of the block beside them whatever it is called."""
+    return factors.maps_t if block == "maps" else factors.profiles
+
+
+def with_rows(factors: Bilinear, block: str, rows: Rows) -> Bilinear:
+    """The factors with the rows of one block replaced."""
+    if block == "maps":
+        return Bilinear(rows, factors.profiles, factors.basis)
+    return Bilinear(factors.maps_t, rows, factors.basis)

@@ -9,14 +9,10 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Float, Int, Key
 
+from .._util.padding import pad_alike
 from ..data.grid import Grid
-from ..matrix.counts import Counts
-from ..matrix.dense import Dense
 from .constraints.fixed import Fixed
-from .constraints.non_negative import NonNegative
 from .initial.given import Given
-from .losses import Poisson
-from .penalties.laplacian import Laplacian
 from .problem import Problem
 from .solution import Restarts, Solution
 from .solve.fitting import fit
@@ -103,14 +99,15 @@ def fit_pooled(
     changes: list[float] = []
     while refresh is not None and len(changes) < rounds and (not changes or changes[-1] > 1e-3):
         assert found.coefficients is not None, "refresh is for problems with a basis"
-        pool = _with_basis(pool, refresh(found.coefficients))
+        pool = pool.replace(basis=refresh(np.asarray(found.coefficients)))
         later = fit(pool, rank, Multiplicative(), start_of(found), max_steps=max_steps, rtol=rtol)
         changes.append(_change(found.coefficients, later.coefficients))
         found = later
     found = replace(found, restarts=restarts_of)
     kept = for_maps(problem, pool.basis)
     solution = fit(kept, rank, Multiplicative(), spread(kept, found, block, cells), max_steps=max_steps, rtol=rtol)
-    solution = replace(solution, restarts=restarts_of, info={**solution.info, "pooled": size})
+    described = (*solution.description, ("pooled", size))
+    solution = replace(solution, restarts=restarts_of, description=described)
     return Pooled(solution, kept, found, pool, size, tuple(changes))
 
 
@@ -136,32 +133,31 @@ def search(
         fit(pool, rank, Sheared(), restarts=restarts // groups, key=group, max_steps=max_steps, progress=progress)
         for group in jax.random.split(key, groups)
     ]
-    starts = _joined([one.restarts for one in found])
+    starts = _join([one.restarts for one in found])
     # Each goes on alone: traces of an element that a phase does not have vanish slowly.
     found = [fit(pool, rank, Sheared(), start_of(one), max_steps=2 * max_steps, rtol=1e-8) for one in found]
     while level > size:
-        found = sorted(found, key=lambda one: one.objective)[: -(-len(found) // 2)]
+        found = sorted(found, key=lambda one: float(one.objective))[: -(-len(found) // 2)]
         level = max(size, level // 2)
         pool, finer, parts = pooled(problem, grid, level)
         _, first = np.unique(finer, return_index=True)
         share = (parts / cells[block[first]])[:, None]
-        begun = [_floored(one, one.maps[block[first]] * share) for one in found]
+        begun = [_start_above_zero(one, np.asarray(one.maps)[block[first]] * share) for one in found]
         found = [fit(pool, rank, Sheared(), start, max_steps=max_steps, rtol=1e-8) for start in begun]
         block, cells = finer, parts
-    return min(found, key=lambda one: one.objective), starts
+    return min(found, key=lambda one: float(one.objective)), starts
 
 
-def _joined(parts: list[Restarts]) -> Restarts:
+def _join(parts: list[Restarts]) -> Restarts:
     """All restarts of several fits."""
-    longest = max(part.trace.shape[1] for part in parts)
-    traces = [np.pad(p.trace, ((0, 0), (0, longest - p.trace.shape[1])), constant_values=np.nan) for p in parts]
-    objective = np.concatenate([part.objective for part in parts])
-    return Restarts(
-        objective=objective,
-        steps=np.concatenate([part.steps for part in parts]),
-        status=tuple(status for part in parts for status in part.status),
-        trace=np.concatenate(traces),
-        best=int(np.argmin(objective)),
+    objective = np.concatenate([np.asarray(part.objective) for part in parts])
+    return Restarts.of(
+        objective,
+        np.concatenate([np.asarray(part.steps) for part in parts]),
+        [status for part in parts for status in part.status],
+        np.concatenate(pad_alike([np.asarray(part.trace) for part in parts])),
+        int(np.argmin(objective)),
+        objective.dtype,
     )
 
 
@@ -182,9 +178,10 @@ def pooled(
     Raises:
         ValueError: see `fit_pooled`.
     """
-    if problem.simplex("maps") is not None or problem.fixed("maps") is not None or problem.orthogonal is not None:
+    constraints = problem.constraints
+    if any(constraints.of(kind, "maps") for kind in ("sum", "fixed", "disjoint")):
         raise ValueError("pooling keeps no constraint on single pixels (Simplex, Fixed or Orthogonal maps).")
-    if not isinstance(problem.loss, Poisson) or problem.weights is not None:
+    if problem.loss.beta != 1 or problem.weights is not None:
         raise ValueError("pooling sums counts: it serves losses.Poisson() without weights.")
     if size < 1:
         raise ValueError(f"size must be 1 or more cells, got {size}.")
@@ -192,21 +189,16 @@ def pooled(
     flat = np.ravel_multi_index(tuple(place), tuple(-(-n // size) for n in grid.shape))
     _, block, cells = np.unique(flat, return_inverse=True, return_counts=True)
     summing = scipy.sparse.csr_array((np.ones(len(block)), (block, np.arange(len(block)))))
-    matrix = problem.matrix
-    assert isinstance(matrix, Counts | Dense), "Compressed data serve no Poisson loss"
-    sums = summing @ (matrix.to_scipy() if isinstance(matrix, Counts) else np.asarray(matrix.values))
+    sums = summing @ problem.matrix.to_host()
     sums = sums.toarray() if scipy.sparse.issparse(sums) else sums
-    penalties = [p for p in problem.penalties if not isinstance(p, Laplacian)]
-    made = Problem(
-        np.asarray(sums, matrix.dtype), problem.loss, problem.basis, penalties, constraints=problem.constraints
-    )
+    penalties = [p for p in problem.penalties if not p.is_smoothing]
+    made = problem.replace(matrix=np.asarray(sums, problem.matrix.dtype), penalties=penalties)
     return made, block, cells.astype(float)
 
 
 def grid_of(problem: Problem, grid: Grid | None) -> Grid:
     """The grid that is given, or that of a Laplacian; refused where it does not fit the pixels."""
-    found = [p.grid for p in problem.penalties if isinstance(p, Laplacian) and p.block == "maps"]
-    grid = grid or next(iter(found), None)
+    grid = grid or next((p.pixel_grid for p in problem.penalties if p.pixel_grid is not None), None)
     if grid is None:
         raise ValueError("pooling asks for grid=img.grid: the matrix does not know which pixels are neighbours.")
     if grid.size != problem.matrix.shape[0]:
@@ -217,32 +209,29 @@ def grid_of(problem: Problem, grid: Grid | None) -> Grid:
     return grid
 
 
-def _with_basis(problem: Problem, basis: Any) -> Problem:
-    return Problem(problem.matrix, problem.loss, basis, problem.penalties, constraints=problem.constraints)
-
-
 def _change(old: Any, new: Any) -> float:
     return float(np.max(np.abs(new - old) / np.maximum(np.abs(old).max(axis=1, keepdims=True), 1e-30)))
 
 
 def for_maps(problem: Problem, basis: Any) -> Problem:
     """The problem with spectra that stay as they are."""
-    signs = [c for c in problem.constraints if isinstance(c, NonNegative)]
-    return Problem(problem.matrix, problem.loss, basis, problem.penalties, constraints=(*signs, Fixed(problem.second)))
+    constraints = (*problem.constraints.of("sign"), Fixed(problem.profile_block))
+    return problem.replace(basis=basis, constraints=constraints)
 
 
 def spread(problem: Problem, found: Solution, block: np.ndarray, cells: np.ndarray) -> Given:
     """Each pixel's share of its pooled pixel, nowhere zero."""
-    return _floored(found, (found.maps / cells[:, None])[block])
+    return _start_above_zero(found, (np.asarray(found.maps) / cells[:, None])[block])
 
 
-def _floored(found: Solution, maps: np.ndarray) -> Given:
+def _start_above_zero(found: Solution, maps: np.ndarray) -> Given:
     """These maps, nowhere zero, with the spectra of a fit."""
-    return start_of(replace(found, maps=np.maximum(maps, 1e-3 * maps.mean(axis=0))))
+    return start_of(found, np.maximum(maps, 1e-3 * maps.mean(axis=0)))
 
 
-def start_of(found: Solution) -> Given:
-    """A start from where a fit ended."""
+def start_of(found: Solution, maps: np.ndarray | None = None) -> Given:
+    """A start from where a fit ended, or from its spectra and other maps."""
+    maps = np.asarray(found.maps) if maps is None else maps
     if found.coefficients is None:
-        return Given(found.maps, found.spectra)
-    return Given(found.maps, coefficients=found.coefficients)
+        return Given(maps, found.spectra)
+    return Given(maps, coefficients=found.coefficients)

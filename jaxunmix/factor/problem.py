@@ -9,25 +9,23 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
+from .._util.tracing import is_known
 from ..matrix.base import TINY, AbstractMatrix, accurate_sum, matmul
-from ..matrix.compressed import Compressed
 from ..matrix.convert import as_matrix
-from ..matrix.counts import Counts
-from . import feasible as held
-from .constraints.base import AbstractConstraint
-from .constraints.fixed import Fixed
+from .constraints.base import AbstractConstraint, Constraints
 from .constraints.non_negative import NonNegative
-from .constraints.orthogonal import Orthogonal
-from .constraints.proportional import Proportional
-from .constraints.simplex import Simplex
-from .constraints.unit_norm import UnitNorm
-from .losses import AbstractLoss, Frobenius, Poisson
+from .losses.base import AbstractLoss
+from .losses.frobenius import Frobenius
 from .model import Basis, Bilinear, expand, onto_basis
-from .penalties.base import NOTHING, AbstractPenalty, Bound, Penalty, Reference
+from .penalties.base import NOTHING, AbstractPenalty, Bound, Reference
+from .penalties.function import Penalty, as_penalty
 
 
 class Problem(eqx.Module):
     """Minimise loss(X | maps @ spectra) + penalties under constraints; spectra = coefficients @ basis if there is one.
+
+    It can be made inside a function that JAX traces, with X, weights or a penalty's weight being traced; what cannot
+    be looked at then is not checked.
 
     Args:
         matrix: a matrix or an array, (pixels, channels); an array becomes `Counts` or `Dense` by its density.
@@ -47,9 +45,9 @@ class Problem(eqx.Module):
     matrix: AbstractMatrix
     loss: AbstractLoss
     basis: Basis | None
-    penalties: tuple[Penalty, ...]
+    penalties: tuple[AbstractPenalty, ...]
     weights: Float[Array, "pixels channels"] | None
-    constraints: tuple[AbstractConstraint, ...]
+    constraints: Constraints
     reference: Reference
     tuning: Any = eqx.field(static=True)
 
@@ -60,7 +58,7 @@ class Problem(eqx.Module):
         basis: Any = None,
         penalties: Sequence[Penalty] = (),
         weights: Any = None,
-        constraints: Sequence[AbstractConstraint] | None = None,
+        constraints: Sequence[AbstractConstraint] | Constraints | None = None,
         tuning: Any = None,
     ):
         self.tuning = tuning
@@ -70,58 +68,44 @@ class Problem(eqx.Module):
         self.weights = None if weights is None else jnp.asarray(weights, self.matrix.dtype)
         self.loss = Frobenius() if loss is None else loss
         self.basis = None if basis is None else _checked_basis(basis, self.matrix)
-        self.penalties = tuple(penalties)
-        second = "spectra" if basis is None else "coefficients"
-        default = (NonNegative("maps"), NonNegative(second))
-        self.constraints = default if constraints is None else tuple(constraints)
-        self._check(second)
+        self.penalties = tuple(as_penalty(penalty) for penalty in penalties)
+        self._check()
+        if constraints is None:
+            constraints = (NonNegative("maps"), NonNegative(self.profile_block))
+        self.constraints = Constraints(tuple(constraints), self.profile_block, self.features)
         self.reference = _reference(self.matrix, self.loss, self.weights)
 
+    def replace(self, **changes: Any) -> "Problem":
+        """The problem with some of its arguments changed, all of it checked anew.
+
+        Args:
+            changes: any arguments of the class, such as `penalties=` or `matrix=`.
+        """
+        same = {
+            "matrix": self.matrix,
+            "loss": self.loss,
+            "basis": self.basis,
+            "penalties": self.penalties,
+            "weights": self.weights,
+            "constraints": self.constraints,
+            "tuning": self.tuning,
+        }
+        return Problem(**{**same, **changes})
+
     @property
-    def second(self) -> str:
+    def profile_block(self) -> str:
         """The block beside the maps that is fitted: "spectra", or "coefficients" where there is a basis."""
         return "spectra" if self.basis is None else "coefficients"
 
     @property
     def features(self) -> int:
-        """Columns of the second block."""
+        """Columns of the block beside the maps."""
         return self.matrix.shape[1] if self.basis is None else self.basis.shape[-2]
 
-    def is_nonnegative(self, block: str) -> bool:
-        """Whether no entry of "maps" or of the second block may be below zero."""
-        return any(isinstance(c, NonNegative) and c.block == block for c in self.constraints)
-
-    def fixed(self, block: str) -> Fixed | None:
-        """The constraint that keeps a block or parts of it, or None."""
-        return next((c for c in self.constraints if isinstance(c, Fixed) and c.block == block), None)
-
-    def simplex(self, block: str) -> Simplex | None:
-        """The constraint that entries of a block sum to one, or None."""
-        return next((c for c in self.constraints if isinstance(c, Simplex) and c.block == block), None)
-
-    def ties(self, block: str) -> list[Proportional]:
-        """The constraints that keep columns of a block in a ratio."""
-        return [c for c in self.constraints if isinstance(c, Proportional) and c.block == block]
-
     @property
-    def orthogonal(self) -> Orthogonal | None:
-        """The constraint that the maps share no pixel, or None."""
-        return next((c for c in self.constraints if isinstance(c, Orthogonal)), None)
-
-    @property
-    def keeps_last(self) -> bool:
-        """Whether the last iterate is the answer, not the one of least objective: the multiplier trades it away."""
-        return self.orthogonal is not None and not self.orthogonal.strict and self.orthogonal.weight > 0
-
-    def is_settled(self, block: str) -> bool:
-        """Whether nothing of the block may move."""
-        fixed = self.fixed(block)
-        return fixed is not None and fixed.rows is None and fixed.values is None
-
-    def free(self, block: str, rank: int) -> Any:
-        """What of the block may move: None for all, else booleans, (components, 1) or (components, columns)."""
-        fixed = self.fixed(block)
-        return None if fixed is None else fixed.free(rank)
+    def is_least_squares(self) -> bool:
+        """Whether the loss is the plain sum of squares, so that products with the data are all it needs."""
+        return self.loss.is_least_squares and self.weights is None
 
     def spectra(self, factors: Bilinear) -> Float[Array, "components channels"]:
         """The spectra of factors, in channel space."""
@@ -132,31 +116,21 @@ class Problem(eqx.Module):
         return Bilinear(factors.maps_t, factors.profiles, self.basis)
 
     def normalise(self, factors: Bilinear) -> Bilinear:
-        """The factors as the constraints ask for them at the start and between two looks at the objective.
+        """The factors as the constraints ask for them, see `Constraints.impose`."""
+        return self.constraints.impose(self.complete(factors)).without_basis()
 
-        The scale between the blocks is that of `UnitNorm` or `Simplex`; under strict `Orthogonal` each pixel keeps its
-        largest component alone. Known values, ratios and sums are put in where a start does not hold them; factors
-        that come from a step stay as they are.
-        """
-        if self.orthogonal is not None and self.orthogonal.strict:
-            share = factors.maps_t * jnp.linalg.norm(self.spectra(factors), axis=1)[:, None]
-            largest = jnp.arange(factors.rank)[:, None] == jnp.argmax(share, axis=0)[None]
-            factors = Bilinear(jnp.where(largest, factors.maps_t, 0), factors.profiles)
-        factors = held.imposed(self, factors)
-        for constraint in self.constraints:
-            if isinstance(constraint, UnitNorm):
-                normed = constraint.apply(self.complete(factors))
-                factors = Bilinear(normed.maps_t, normed.profiles)
-        return factors
+    def project(self, factors: Bilinear, before: Bilinear) -> Bilinear:
+        """The factors after any step, brought back to the constraints, see `Constraints.project`."""
+        return self.constraints.project(self.complete(factors), before).without_basis()
 
     def bound(self, factors: Bilinear, block: str, coupled: bool = True) -> Bound | None:
-        """The sum of the penalties' separable bounds as "maps" or the second block moves; None without penalties.
+        """The sum of the penalties' separable bounds as "maps" or the other block moves; None without penalties.
 
         `coupled=False` leaves out those that `coupling` gives exactly.
         """
         full = self.complete(factors)
         side = "maps" if block == "maps" else "spectra"
-        terms = [p for p in self.penalties if isinstance(p, AbstractPenalty)]
+        terms = [p for p in self.penalties if p.has_bound]
         if not coupled:
             terms = [p for p in terms if p.block != side or p.coupling(full, self.reference) is None]
         if not terms:
@@ -185,24 +159,24 @@ class Problem(eqx.Module):
         return Bound(gradient, jnp.max(bound.curvature, axis=1, keepdims=True) * largest)
 
     def coupling(self, factors: Bilinear, block: str) -> Float[Array, "components components"]:
-        """The sum of the penalties' quadratic forms between the rows of "maps" or the second block."""
+        """The sum of the penalties' quadratic forms between the rows of "maps" or the other block."""
         full = self.complete(factors)
         side = "maps" if block == "maps" else "spectra"
-        terms = [p for p in self.penalties if isinstance(p, AbstractPenalty) and p.block == side]
+        terms = [p for p in self.penalties if p.block == side]
         forms = [form for p in terms if (form := p.coupling(full, self.reference)) is not None]
         return sum(forms, start=jnp.zeros((1, 1), self.matrix.dtype))
 
     def data_term(self, factors: Bilinear) -> Float[Array, ""]:
         """The loss alone, summed over all entries."""
         spectra = self.spectra(factors)
-        if isinstance(self.loss, Frobenius) and self.weights is None:
+        if self.is_least_squares:
             return residual_squares(self.matrix, factors.maps_t, spectra) / 2
         return self.matrix.divergence(self.loss.divergence, factors.maps_t, spectra, self.weights)
 
     def penalty(self, factors: Bilinear) -> Float[Array, ""]:
         """The penalties' sum."""
         full = self.complete(factors)
-        terms = [p.value(full, self.reference) if isinstance(p, AbstractPenalty) else p(full) for p in self.penalties]
+        terms = [p.value(full, self.reference) for p in self.penalties]
         return sum(terms, start=jnp.zeros((), self.matrix.dtype))
 
     def objective(self, factors: Bilinear) -> Float[Array, ""]:
@@ -212,49 +186,22 @@ class Problem(eqx.Module):
     def restart_bytes(self, rank: int) -> int:
         """A rough count of the memory that one more restart takes in a batch."""
         pixels, channels = self.matrix.shape
-        working = 6 * rank * (pixels + channels)
-        if isinstance(self.matrix, Counts):
-            working += 2 * (rank + 1) * self.matrix.value.size
+        working = 6 * rank * (pixels + channels) + self.matrix.working_elements(rank)
         return working * self.matrix.dtype.itemsize
 
-    def _check(self, second: str) -> None:
-        pixels, channels = self.matrix.shape
-        self.loss.check(self.matrix)
-        if not float(jnp.max(self.matrix.squares)) > 0:
+    def _check(self) -> None:
+        matrix, name = self.matrix, type(self.loss).__name__
+        self.loss.check(matrix)
+        if is_known(matrix.squares) and not float(jnp.max(matrix.squares)) > 0:
             raise ValueError("X is zero everywhere: there is nothing to factorise; check the array and the masks.")
-        if isinstance(self.matrix, Compressed) and not (isinstance(self.loss, Frobenius) and self.weights is None):
+        if matrix.is_compressed and not self.is_least_squares:
             raise ValueError("Compressed data serve the plain Frobenius loss; give the full matrix instead.")
-        if isinstance(self.matrix, Counts) and not isinstance(self.loss, Frobenius | Poisson):
-            raise ValueError(f"Counts serve Poisson and Frobenius; use Dense for {type(self.loss).__name__}.")
-        if isinstance(self.matrix, Counts) and self.weights is not None:
+        if matrix.is_sparse and not self.loss.serves_counts:
+            raise ValueError(f"Counts serve Poisson and Frobenius; use Dense for {name}.")
+        if matrix.is_sparse and self.weights is not None:
             raise ValueError("Counts take no weights; use Dense.")
         for penalty in self.penalties:
-            if isinstance(penalty, AbstractPenalty):
-                penalty.check(pixels, channels)
-            elif not callable(penalty):
-                raise ValueError(f"penalties must come from jaxunmix.penalties or be functions, got {penalty!r}.")
-        self._check_constraints(second)
-
-    def _check_constraints(self, second: str) -> None:
-        wrong = "spectra" if second == "coefficients" else "coefficients"
-        for constraint in self.constraints:
-            name = type(constraint).__name__
-            if not isinstance(constraint, AbstractConstraint):
-                raise ValueError(f"constraints must come from jaxunmix.constraints, got {constraint!r}.")
-            if isinstance(constraint, NonNegative | Fixed | Simplex | Proportional) and constraint.block == wrong:
-                raise ValueError(f'{name}("{wrong}"): this problem fits "maps" and "{second}"; name one of them.')
-        if self.orthogonal is not None and not self.is_nonnegative("maps"):
-            raise ValueError(
-                'Orthogonal("maps") needs NonNegative("maps") beside it: only then is a pixel given to one.'
-            )
-        if self.orthogonal is not None and self.fixed("maps") is not None:
-            raise ValueError('Orthogonal("maps") cannot move maps that Fixed("maps") keeps; leave one of them out.')
-        held.check(self)
-        norms = [c for c in self.constraints if isinstance(c, UnitNorm)]
-        if len(norms) > 1:
-            raise ValueError("Only one block can have unit norm: the other takes the scale.")
-        if norms and any(isinstance(c, Fixed) for c in self.constraints):
-            raise ValueError("UnitNorm would rescale what Fixed keeps; normalise the given factors instead.")
+            penalty.check(*matrix.shape)
 
 
 def residual_squares(
@@ -270,14 +217,24 @@ def residual_squares(
     return jnp.maximum(matrix.total(per_pixel), 0)
 
 
-def _weighted(matrix: Any, weights: Any) -> tuple[Any, np.ndarray]:
+def _weighted(matrix: Any, weights: Any) -> tuple[Any, Any]:
     """The data with what has no weight set to 0, and the weights broadcast to their shape."""
-    weights = np.asarray(weights)
-    shape = matrix.shape if isinstance(matrix, AbstractMatrix) else np.shape(matrix)
+    xp = np if is_known((matrix, weights)) else jnp
+    weights, shape = xp.asarray(weights), np.shape(matrix)
     try:
-        weights = np.broadcast_to(weights, shape)
+        weights = xp.broadcast_to(weights, shape)
     except ValueError:
         raise ValueError(f"weights of shape {weights.shape} do not broadcast to the data's {shape}.") from None
+    if is_known(weights):
+        _check_weights(np.asarray(weights))
+    if not hasattr(matrix, "onto_maps"):
+        matrix = xp.asarray(matrix)
+        if matrix.dtype.kind == "f":
+            matrix = xp.where(weights > 0, matrix, 0)
+    return matrix, weights
+
+
+def _check_weights(weights: Float[np.ndarray, "pixels channels"]) -> None:
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -287,14 +244,11 @@ def _weighted(matrix: Any, weights: Any) -> tuple[Any, np.ndarray]:
         )
     if not weights.any():
         raise ValueError("weights are 0 everywhere: nothing is left to fit.")
-    if not isinstance(matrix, AbstractMatrix):
-        matrix = np.asarray(matrix)
-        if matrix.dtype.kind == "f":
-            matrix = np.where(weights > 0, matrix, 0)
-    return matrix, weights
 
 
 def _checked_basis(basis: Any, matrix: AbstractMatrix) -> Basis:
+    if not is_known(basis):
+        return jnp.asarray(basis, matrix.dtype)
     array = np.asarray(basis)
     channels = matrix.shape[1]
     if array.ndim not in (2, 3) or array.shape[-1] != channels or not array.size:
@@ -328,19 +282,11 @@ def _dependent(rows: np.ndarray) -> list[int]:
 
 def _reference(matrix: AbstractMatrix, loss: AbstractLoss, weights: Array | None) -> Reference:
     pixels, channels = matrix.shape
-    squares = accurate_sum(matrix.squares)
-    if loss.beta == 2:
-        total = squares
-    elif loss.beta == 1:
-        total = accurate_sum(matrix.pixel_sums)
-    elif loss.beta == 0:
-        total = jnp.asarray(float(pixels * channels), matrix.dtype)
-    else:
-        nothing = jnp.zeros((1, pixels), matrix.dtype), jnp.zeros((1, channels), matrix.dtype)
-        total = matrix.divergence(lambda x, _: jnp.maximum(x, TINY) ** loss.beta, *nothing, None)
+    total = loss.total(matrix)
     if weights is not None:
         total = total * jnp.mean(weights)
-    if loss.beta == 1:
+    if loss.order == 1:
         counts = accurate_sum(matrix.pixel_sums)
         return Reference(total / pixels, pixels / counts, total / channels, channels / counts, 1)
+    squares = accurate_sum(matrix.squares)
     return Reference(total / pixels, jnp.sqrt(pixels / squares), total / channels, jnp.sqrt(channels / squares), 2)

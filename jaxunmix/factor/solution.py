@@ -3,12 +3,16 @@
 import enum
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float, Int
 
 from ..data import io
 from ..data.image import SpectrumImage
@@ -17,35 +21,67 @@ from ..data.image import SpectrumImage
 class Status(enum.Enum):
     """Why a fit stopped; the value says it in words."""
 
-    CONVERGED = "the objective's relative decrease per step fell below rtol"
     MAX_STEPS = "max_steps was reached before the objective settled; raise max_steps for a closer fit"
-    INTERRUPTED = "interrupted; the factors are the best seen until then"
+    CONVERGED = "the objective's relative decrease per step fell below rtol"
     NON_FINITE = "the objective became NaN or infinite; the factors are the last finite ones"
+    INTERRUPTED = "interrupted; the factors are the best seen until then"
+
+    @property
+    def code(self) -> int:
+        """Its number in arrays."""
+        return list(Status).index(self)
+
+    @classmethod
+    def of(cls, code: Any) -> "Status":
+        """The status with this number."""
+        return list(cls)[int(code)]
 
 
-@dataclass(frozen=True)
-class Restarts:
+class Restarts(eqx.Module):
     """Every restart, in the order they were drawn.
 
     Attributes:
         objective: (restarts,) the best objective of each, on the data that were fitted (the compressed ones of
             `Compressed`).
         steps: (restarts,) steps taken.
-        status: one `Status` each.
+        code: (restarts,) the number of each one's `Status`.
         trace: (restarts, checks) the objective at each check, NaN after the restart stopped.
         best: which of them was kept.
     """
 
-    objective: np.ndarray
-    steps: np.ndarray
-    status: tuple[Status, ...]
-    trace: np.ndarray
-    best: int
+    objective: Float[Array, " restarts"]
+    steps: Int[Array, " restarts"]
+    code: Int[Array, " restarts"]
+    trace: Float[Array, "restarts checks"]
+    best: Int[Array, ""]
+
+    @classmethod
+    def of(
+        cls,
+        objective: np.ndarray,
+        steps: np.ndarray,
+        status: Sequence[Status],
+        trace: np.ndarray,
+        best: int,
+        dtype: Any,
+    ) -> "Restarts":
+        """From what the host knows of them."""
+        return cls(
+            jnp.asarray(objective, dtype),
+            jnp.asarray(steps, int),
+            jnp.asarray([one.code for one in status], int),
+            jnp.asarray(trace, dtype),
+            jnp.asarray(best, int),
+        )
+
+    @property
+    def status(self) -> tuple[Status, ...]:
+        """Why each of them stopped."""
+        return tuple(Status.of(code) for code in np.asarray(self.code))
 
 
-@dataclass(frozen=True)
-class Solution:
-    """The best restart of a fit.
+class Solution(eqx.Module):
+    """The best restart of a fit: arrays of JAX, so that it goes through `jit` and `vmap` as any pytree.
 
     Attributes:
         maps: (pixels, K).
@@ -53,22 +89,33 @@ class Solution:
         coefficients: (K, features) where the spectra are coefficients @ basis, else None.
         objective: loss plus penalties at these factors, on the full data.
         trace: (checks,) the objective at the steps `trace_steps`.
+        trace_steps: (checks,).
         steps: steps taken.
-        status: why the kept restart stopped.
+        code: the number of `status`.
         restarts: the outcome of all of them.
-        info: what was fitted, in words: loss, update, initial, rank, penalties, constraints.
+        description: what was fitted, as pairs of a name and a value; see `info`.
     """
 
-    maps: np.ndarray
-    spectra: np.ndarray
-    coefficients: np.ndarray | None
-    objective: float
-    trace: np.ndarray
-    trace_steps: np.ndarray
-    steps: int
-    status: Status
+    maps: Float[Array, "pixels components"]
+    spectra: Float[Array, "components channels"]
+    coefficients: Float[Array, "components features"] | None
+    objective: Float[Array, ""]
+    trace: Float[Array, " checks"]
+    trace_steps: Int[Array, " checks"]
+    steps: Int[Array, ""]
+    code: Int[Array, ""]
     restarts: Restarts
-    info: dict[str, Any] = field(default_factory=dict)
+    description: tuple[tuple[str, Any], ...] = eqx.field(static=True, default=())
+
+    @property
+    def status(self) -> Status:
+        """Why the kept restart stopped."""
+        return Status.of(self.code)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What was fitted, in words: loss, update, initial, rank, penalties, constraints."""
+        return {name: list(value) if type(value) is tuple else value for name, value in self.description}
 
     @property
     def rank(self) -> int:
@@ -76,11 +123,12 @@ class Solution:
         return self.maps.shape[1]
 
     def __repr__(self) -> str:
-        near = int(np.sum(self.restarts.objective <= self.restarts.objective.min() * 1.001))
+        objective = np.asarray(self.restarts.objective)
+        near = int(np.sum(objective <= objective.min() * 1.001))
         return (
             f"Solution(K={self.rank}, pixels={self.maps.shape[0]}, channels={self.spectra.shape[1]}, "
-            f"objective={self.objective:.6g}, steps={self.steps}, {self.status.name}; "
-            f"{near} of {len(self.restarts.objective)} restarts within 0.1 % of the best)"
+            f"objective={float(self.objective):.6g}, steps={int(self.steps)}, {self.status.name}; "
+            f"{near} of {len(objective)} restarts within 0.1 % of the best)"
         )
 
     def to_xarray(self, img: SpectrumImage | None = None) -> xr.Dataset:
@@ -96,35 +144,37 @@ class Solution:
         Raises:
             ValueError: the image has another number of pixels or channels in use.
         """
+        host = eqx.filter(self, eqx.is_array)
+        host = jax.tree.map(np.asarray, host)
         if img is None:
-            maps = xr.DataArray(self.maps.T, dims=("component", "pixel"))
-            spectra = xr.DataArray(self.spectra, dims=("component", "channel"))
+            maps = xr.DataArray(host.maps.T, dims=("component", "pixel"))
+            spectra = xr.DataArray(host.spectra, dims=("component", "channel"))
             signal_dims: tuple[str, ...] = ("channel",)
         else:
-            maps, spectra = img.to_maps(self.maps), img.to_spectra(self.spectra)
+            maps, spectra = img.to_maps(host.maps), img.to_spectra(host.spectra)
             signal_dims = img.signal_dims
         variables = {
             "maps": maps,
             "spectra": spectra,
-            "trace": ("check", self.trace),
-            "restart_objective": ("restart", self.restarts.objective),
-            "restart_steps": ("restart", self.restarts.steps),
+            "trace": ("check", host.trace),
+            "restart_objective": ("restart", host.restarts.objective),
+            "restart_steps": ("restart", host.restarts.steps),
             "restart_status": ("restart", [s.name for s in self.restarts.status]),
-            "restart_trace": (("restart", "restart_check"), self.restarts.trace),
+            "restart_trace": (("restart", "restart_check"), host.restarts.trace),
         }
         if self.coefficients is not None:
-            variables["coefficients"] = (("component", "feature"), self.coefficients)
-        coords = {"component": np.arange(self.rank), "step": ("check", self.trace_steps)}
+            variables["coefficients"] = (("component", "feature"), host.coefficients)
+        coords = {"component": np.arange(self.rank), "step": ("check", host.trace_steps)}
         attrs = {
             **{
                 key: value if isinstance(value, int | float | str) else json.dumps(value)
                 for key, value in self.info.items()
             },
-            "objective": self.objective,
-            "steps": self.steps,
+            "objective": float(self.objective),
+            "steps": int(self.steps),
             "status": self.status.name,
             "status_meaning": self.status.value,
-            "best_restart": self.restarts.best,
+            "best_restart": int(self.restarts.best),
             "signal_dims": list(signal_dims),
             "jaxunmix_version": version("jaxunmix"),
             "provenance": json.dumps([] if img is None else list(img.provenance), default=str),
@@ -148,22 +198,25 @@ class Solution:
             raise ValueError(f"{path} holds no Solution: {sorted(missing)} are missing.")
         rank = ds.sizes["component"]
         own = {"objective", "steps", "status", "status_meaning", "best_restart", "signal_dims", "jaxunmix_version"}
-        restarts = Restarts(
-            objective=ds["restart_objective"].values,
-            steps=ds["restart_steps"].values,
-            status=tuple(Status[str(name)] for name in ds["restart_status"].values),
-            trace=ds["restart_trace"].values,
-            best=int(ds.attrs["best_restart"]),
+        dtype = jax.dtypes.canonicalize_dtype(ds["maps"].dtype)
+        restarts = Restarts.of(
+            ds["restart_objective"].values,
+            ds["restart_steps"].values,
+            [Status[str(name)] for name in ds["restart_status"].values],
+            ds["restart_trace"].values,
+            int(ds.attrs["best_restart"]),
+            dtype,
         )
+        words = {key: np.asarray(value).item() for key, value in ds.attrs.items() if key not in own | {"provenance"}}
         return cls(
-            maps=ds["maps"].transpose("component", ...).values.reshape(rank, -1).T,
-            spectra=ds["spectra"].transpose("component", ...).values.reshape(rank, -1),
-            coefficients=ds["coefficients"].values if "coefficients" in ds else None,
-            objective=float(ds.attrs["objective"]),
-            trace=ds["trace"].values,
-            trace_steps=ds["step"].values,
-            steps=int(ds.attrs["steps"]),
-            status=Status[ds.attrs["status"]],
+            maps=jnp.asarray(ds["maps"].transpose("component", ...).values.reshape(rank, -1).T),
+            spectra=jnp.asarray(ds["spectra"].transpose("component", ...).values.reshape(rank, -1)),
+            coefficients=jnp.asarray(ds["coefficients"].values) if "coefficients" in ds else None,
+            objective=jnp.asarray(ds.attrs["objective"], dtype),
+            trace=jnp.asarray(ds["trace"].values, dtype),
+            trace_steps=jnp.asarray(ds["step"].values, int),
+            steps=jnp.asarray(ds.attrs["steps"], int),
+            code=jnp.asarray(Status[ds.attrs["status"]].code, int),
             restarts=restarts,
-            info={key: np.asarray(value).item() for key, value in ds.attrs.items() if key not in own | {"provenance"}},
+            description=tuple(words.items()),
         )

@@ -1,7 +1,6 @@
 """Weights of penalties from the data: counts that a fit has not seen tell how well it predicts."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import numpy as np
@@ -9,14 +8,9 @@ import scipy.sparse
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
+from .._util.random import numpy_generator
 from ..data.grid import Grid
-from ..matrix.counts import Counts
-from ..matrix.dense import Dense
-from .losses import Poisson
-from .penalties.base import AbstractPenalty, Penalty, as_weight
-from .penalties.l1 import L1
-from .penalties.laplacian import Laplacian
-from .penalties.log_sparsity import LogSparsity
+from .penalties.base import AbstractPenalty, as_weight
 from .pooling import for_maps, grid_of, pool_size, pooled, search, spread
 from .problem import Problem
 from .solution import Solution
@@ -24,10 +18,6 @@ from .solve.fitting import fit
 from .updates.multiplicative import Multiplicative
 
 Weights = dict[int, float]
-
-# Those tried, the smoothing ones from strong to weak.
-SPARSE_WEIGHTS = tuple(2.5e-4 * 2.0**i for i in range(7))
-SMOOTH_WEIGHTS = tuple(100 * 10 ** (-i / 2) for i in range(7))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +91,18 @@ def tune(
         ValueError: another loss, fractional counts, nothing to choose, or "auto" for a penalty or block that this
             way of choosing does not serve.
     """
-    waiting = [i for i, p in enumerate(problem.penalties) if isinstance(p, AbstractPenalty) and p.is_auto]
+    penalties = problem.penalties
+    waiting = [i for i, p in enumerate(penalties) if p.is_auto]
     _check(problem, waiting, share)
     grid = grid_of(problem, grid)
     thin_key, fit_key = jax.random.split(key)
     train, test = _thinned(problem, share, thin_key)
     size = pool_size(train, grid, rank, np.inf) if size is None else size
-    smooth = [i for i in waiting if isinstance(problem.penalties[i], Laplacian)]
+    smooth = [i for i in waiting if penalties[i].is_smoothing]
     sparse = [i for i in waiting if i not in smooth]
-    trials = max(1, len(sparse) * len(SPARSE_WEIGHTS)) + len(smooth) * len(SMOOTH_WEIGHTS)
+    fits_of = [sum(len(penalties[i].trials) for i in some) for some in (sparse, smooth)]
     curves: dict[int, Curve] = {}
-    with tqdm(total=trials, unit="fit", disable=not progress, leave=False) as bar:
+    with tqdm(total=max(1, fits_of[0]) + fits_of[1], unit="fit", disable=not progress, leave=False) as bar:
         judge, block, cells = pooled(_with_weights(test, {}), grid, size)
 
         def coarse(weights: Weights) -> Solution:
@@ -120,97 +111,85 @@ def tune(
 
         found = None
         for i in sparse:
-            fits = [coarse({**_best(curves), i: weight}) for weight in SPARSE_WEIGHTS]
-            curves[i] = _curve(problem.penalties[i], SPARSE_WEIGHTS, judge, fits, share)
-            found = fits[SPARSE_WEIGHTS.index(curves[i].best)]
+            fits = [coarse({**_best(curves), i: weight}) for weight in penalties[i].trials]
+            curves[i] = _curve(penalties[i], judge, fits, share)
+            found = fits[penalties[i].trials.index(curves[i].best)]
         found = coarse({}) if found is None else found
         for i in smooth:
             fits, start = [], spread(train, found, block, cells)
-            for weight in SMOOTH_WEIGHTS:
+            for weight in penalties[i].trials:
                 part = for_maps(_with_weights(train, {**_best(curves), i: weight}), train.basis)
                 fits.append(fit(part, rank, Multiplicative(), start, max_steps=max_steps))
                 bar.update()
-            curves[i] = _curve(problem.penalties[i], SMOOTH_WEIGHTS, test, fits, share)
+            curves[i] = _curve(penalties[i], test, fits, share)
     tuned = _with_weights(problem, {i: curve.chosen for i, curve in curves.items()})
     tuning = Tuning(tuple(curves[i] for i in waiting), share, size)
-    return _rebuilt(tuned, tuned.penalties, tuning=tuning)
+    return tuned.replace(tuning=tuning)
 
 
 def _check(problem: Problem, waiting: list[int], share: float) -> None:
-    if not isinstance(problem.loss, Poisson) or problem.weights is not None:
+    if problem.loss.beta != 1 or problem.weights is not None:
         raise ValueError("tune divides counts in two: it serves losses.Poisson() without weights.")
     if not waiting:
         raise ValueError('tune found no penalty with the weight "auto": there is nothing to choose.')
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share}.")
     for penalty in (problem.penalties[i] for i in waiting):
-        if not isinstance(penalty, L1 | LogSparsity | Laplacian) or penalty.block != "maps":
+        if not penalty.trials or penalty.block != "maps":
             raise ValueError(
                 'tune chooses weights of L1, LogSparsity and Laplacian on the "maps"; give the other '
                 f"{type(penalty).__name__} a number."
             )
-    values = problem.matrix.value if isinstance(problem.matrix, Counts) else _dense(problem)
-    if not bool((values == values.round()).all()):
+    if not _is_whole(problem):
         raise ValueError("tune draws each count into one of two sets: X must hold whole counts, not fractions of them.")
+
+
+def _is_whole(problem: Problem) -> bool:
+    entries = scipy.sparse.coo_array(problem.matrix.to_host()).data
+    return bool((entries == entries.round()).all())
 
 
 def _thinned(problem: Problem, share: float, key: Key[Array, ""]) -> tuple[Problem, Problem]:
     """The problem on some of the counts, and on the others."""
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    matrix = problem.matrix
-    if isinstance(matrix, Counts):
-        whole = matrix.to_scipy()
+    rng = numpy_generator(key)
+    whole = problem.matrix.to_host()
+    if scipy.sparse.issparse(whole):
         drawn = whole.copy()
         drawn.data = rng.binomial(whole.data.astype(int), share).astype(whole.dtype)
         drawn.eliminate_zeros()
-        first, second = _rebuilt(problem, problem.penalties, Counts(drawn)), Counts(whole - drawn)
-        return first, _rebuilt(problem, problem.penalties, second)
-    values = _dense(problem)
-    part = rng.binomial(values.astype(int), share).astype(values.dtype)
-    first = _rebuilt(problem, problem.penalties, Dense(part))
-    return first, _rebuilt(problem, problem.penalties, Dense(values - part))
-
-
-def _dense(problem: Problem) -> Float[np.ndarray, "pixels channels"]:
-    assert isinstance(problem.matrix, Dense), "Poisson data are Dense or Counts"
-    return np.asarray(problem.matrix.values)
-
-
-def _rebuilt(problem: Problem, penalties: Any, matrix: Any = None, tuning: Any = None) -> Problem:
-    matrix = problem.matrix if matrix is None else matrix
-    return Problem(matrix, problem.loss, problem.basis, penalties, constraints=problem.constraints, tuning=tuning)
+    else:
+        drawn = rng.binomial(whole.astype(int), share).astype(whole.dtype)
+    like = problem.matrix.like
+    return problem.replace(matrix=like(drawn)), problem.replace(matrix=like(whole - drawn))
 
 
 def _with_weights(problem: Problem, weights: Weights) -> Problem:
     """The problem with these weights, by the place of the penalty, and 0 for those still open."""
     penalties = [
-        replace(p, weight=as_weight(weights.get(i, 0.0))) if isinstance(p, AbstractPenalty) and p.is_auto else p
-        for i, p in enumerate(problem.penalties)
+        replace(p, weight=as_weight(weights.get(i, 0.0))) if p.is_auto else p for i, p in enumerate(problem.penalties)
     ]
-    return _rebuilt(problem, penalties)
+    return problem.replace(penalties=penalties)
 
 
 def _best(curves: dict[int, Curve]) -> Weights:
     return {i: curve.best for i, curve in curves.items()}
 
 
-def _curve(penalty: Penalty, weights: tuple[float, ...], judge: Problem, fits: list[Solution], share: float) -> Curve:
+def _curve(penalty: AbstractPenalty, judge: Problem, fits: list[Solution], share: float) -> Curve:
     """Each fit's deviance on the other counts; differences pixel by pixel tell how sure the choice is."""
     scores = np.array([_deviance(judge, one, (1 - share) / share) for one in fits])
     best = int(np.argmin(scores.sum(axis=1)))
     differences = scores - scores[best]
     error = np.sqrt(scores.shape[1]) * differences.std(axis=1)
-    name = f'{type(penalty).__name__}("maps")'
+    weights, name = penalty.trials, f'{type(penalty).__name__}("maps")'
     return Curve(name, np.array(weights), differences.sum(axis=1), error, weights[best], share * weights[best])
 
 
 def _deviance(judge: Problem, found: Solution, ratio: float) -> Float[np.ndarray, " pixels"]:
     """Minus the log-likelihood of each pixel, without what no model changes."""
-    maps, spectra = ratio * found.maps, found.spectra
+    maps, spectra = ratio * np.asarray(found.maps), np.asarray(found.spectra)
     expected = maps @ spectra.sum(axis=1)
-    matrix = judge.matrix
-    stored = matrix.to_scipy() if isinstance(matrix, Counts) else _dense(judge)
-    counts = scipy.sparse.coo_array(stored)
+    counts = scipy.sparse.coo_array(judge.matrix.to_host())
     model = np.einsum("ik,ki->i", maps[counts.row], spectra[:, counts.col])
     seen = np.bincount(counts.row, counts.data * np.log(np.maximum(model, 1e-30)), minlength=len(maps))
     return expected - seen

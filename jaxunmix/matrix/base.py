@@ -7,12 +7,12 @@ long axis last, so that a sweep over components works on contiguous rows.
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 # A model value below this is taken for this, so that a count where the model vanishes stays finite.
 TINY = 1e-30
@@ -39,6 +39,9 @@ class AbstractMatrix(eqx.Module):
     pixel_sums: eqx.AbstractVar[Float[Array, " pixels"]]
     channel_sums: eqx.AbstractVar[Float[Array, " channels"]]
     minimum: eqx.AbstractVar[Float[Array, ""]]
+    # Whether only entries that are not zero are stored, and whether only leading directions are.
+    is_sparse: ClassVar[bool] = False
+    is_compressed: ClassVar[bool] = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -49,6 +52,37 @@ class AbstractMatrix(eqx.Module):
     def dtype(self) -> Any:
         """The floating type of all products."""
         return self.squares.dtype
+
+    @property
+    def whole(self) -> "AbstractMatrix":
+        """The matrix with all entries: itself, or what was compressed."""
+        return self
+
+    @property
+    def polish_steps(self) -> int:
+        """Steps on the whole matrix that follow a fit of this one."""
+        return 0
+
+    def working_elements(self, rank: int) -> int:
+        """Elements that a pass of one restart stores beside the factors."""
+        return 0
+
+    @abstractmethod
+    def to_host(self) -> Any:
+        """The entries in the memory of the host, (pixels, channels): a NumPy array, or a SciPy sparse one."""
+
+    @abstractmethod
+    def to_dense(self) -> Float[Array, "pixels channels"]:
+        """All entries as one array on the device."""
+
+    @abstractmethod
+    def like(self, array: Any, key: Key[Array, ""] | None = None) -> "AbstractMatrix":
+        """Other entries in the same layout.
+
+        Args:
+            array: as `to_host` gives it, or any array.
+            key: randomness, where the layout needs some.
+        """
 
     @abstractmethod
     def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:

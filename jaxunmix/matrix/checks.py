@@ -23,7 +23,8 @@ def check_array(array: Any) -> None:
         raise ValueError(f"X must hold real numbers, its type is {dtype}; convert it with X.astype(float).")
 
 
-def _place_of_non_finite(array: Any) -> str:
+def place_of_non_finite(array: Any) -> str:
+    """What to say of an array with entries that are not finite: how many, where the first is, the remedy."""
     entries = array.toarray() if scipy.sparse.issparse(array) else np.asarray(array)
     places = np.argwhere(~np.isfinite(entries))
     if not len(places):

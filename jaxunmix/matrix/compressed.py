@@ -48,6 +48,7 @@ class Compressed(AbstractMatrix):
     minimum: Float[Array, ""]
     error: Float[Array, ""]
     polish: int = eqx.field(static=True)
+    is_compressed = True
 
     def __init__(self, matrix: Any, rank: int, *, key: Key[Array, ""], power: int = 1, polish: int = 2):
         full = as_matrix(matrix)
@@ -60,6 +61,26 @@ class Compressed(AbstractMatrix):
         total = accurate_sum(self.squares)
         lost = accurate_sum(self.squares - jnp.sum(self.coordinates**2, axis=0))
         self.error = jnp.sqrt(jnp.maximum(lost, 0) / jnp.maximum(total, TINY))
+
+    @property
+    def whole(self) -> AbstractMatrix:
+        return self.full
+
+    @property
+    def polish_steps(self) -> int:
+        return self.polish
+
+    def to_host(self) -> Any:
+        return self.full.to_host()
+
+    def to_dense(self) -> Float[Array, "pixels channels"]:
+        return self.full.to_dense()
+
+    def like(self, array: Any, key: Key[Array, ""] | None = None) -> "Compressed":
+        """Other entries on as many leading directions of their own, found with the key; without polish."""
+        assert key is not None, "directions are found with random numbers"
+        whole = Dense(array)
+        return Compressed(whole, min(len(self.directions), *whole.shape), key=key, polish=0)
 
     def total(self, per_pixel: Float[Array, " pixels"]) -> Float[Array, ""]:
         return self.full.total(per_pixel)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from .._util.tracing import is_known
 from .base import AbstractMatrix
 from .checks import check_array
 from .counts import Counts
@@ -29,6 +30,8 @@ def as_matrix(array: Any, kind: str = "auto") -> AbstractMatrix:
         return array
     if kind not in ("auto", "dense", "counts"):
         raise ValueError(f'kind must be "auto", "dense" or "counts", got {kind!r}.')
+    if not is_known(array):
+        return Dense(array)
     if scipy.sparse.issparse(array):
         return Dense(array.toarray()) if kind == "dense" else Counts(array)
     if kind == "auto":

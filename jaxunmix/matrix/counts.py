@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from .base import AbstractMatrix, Maps, Spectra, Weights, accurate_sum
-from .checks import _place_of_non_finite, check_array
+from .checks import check_array, place_of_non_finite
 from .sharding import indivisible, on_each_device, put
 
 # The counts of one pixel are stored in rows of this many slots: short rows waste little padding.
@@ -42,6 +42,7 @@ class Counts(AbstractMatrix):
     channel_sums: Float[Array, " channels"]
     minimum: Float[Array, ""]
     mesh: Mesh | None = eqx.field(static=True)
+    is_sparse = True
 
     def __init__(self, array: Any, mesh: Mesh | None = None):
         if not scipy.sparse.issparse(array):
@@ -49,7 +50,7 @@ class Counts(AbstractMatrix):
         sparse = scipy.sparse.csr_array(array)
         sparse.sum_duplicates()
         if not np.isfinite(sparse.data).all():
-            raise ValueError(_place_of_non_finite(array))
+            raise ValueError(place_of_non_finite(array))
         if sparse.nnz and sparse.data.min() < 0:
             raise ValueError(f"Counts holds non-negative entries, the smallest is {sparse.data.min()}; use Dense.")
         dtype = jnp.result_type(float)
@@ -76,6 +77,18 @@ class Counts(AbstractMatrix):
         pixel = (np.asarray(self.owner) + first)[row]
         places = (pixel, np.asarray(self.channel)[row, slot])
         return scipy.sparse.csr_array((value[row, slot], places), shape=self.shape)
+
+    def to_host(self) -> scipy.sparse.csr_array:
+        return self.to_scipy()
+
+    def to_dense(self) -> Float[Array, "pixels channels"]:
+        return jnp.asarray(self.to_scipy().toarray())
+
+    def like(self, array: Any, key: Key[Array, ""] | None = None) -> "Counts":
+        return Counts(array if scipy.sparse.issparse(array) else np.asarray(array))
+
+    def working_elements(self, rank: int) -> int:
+        return 2 * (rank + 1) * self.value.size
 
     def shard(self, mesh: Mesh) -> "Counts":
         return Counts(self.to_scipy(), mesh)

@@ -6,12 +6,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
+from .._util.tracing import is_known
 from .base import AbstractMatrix, Maps, Spectra, Weights, accurate_sum, matmul, taken
-from .checks import _place_of_non_finite, check_array
+from .checks import check_array, place_of_non_finite
 from .sharding import mesh_over_pixels, on_each_device, over_pixels, to_device
 
 # Elements of a block of pixels in the passes that form the model: a few such blocks stay within a core's cache.
@@ -41,8 +43,17 @@ class Dense(AbstractMatrix):
         self.values = values
         self.mesh = mesh_over_pixels(values)
         self.squares, self.pixel_sums, self.channel_sums, self.minimum, finite = _summaries(values)
-        if not bool(finite):
-            raise ValueError(_place_of_non_finite(array))
+        if is_known(finite) and not bool(finite):
+            raise ValueError(place_of_non_finite(array))
+
+    def to_host(self) -> np.ndarray:
+        return np.asarray(self.values)
+
+    def to_dense(self) -> Float[Array, "pixels channels"]:
+        return self.values
+
+    def like(self, array: Any, key: Key[Array, ""] | None = None) -> "Dense":
+        return Dense(array)
 
     def shard(self, mesh: Mesh) -> "Dense":
         return Dense(jax.device_put(self.values, over_pixels(mesh, self.shape[0])))

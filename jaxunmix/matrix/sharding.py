@@ -12,6 +12,8 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from .._util.tracing import is_known
+
 # From here on the several threads pay.
 LARGE_BYTES = 2**24
 # What JAX asks of a buffer that it shall use in place, in bytes.
@@ -83,6 +85,8 @@ def indivisible(pixels: int, devices: int) -> str:
 
 def mesh_over_pixels(values: Array) -> Mesh | None:
     """The mesh over whose first axis the pixels are spread, None on one device."""
+    if not is_known(values):
+        return None
     sharding = values.sharding
     if not isinstance(sharding, NamedSharding) or sharding.is_fully_replicated:
         return None

@@ -58,8 +58,12 @@ from .curves import Elbow as Elbow
 from .curves import Plateau as Plateau
 from .information import AIC as AIC
 from .information import BIC as BIC
+from .scanning import COMPRESS_ABOVE as COMPRESS_ABOVE
+from .scanning import DEFAULT as DEFAULT
+from .scanning import WHOLE_SPECTRUM as WHOLE_SPECTRUM
 from .scanning import Scan as Scan
 from .scanning import scan as scan
+from .singular_values import RESOLVED as RESOLVED
 from .singular_values import Malinowski as Malinowski
 from .singular_values import Scree as Scree
 from .singular_values import heights_above_noise as heights_above_noise

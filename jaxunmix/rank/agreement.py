@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..factor.problem import Problem
-from .criterion import AbstractCriterion, Evidence, Verdict, _at_least
+from .criterion import AbstractCriterion, Evidence, Verdict, check_curve_length
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Dispersion(AbstractCriterion):
     command = "dispersion"
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        _at_least(self.name, ranks, 2)
+        check_curve_length(self.name, ranks, 2)
         if restarts < 3:
             raise ValueError(f"Dispersion compares restarts: {restarts} are too few, give restarts=10.")
 

@@ -59,11 +59,11 @@ class Evidence:
 
     def pca_mse(self, ranks: np.ndarray) -> np.ndarray:
         """(ranks,) of the mean spectrum and rank - 1 principal components: as many spectra as the model has."""
-        return _tail(self.centred, self.squares[1], ranks - 1) / np.prod(self.shape)
+        return sum_tail(self.centred, self.squares[1], ranks - 1) / np.prod(self.shape)
 
     def tail(self, ranks: np.ndarray) -> np.ndarray:
         """(ranks,) |X|^2 less its first `rank` squared singular values."""
-        return _tail(self.energies, self.squares[0], ranks)
+        return sum_tail(self.energies, self.squares[0], ranks)
 
 
 @dataclass(frozen=True)
@@ -107,18 +107,20 @@ class AbstractCriterion(abc.ABC):
         """The verdict on the ranks of the evidence."""
 
 
-def _tail(energies: np.ndarray, total: float, ranks: np.ndarray) -> np.ndarray:
+def sum_tail(energies: np.ndarray, total: float, ranks: np.ndarray) -> np.ndarray:
+    """The total less the first `rank` energies, at each rank; energies beyond those known count through the total."""
     rest = max(total - energies.sum(), 0.0)
     return np.array([energies[min(rank, len(energies)) :].sum() + rest for rank in ranks])
 
 
-def _least(ranks: np.ndarray, values: np.ndarray, what: str) -> Verdict:
+def take_least(ranks: np.ndarray, values: np.ndarray, what: str) -> Verdict:
+    """The verdict for the rank of least value; `what` names the values in the reason."""
     best = int(np.argmin(values))
-    reason = f"{what} is least at {ranks[best]}" + _at_the_end(best, ranks)
-    return Verdict(int(ranks[best]), values, None, _gap(-values), reason)
+    reason = f"{what} is least at {ranks[best]}" + note_end(best, ranks)
+    return Verdict(int(ranks[best]), values, None, relative_gap(-values), reason)
 
 
-def _gap(values: np.ndarray) -> float:
+def relative_gap(values: np.ndarray) -> float:
     """The distance of the largest value from the next, relative to the range."""
     if len(values) < 2:
         return float("nan")
@@ -126,13 +128,14 @@ def _gap(values: np.ndarray) -> float:
     return float((down[0] - down[1]) / max(down[0] - down[-1], np.finfo(float).tiny))
 
 
-def _at_the_end(best: int, ranks: Sequence[int] | np.ndarray) -> str:
+def note_end(best: int, ranks: Sequence[int] | np.ndarray) -> str:
     """A least value at an end of the range may not be the least of all."""
     if len(ranks) < 2 or 0 < best < len(ranks) - 1:
         return ""
     return f"; the range ends at {ranks[best]}, so look further"
 
 
-def _at_least(name: str, ranks: list[int], count: int) -> None:
+def check_curve_length(name: str, ranks: list[int], count: int) -> None:
+    """Refuse fewer ranks than a curve needs."""
     if len(ranks) < count:
         raise ValueError(f"{name} reads a curve: give {count} ranks or more, got {len(ranks)}.")

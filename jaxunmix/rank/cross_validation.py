@@ -21,17 +21,14 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..factor.problem import Problem
-from ..matrix.base import AbstractMatrix, accurate_sum, matmul
-from ..matrix.compressed import Compressed
-from ..matrix.counts import Counts
-from ..matrix.dense import Dense
-from .criterion import AbstractCriterion, Evidence, Verdict, _at_the_end
+from ..matrix.base import accurate_sum, matmul
+from .criterion import AbstractCriterion, Evidence, Verdict, note_end
 from .survey import Settings, survey
 
 
 @dataclass(frozen=True)
 class BiCrossValidation(AbstractCriterion):
-    """The fewest components that predict blocks unseen by the fit as well as any; see `crossvalidation`.
+    """The fewest components that predict blocks unseen by the fit as well as any; see the module.
 
     `values` are mean squared residuals over all held-out blocks, `error` the standard error over the folds of the
     difference from the least (paired, fold by fold). The smallest rank within `within` errors of the least is taken
@@ -60,7 +57,7 @@ class BiCrossValidation(AbstractCriterion):
         check_folds(problem.matrix.shape, ranks, self.folds)
         if problem.basis is not None or problem.weights is not None:
             raise ValueError("BiCrossValidation serves no problem with basis or weights; use rank.AIC() or rank.BIC().")
-        if any(getattr(p, "grid", None) is not None or not hasattr(p, "bound") for p in problem.penalties):
+        if any(p.pixel_grid is not None or not p.has_bound for p in problem.penalties):
             raise ValueError(
                 "BiCrossValidation leaves out pixels, which a grid or a function of the factors does not know of; "
                 "leave that penalty out of the scan."
@@ -87,7 +84,7 @@ class BiCrossValidation(AbstractCriterion):
             reason += f"{margin:.1f} standard errors below that of {nearest}" + ": not told apart" * bool(margin < 2)
         else:
             reason += f"{ranks[best]} within {scores[best]:.1f} standard errors of it: not told apart, the fewest taken"
-        return Verdict(ranks[best], values, error, float(margin), reason + _at_the_end(best, ranks))
+        return Verdict(ranks[best], values, error, float(margin), reason + note_end(best, ranks))
 
 
 class Blocks(NamedTuple):
@@ -111,7 +108,7 @@ def residuals(
     Raises:
         ValueError: more folds than pixels or channels, or too few channels left for the largest rank.
     """
-    values = _values(problem.matrix)
+    values = problem.matrix.to_dense()
     check_folds(values.shape, ranks, folds)
     keys = jax.random.split(key, folds)
     scores = [_fold(problem, values, ranks, fold, folds, settings, keys[fold], progress) for fold in range(folds)]
@@ -134,14 +131,6 @@ def check_folds(shape: tuple[int, ...], ranks: list[int], folds: int) -> None:
             )
 
 
-def _values(matrix: AbstractMatrix) -> Float[Array, "pixels channels"]:
-    full = matrix.full if isinstance(matrix, Compressed) else matrix
-    if isinstance(full, Counts):
-        return jnp.asarray(full.to_scipy().toarray())
-    assert isinstance(full, Dense)
-    return full.values
-
-
 def _fold(
     problem: Problem,
     values: Float[Array, "pixels channels"],
@@ -155,13 +144,7 @@ def _fold(
     blocks = _blocks(values, *(_split(size, fold, folds) for size in values.shape))
     # A third key for the compression: its random directions are not those of the starts.
     fit_key, compress_key = jax.random.split(key)
-    matrix: AbstractMatrix = Dense(blocks.training)
-    if isinstance(problem.matrix, Compressed):
-        directions = min(problem.matrix.directions.shape[0], *matrix.shape)
-        matrix = Compressed(matrix, directions, key=compress_key, polish=0)
-    elif isinstance(problem.matrix, Counts):
-        matrix = Counts(np.asarray(blocks.training))
-    training = Problem(matrix, problem.loss, penalties=problem.penalties, constraints=problem.constraints)
+    training = problem.replace(matrix=problem.matrix.like(blocks.training, compress_key))
     fitted = survey(training, ranks, settings, fit_key, progress)
     largest = max(ranks)
     maps, spectra = (

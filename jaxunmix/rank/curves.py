@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..factor.losses import Frobenius
 from ..factor.problem import Problem
-from .criterion import TINY_MSE, AbstractCriterion, Evidence, Verdict, _at_least, _gap, _least
+from .criterion import TINY_MSE, AbstractCriterion, Evidence, Verdict, check_curve_length, relative_gap, take_least
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Plateau(AbstractCriterion):
     tolerance: float = 0.02
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        _at_least(self.name, ranks, 5)
+        check_curve_length(self.name, ranks, 5)
 
     def __call__(self, evidence: Evidence) -> Verdict:
         ranks, y = evidence.ranks, np.log(np.maximum(evidence.mse, TINY_MSE))
@@ -56,13 +55,14 @@ class Elbow(AbstractCriterion):
     command = "elbow"
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        _at_least(self.name, ranks, 3)
+        check_curve_length(self.name, ranks, 3)
 
     def __call__(self, evidence: Evidence) -> Verdict:
         x, y = evidence.ranks.astype(float), np.log(np.maximum(evidence.mse, TINY_MSE))
         x, y = (x - x[0]) / (x[-1] - x[0]), (y - y[-1]) / max(y[0] - y[-1], TINY_MSE)
         below, best = 1 - x - y, int(evidence.ranks[np.argmax(1 - x - y)])
-        return Verdict(best, below, None, _gap(below), f"distance below the chord of ln(mse) is largest at {best}")
+        reason = f"distance below the chord of ln(mse) is largest at {best}"
+        return Verdict(best, below, None, relative_gap(below), reason)
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,15 @@ class Crossing(AbstractCriterion):
     command = "crossing"
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        _at_least(self.name, ranks, 3)
-        if not isinstance(problem.loss, Frobenius) or problem.weights is not None:
+        check_curve_length(self.name, ranks, 3)
+        if not problem.is_least_squares:
             remedy = "use losses.Frobenius() without weights, on counts after preprocess.poisson_scale."
             raise ValueError(f"Crossing compares with PCA, which minimises squares: {remedy}")
 
     def __call__(self, evidence: Evidence) -> Verdict:
         ranks, entries = evidence.ranks, np.prod(evidence.shape)
         values = evidence.mse - evidence.tail(ranks + 1) / entries
-        verdict = _least(ranks, values, "the residual less that of PCA with one direction more")
+        verdict = take_least(ranks, values, "the residual less that of PCA with one direction more")
         at = np.array([verdict.best])
         step = float((evidence.tail(at) - evidence.tail(at + 1))[0]) / entries
         margin = float(np.diff(np.sort(values))[0] / max(step, TINY_MSE))

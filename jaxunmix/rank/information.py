@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..factor.losses import Frobenius
-from .criterion import TINY_MSE, AbstractCriterion, Evidence, Verdict, _least
+from .criterion import TINY_MSE, AbstractCriterion, Evidence, Verdict, take_least
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,6 @@ def _information(evidence: Evidence, price: float, name: str) -> Verdict:
     pixels, channels = evidence.shape
     ranks, entries = evidence.ranks, float(pixels * channels)
     parameters = ranks * (pixels + channels - ranks).astype(float)
-    squares = isinstance(evidence.problem.loss, Frobenius)
+    squares = evidence.problem.loss.is_least_squares
     fit = entries * np.log(np.maximum(evidence.mse, TINY_MSE)) if squares else 2 * evidence.loss
-    return _least(ranks, fit + price * parameters, name)
+    return take_least(ranks, fit + price * parameters, name)

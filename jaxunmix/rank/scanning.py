@@ -14,14 +14,12 @@ from tqdm import tqdm
 from ..factor.initial.base import AbstractInitial
 from ..factor.initial.coarse import Coarse
 from ..factor.initial.random import Random
-from ..factor.losses import Frobenius
 from ..factor.problem import Problem
 from ..factor.solution import Solution
-from ..factor.solve.checks import check, defaults
+from ..factor.solve.checks import check, default_initial, default_update
 from ..factor.updates.base import AbstractUpdate
 from ..matrix.base import accurate_sum, matmul
 from ..matrix.compressed import Compressed, leading_svd
-from ..matrix.dense import Dense
 from .criterion import AbstractCriterion, Evidence, Verdict
 from .cross_validation import BiCrossValidation
 from .singular_values import heights_above_noise
@@ -115,8 +113,9 @@ def scan(
         criterion.check(problem, wanted, restarts)
     fit_key, compress_key, own_key = jax.random.split(key, 3)
     problem = _compressed(problem, wanted[-1], compress, compress_key)
-    update, chosen = defaults(problem, update, init)
-    if init is None and isinstance(chosen, Random) and Coarse().suits(problem) and max(problem.matrix.shape) > 8192:
+    update, chosen = update or default_update(problem), init or default_initial(problem)
+    large = max(problem.matrix.shape) > 8192 and Coarse().suits(problem)
+    if init is None and isinstance(chosen, Random) and large:
         chosen = Coarse()
     settings = Settings(update, chosen, restarts if chosen.is_random(wanted[-1]) else 1, max_steps, rtol, check_every)
     check(problem, wanted[-1], update, chosen, settings.restarts, key, (max_steps, rtol, check_every))
@@ -147,13 +146,13 @@ def _checked_ranks(ranks: Iterable[int], problem: Problem) -> list[int]:
 
 def _compressed(problem: Problem, most: int, compress: int | bool | None, key: Key[Array, ""]) -> Problem:
     """The problem on compressed data, where asked for or where it helps."""
-    plain = isinstance(problem.loss, Frobenius) and problem.weights is None and isinstance(problem.matrix, Dense)
+    matrix = problem.matrix
+    plain = problem.is_least_squares and not (matrix.is_sparse or matrix.is_compressed)
     short = min(problem.matrix.shape)
     if compress is False or (compress is None and not (plain and short > COMPRESS_ABOVE * most)):
         return problem
     directions = min(short, max(2 * most, most + 10)) if compress is None or compress is True else compress
-    matrix = Compressed(problem.matrix, directions, key=key, polish=1)
-    return Problem(matrix, problem.loss, problem.basis, problem.penalties, None, problem.constraints)
+    return problem.replace(matrix=Compressed(matrix, directions, key=key, polish=1))
 
 
 def _evidence(problem: Problem, done: Survey, settings: Settings, key: Key[Array, ""], progress: bool) -> Evidence:
@@ -161,16 +160,17 @@ def _evidence(problem: Problem, done: Survey, settings: Settings, key: Key[Array
     pixels = matrix.shape[0]
     short = min(matrix.shape)
     count = short if short <= WHOLE_SPECTRUM else min(short, 2 * max(done.ranks) + 10)
-    if isinstance(matrix, Compressed):
-        matrix = matrix.full if short <= WHOLE_SPECTRUM else matrix
+    if short <= WHOLE_SPECTRUM:
+        matrix = matrix.whole
     u, s, _ = leading_svd(matrix, count, jax.random.key(0))
     mean = matrix.channel_sums / pixels
     along = s[:, None] * u
     middle = along.mean(axis=1, keepdims=True)
     centred = jnp.linalg.eigvalsh(matmul(along - middle, (along - middle).T))[::-1]
     total = float(accurate_sum(matrix.squares))
-    own = np.array([restarts.objective[restarts.best] for restarts in done.restarts])
-    loss = np.array([of_rank[restarts.best] for of_rank, restarts in zip(done.loss, done.restarts, strict=True)])
+    best = [int(restarts.best) for restarts in done.restarts]
+    own = np.array([np.asarray(restarts.objective)[i] for i, restarts in zip(best, done.restarts, strict=True)])
+    loss = np.array([of_rank[i] for of_rank, i in zip(done.loss, best, strict=True)])
     energies = np.asarray(s, float) ** 2
     return Evidence(
         problem=problem,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..factor.problem import Problem
-from .criterion import TINY_MSE, AbstractCriterion, Evidence, Verdict, _least
+from .criterion import TINY_MSE, AbstractCriterion, Evidence, Verdict, take_least
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Malinowski(AbstractCriterion):
     def __call__(self, evidence: Evidence) -> Verdict:
         ranks, (c, r) = evidence.ranks, sorted(evidence.shape)
         values = np.sqrt(evidence.tail(ranks) / (r * (c - ranks))) / (c - ranks) ** 2
-        return _least(ranks, values, "IND")
+        return take_least(ranks, values, "IND")
 
 
 # Squared singular values below this share of the largest are rounding: they come from products in single precision.

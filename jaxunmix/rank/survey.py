@@ -19,11 +19,10 @@ from ..factor.model import Bilinear
 from ..factor.problem import Problem
 from ..factor.solution import Restarts, Solution, Status
 from ..factor.solve import loop
-from ..factor.solve.checkpoint import CONVERGED, NON_FINITE, RUNNING
+from ..factor.solve.checkpoint import NON_FINITE, RUNNING
 from ..factor.solve.fitting import solution_of
 from ..factor.solve.run import Run
 from ..factor.updates.base import AbstractUpdate
-from ..matrix.compressed import Compressed
 
 # Pixels at which every restart notes its largest component, for the agreement between restarts.
 NOTED_PIXELS = 1000
@@ -63,12 +62,12 @@ class Survey:
 
     def solutions(self, problem: Problem, settings: Settings) -> dict[int, Solution]:
         """The best restart at each rank, as `fit` would give it."""
-        extra = problem.matrix.polish if isinstance(problem.matrix, Compressed) else 0
+        extra = problem.matrix.polish_steps
         made = partial(
             solution_of, problem, settings.update, settings.init, check_every=settings.check_every, extra=extra
         )
         parts = zip(self.ranks, self.best, self.objective, self.restarts, strict=True)
-        return {rank: made(factors, float(value), outcomes) for rank, factors, value, outcomes in parts}
+        return {rank: made(Bilinear.of_rows(*rows), float(value), outcomes) for rank, rows, value, outcomes in parts}
 
 
 def survey(
@@ -225,10 +224,7 @@ class _Outcome:
     @classmethod
     def joined(cls, parts: list["_Outcome"]) -> "_Outcome":
         """Batches of restarts of one rank."""
-        longest = max(part.trace.shape[2] for part in parts)
-        padded = [
-            np.pad(p.trace, ((0, 0), (0, 0), (0, longest - p.trace.shape[2])), constant_values=np.nan) for p in parts
-        ]
+        padded = pad_alike([part.trace for part in parts])
         first = parts[int(np.argmin([part.score.min() for part in parts]))]
         along = {
             name: np.concatenate([getattr(part, name) for part in parts], axis=1)
@@ -240,16 +236,16 @@ class _Outcome:
         """The survey of these ranks, the best factors polished where the data were compressed."""
         best, score = self.best, self.score
         objective = score.min(axis=1)
-        if isinstance(problem.matrix, Compressed):
-            best, objective = loop.polish(problem, settings.update, best, problem.matrix.polish)
-        ends = {CONVERGED: Status.CONVERGED, NON_FINITE: Status.NON_FINITE}
+        if problem.matrix.is_compressed:
+            best, objective = loop.polish(problem, settings.update, best, problem.matrix.polish_steps)
         outcomes = tuple(
-            Restarts(
-                objective=self.objective[i],
-                steps=self.steps[i],
-                status=tuple(ends.get(int(code), Status.MAX_STEPS) for code in self.code[i]),
-                trace=self.trace[i],
-                best=int(np.argmin(score[i])),
+            Restarts.of(
+                self.objective[i],
+                self.steps[i],
+                [Status.of(code) for code in self.code[i]],
+                self.trace[i],
+                int(np.argmin(score[i])),
+                problem.matrix.dtype,
             )
             for i in range(len(ranks))
         )

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize
 
 import jaxunmix as jxu
-from jaxunmix.factor.updates.simplex import _OfCounts, _OfSquares, on_simplex
+from jaxunmix.factor.updates.simplex import CountsBound, SquaresBound, minimise_on_simplex
 
 GRID = (6, 7)
 ELEMENTS = (0, 1, 2, 3)
@@ -260,7 +260,7 @@ def _parts(kind: str, count: int = 300, size: int = 6, dtype=np.float64):
     wide = rng.random((count, 1)) < 0.5
     if kind == "squares":
         push = rng.choice([-1, 1], (count, size)) * np.where(wide, decades(-6, 4), decades(-1, 1))
-        part = _OfSquares(push, np.where(wide, decades(-6, 4), decades(-1, 1)))
+        part = SquaresBound(push, np.where(wide, decades(-6, 4), decades(-1, 1)))
     else:
         pull = np.where(wide, decades(-20, 4), decades(-2, 2))
         slope = np.where(wide, decades(-3, 4), decades(-1, 1)) * rng.choice([-1, 1, 1, 1], (count, size))
@@ -268,7 +268,7 @@ def _parts(kind: str, count: int = 300, size: int = 6, dtype=np.float64):
         # Without counts an entry keeps `LEAST` of a pull, or none at all where a curvature keeps its minimum finite.
         none = rng.random((count, size)) < 0.1
         pull = np.where(none, np.where(curvature > 0, 0, 1e-20), pull)
-        part = _OfCounts(pull, slope, curvature)
+        part = CountsBound(pull, slope, curvature)
     part = jax.tree.map(lambda a: jnp.asarray(a, dtype), part)
     return part, jnp.asarray(rows, dtype), jnp.asarray(free), jnp.asarray(total, dtype)
 
@@ -276,7 +276,7 @@ def _parts(kind: str, count: int = 300, size: int = 6, dtype=np.float64):
 def _slopes(part, w):
     """The bound's derivative at w and the size of its largest term."""
     part = jax.tree.map(np.asarray, part)
-    if isinstance(part, _OfSquares):
+    if isinstance(part, SquaresBound):
         terms = np.stack([-part.push, w / part.gain])
     else:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -291,7 +291,7 @@ def test_on_simplex_satisfies_the_conditions_of_a_minimum(kind, dtype, tolerance
     """One multiplier for all entries above zero, no entry at zero that would gain by growing."""
     with jax.enable_x64(dtype is np.float64):
         part, rows, free, total = _parts(kind, dtype=dtype)
-        w = np.asarray(on_simplex(part, rows, free, total), float)
+        w = np.asarray(minimise_on_simplex(part, rows, free, total), float)
         live = np.asarray(free & (rows > 0))
         total = np.asarray(total, float)
     assert np.isfinite(w).all()
@@ -317,9 +317,9 @@ def test_on_simplex_is_the_minimum_that_scipy_finds(kind):
         pull, slope, curvature, gain = (rng.uniform(0.1, 3, (8, 4)) for _ in range(4))
         total = rng.uniform(0.2, 1, (8, 1))
         counts = kind == "counts"
-        part = _OfCounts(pull, slope - 1.5, curvature) if counts else _OfSquares(slope - 1.5, gain)
+        part = CountsBound(pull, slope - 1.5, curvature) if counts else SquaresBound(slope - 1.5, gain)
         part = jax.tree.map(jnp.asarray, part)
-        found = np.asarray(on_simplex(part, jnp.full((8, 4), 0.3), jnp.ones((8, 4), bool), jnp.asarray(total)))
+        found = np.asarray(minimise_on_simplex(part, jnp.full((8, 4), 0.3), jnp.ones((8, 4), bool), jnp.asarray(total)))
     for i, w in enumerate(found):
 
         def bound(w, i=i):
@@ -345,10 +345,10 @@ def test_on_simplex_at_its_edges(dtype):
     with jax.enable_x64(dtype is np.float64):
         slope = jnp.asarray([[3.0, 1.0, 2.0]] * 4, dtype)
         pull = jnp.asarray([[1.0, 2.0, 0.0], [1.0, 2.0, 3.0], [1e-20, 2e-20, 1e-20], [1.0, 2.0, 3.0]], dtype)
-        part = _OfCounts(pull, slope, jnp.zeros((4, 3), dtype))
+        part = CountsBound(pull, slope, jnp.zeros((4, 3), dtype))
         free = jnp.asarray([[True, False, False], [True, True, True], [True, True, True], [False] * 3])
         total = jnp.asarray([[0.4], [0.0], [1.0], [0.5]], dtype)
-        w = np.asarray(on_simplex(part, jnp.full((4, 3), 0.2, dtype), free, total))
+        w = np.asarray(minimise_on_simplex(part, jnp.full((4, 3), 0.2, dtype), free, total))
     np.testing.assert_allclose(w[0], [0.4, 0, 0], rtol=1e-6)
     np.testing.assert_array_equal(w[[1, 3]], 0)
     # Without counts the sum goes to the entry of the least slope, and what the others keep follows their pull.

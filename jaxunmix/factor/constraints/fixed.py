@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .base import AbstractConstraint
+from ..model import Bilinear, Rows
+from .base import AbstractConstraint, Constraints
 
 
 def _as_values(values: Any) -> np.ndarray | None:
@@ -37,6 +38,8 @@ class Fixed(AbstractConstraint):
     block: str = eqx.field(static=True)
     rows: tuple[int, ...] | None = eqx.field(default=None, static=True)
     values: Float[np.ndarray, "components columns"] | None = eqx.field(default=None, converter=_as_values)
+    kind = "fixed"
+    order = 1
 
     def __check_init__(self):
         if self.values is None:
@@ -45,6 +48,37 @@ class Fixed(AbstractConstraint):
             raise ValueError("Fixed: give rows, or values with NaN where an entry is free, not both.")
         if self.block == "maps":
             raise ValueError('Fixed("maps") takes rows, with the maps from initial.Given; single pixels stay free.')
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it keeps the whole block as the start gives it."""
+        return self.rows is None and self.values is None
+
+    def check(self, among: Constraints) -> None:
+        if self.values is None:
+            return
+        if self.values.shape[1] != among.features:
+            raise ValueError(
+                f"Fixed({self.block!r}): values have {self.values.shape[1]} columns, the block has {among.features}."
+            )
+        if among.is_nonnegative(self.block) and np.nanmin(np.append(self.values, 0)) < 0:
+            raise ValueError(
+                f"Fixed({self.block!r}): negative values contradict NonNegative; the smallest is "
+                f"{np.nanmin(self.values):.4g}."
+            )
+
+    def check_rank(self, rank: int) -> None:
+        self.free(rank)
+
+    def impose(self, factors: Bilinear, among: Constraints) -> Bilinear:
+        if self.values is None:
+            return factors
+        profiles = factors.profiles
+        known = jnp.nan_to_num(self.values).astype(profiles.dtype)
+        return Bilinear(factors.maps_t, jnp.where(jnp.isnan(self.values), profiles, known), factors.basis)
+
+    def project(self, rows: Rows, before: Rows) -> Rows:
+        return jnp.where(self.free(len(rows)), rows, before)
 
     def free(self, rank: int) -> Bool[Array, "components _"]:
         """Which components, or which of their entries, may move.

@@ -1,8 +1,10 @@
 """Maps that share no pixel."""
 
 import equinox as eqx
+import jax.numpy as jnp
 
-from .base import AbstractConstraint
+from ..model import Bilinear
+from .base import AbstractConstraint, Constraints
 
 
 class Orthogonal(AbstractConstraint):
@@ -39,6 +41,8 @@ class Orthogonal(AbstractConstraint):
     block: str = eqx.field(static=True)
     weight: float | int = eqx.field(default=1.0, static=True)
     strict: bool = eqx.field(default=True, static=True)
+    kind = "disjoint"
+    keepers = "HALS()"
 
     def __check_init__(self):
         if self.block != "maps":
@@ -47,3 +51,24 @@ class Orthogonal(AbstractConstraint):
             raise ValueError(f"Orthogonal: the weight must lie in 0..1, got {self.weight}.")
         if self.strict and self.weight < 1:
             raise ValueError(f"Orthogonal: a weight of {self.weight} is soft; give strict=False with it.")
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether a multiplier trades the objective for orthogonality."""
+        return not self.strict and self.weight > 0
+
+    def check(self, among: Constraints) -> None:
+        if not among.is_nonnegative("maps"):
+            raise ValueError(
+                'Orthogonal("maps") needs NonNegative("maps") beside it: only then is a pixel given to one.'
+            )
+        if among.of("fixed", "maps"):
+            raise ValueError('Orthogonal("maps") cannot move maps that Fixed("maps") keeps; leave one of them out.')
+
+    def impose(self, factors: Bilinear, among: Constraints) -> Bilinear:
+        """Under `strict` each pixel keeps its largest component alone."""
+        if not self.strict:
+            return factors
+        share = factors.maps_t * jnp.linalg.norm(factors.spectra, axis=1)[:, None]
+        largest = jnp.arange(factors.rank)[:, None] == jnp.argmax(share, axis=0)[None]
+        return Bilinear(jnp.where(largest, factors.maps_t, 0), factors.profiles, factors.basis)

@@ -1,9 +1,14 @@
 """Columns in a fixed ratio."""
 
-import equinox as eqx
-import numpy as np
+from collections.abc import Sequence
 
-from .base import AbstractConstraint, _as_columns
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from ..model import Bilinear
+from .base import AbstractConstraint, Constraints, as_columns
 
 
 class Proportional(AbstractConstraint):
@@ -19,8 +24,11 @@ class Proportional(AbstractConstraint):
     """
 
     block: str = eqx.field(static=True)
-    columns: tuple[int, ...] = eqx.field(static=True, converter=_as_columns)
+    columns: tuple[int, ...] = eqx.field(static=True, converter=as_columns)
     ratio: tuple[float, ...] = eqx.field(static=True, converter=lambda ratio: tuple(float(r) for r in ratio))
+    kind = "ratio"
+    keepers = "Multiplicative() or ProjectedGradient()"
+    order = 2
 
     def __check_init__(self):
         if self.block == "maps":
@@ -32,3 +40,39 @@ class Proportional(AbstractConstraint):
             )
         if not all(np.isfinite(r) and r > 0 for r in self.ratio):
             raise ValueError(f"Proportional: the ratio must be positive, got {self.ratio}; Fixed keeps an entry at 0.")
+
+    def check(self, among: Constraints) -> None:
+        outside = [c for c in self.columns if not 0 <= c < among.features]
+        if outside:
+            raise ValueError(
+                f"Proportional: columns {outside} are not among the {among.features} of the {among.profile_block}."
+            )
+        tied = [c for ratio in among.of(self.kind, self.block) for c in ratio.columns]
+        if len(set(tied)) < len(tied):
+            raise ValueError("Proportional: a column stands in two ratios; join them into one.")
+        for fixed in among.of("fixed", self.block):
+            if fixed.values is None or (~np.isnan(fixed.values[:, tied])).any():
+                raise ValueError(f"Proportional: columns {tied} are fixed as well; leave them out of one of the two.")
+
+    def impose(self, factors: Bilinear, among: Constraints) -> Bilinear:
+        """The ratio, with the sum of the columns as it was."""
+        profiles = factors.profiles
+        ratio = jnp.asarray(self.ratio, profiles.dtype)
+        level = profiles[:, np.asarray(self.columns)].sum(axis=1, keepdims=True) / ratio.sum()
+        profiles = profiles.at[:, np.asarray(self.columns)].set(level * ratio)
+        return Bilinear(factors.maps_t, profiles, factors.basis)
+
+
+def spread_of(ratios: Sequence[Proportional], length: int) -> Float[np.ndarray, "variables columns"]:
+    """What each free number puts into the columns: itself alone, or its ratio into those that are tied.
+
+    Args:
+        ratios: of one block; a tied variable is the number whose entries are `ratio` times it.
+        length: columns of the block.
+    """
+    spread = np.eye(length)
+    for tie in ratios:
+        columns = np.asarray(tie.columns)
+        spread[columns[0], columns] = np.asarray(tie.ratio)
+    followers = [c for tie in ratios for c in tie.columns[1:]]
+    return np.delete(spread, followers, axis=0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..model import Bilinear
-from .base import AbstractConstraint
+from .base import AbstractConstraint, Constraints
 
 
 class UnitNorm(AbstractConstraint):
@@ -18,6 +18,9 @@ class UnitNorm(AbstractConstraint):
 
     block: str = eqx.field(static=True)
     norm: str = eqx.field(default="l2", static=True)
+    kind = "norm"
+    order = 4
+    any_profile = True
 
     def __check_init__(self):
         if self.norm not in ("l2", "l1", "max"):
@@ -25,7 +28,13 @@ class UnitNorm(AbstractConstraint):
         if self.block == "coefficients":
             raise ValueError('UnitNorm takes "maps" or "spectra"; with a basis, "spectra" scales the coefficients.')
 
-    def apply(self, factors: Bilinear) -> Bilinear:
+    def check(self, among: Constraints) -> None:
+        if len(among.of(self.kind)) > 1:
+            raise ValueError("Only one block can have unit norm: the other takes the scale.")
+        if among.of("fixed"):
+            raise ValueError("UnitNorm would rescale what Fixed keeps; normalise the given factors instead.")
+
+    def impose(self, factors: Bilinear, among: Constraints) -> Bilinear:
         """The same model with this block normalised; components that are zero stay as they are."""
         rows = factors.maps_t if self.block == "maps" else factors.spectra
         size = _norm(rows, self.norm)

@@ -22,6 +22,9 @@ class AbstractInitial(eqx.Module):
     # The name on the command line; None where it is not offered there.
     command: ClassVar[str | None] = None
 
+    # Whether the values and the places of components are given, not found.
+    is_given: ClassVar[bool] = False
+
     @abc.abstractmethod
     def is_random(self, rank: int) -> bool:
         """Whether another key gives another start."""
@@ -29,6 +32,13 @@ class AbstractInitial(eqx.Module):
     @abc.abstractmethod
     def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
         """The factors to start from."""
+
+    def check(self, problem: Problem, rank: int) -> None:
+        """Refuse a problem or a number of components that the start does not fit.
+
+        Raises:
+            ValueError: naming the block and its shape.
+        """
 
 
 class AbstractPadded(AbstractInitial):
@@ -42,7 +52,7 @@ class AbstractPadded(AbstractInitial):
         return self.padded(problem, rank, key, rank)
 
 
-def _some(key: Key[Array, ""], pixels: int, count: int) -> Int[Array, " some"]:
+def choose_pixels(key: Key[Array, ""], pixels: int, count: int) -> Int[Array, " some"]:
     """`count` pixels at random, one from each of as many runs of neighbours; all where there are no more."""
     if pixels <= count:
         return jnp.arange(pixels)
@@ -50,7 +60,7 @@ def _some(key: Key[Array, ""], pixels: int, count: int) -> Int[Array, " some"]:
     return jnp.asarray(edges[:-1]) + jax.random.randint(key, (count,), 0, jnp.asarray(np.diff(edges)))
 
 
-def _first(rows: Float[Array, "components length"], live: Live) -> Float[Array, "components length"]:
+def keep_first(rows: Float[Array, "components length"], live: Live) -> Float[Array, "components length"]:
     """The rows with all but the first `live` at zero."""
     return (
         rows
@@ -59,26 +69,26 @@ def _first(rows: Float[Array, "components length"], live: Live) -> Float[Array, 
     )
 
 
-def _floored(rows: Float[Array, "components length"], nonnegative: bool) -> Float[Array, "components length"]:
+def floor_rows(rows: Float[Array, "components length"], nonnegative: bool) -> Float[Array, "components length"]:
     """Clipped just above zero where a block may not be negative: no entry is left for good by multiplication."""
     return jnp.maximum(rows, 1e-3 * jnp.mean(jnp.abs(rows))) if nonnegative else rows
 
 
-def _profiles(problem: Problem, spectra: Float[Array, "components channels"]) -> Float[Array, "components features"]:
+def to_profiles(problem: Problem, spectra: Float[Array, "components channels"]) -> Float[Array, "components features"]:
     """Spectra as what the problem fits: themselves, or their least-squares coefficients."""
     if problem.basis is None:
         return spectra
 
     def fitted(row, basis):
-        return _least_squares(matmul(basis, basis.T), matmul(basis, row[:, None]))[:, 0]
+        return solve_least_squares(matmul(basis, basis.T), matmul(basis, row[:, None]))[:, 0]
 
     profiles = jax.vmap(fitted, (0, None if problem.basis.ndim == 2 else 0))(spectra, problem.basis)
-    if problem.is_nonnegative("coefficients"):
+    if problem.constraints.is_nonnegative("coefficients"):
         profiles = jnp.maximum(profiles, 1e-3 * jnp.mean(jnp.abs(profiles), axis=0))
     return profiles
 
 
-def _least_squares(
+def solve_least_squares(
     gram: Float[Array, "rows rows"], cross: Float[Array, "rows columns"]
 ) -> Float[Array, "rows columns"]:
     """Gram^+ cross, with directions below the rounding left out."""

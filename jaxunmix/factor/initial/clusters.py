@@ -10,7 +10,7 @@ from ...matrix.compressed import leading_svd
 from ..model import Bilinear
 from ..problem import Problem
 from . import clusters
-from .base import AbstractPadded, Live, _first, _floored, _least_squares, _profiles, _some
+from .base import AbstractPadded, Live, choose_pixels, floor_rows, keep_first, solve_least_squares, to_profiles
 from .vertices import SUBSPACE_SEED
 
 
@@ -115,14 +115,14 @@ class Clusters(AbstractPadded):
         matrix = problem.matrix
         u, s, v = leading_svd(matrix, min(2 * rank, *matrix.shape), jax.random.key(SUBSPACE_SEED))
         pick, seed = jax.random.split(key)
-        chosen = _some(pick, matrix.shape[0], max(rank, self.pixels))
+        chosen = choose_pixels(pick, matrix.shape[0], max(rank, self.pixels))
         points = (u * s[:, None])[:, chosen]
         seeds = min(self.oversample * rank, points.shape[1])
         spectra = matmul(clusters.directions(points, rank, live, seeds, seed), v)
-        if problem.is_nonnegative(problem.second):
+        if problem.constraints.is_nonnegative(problem.profile_block):
             spectra = jnp.maximum(spectra, 0)
-        profiles = _profiles(problem, spectra)
+        profiles = to_profiles(problem, spectra)
         spectra = problem.spectra(Bilinear(jnp.zeros((rank, 1)), profiles))
-        maps = _least_squares(matmul(spectra, spectra.T), matrix.onto_spectra(spectra))
-        maps = _floored(maps, problem.is_nonnegative("maps"))
-        return Bilinear(_first(maps, live), _first(profiles, live))
+        maps = solve_least_squares(matmul(spectra, spectra.T), matrix.onto_spectra(spectra))
+        maps = floor_rows(maps, problem.constraints.is_nonnegative("maps"))
+        return Bilinear(keep_first(maps, live), keep_first(profiles, live))

@@ -6,14 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from ...matrix.base import matmul
-from ...matrix.compressed import Compressed
-from ...matrix.dense import Dense
-from ..losses import Frobenius
 from ..model import Bilinear
 from ..problem import Problem
 from ..updates.base import AbstractUpdate
 from ..updates.hals import HALS
-from .base import AbstractPadded, Live, _first, _floored, _least_squares, _some
+from .base import AbstractPadded, Live, choose_pixels, floor_rows, keep_first, solve_least_squares
 from .random import Random
 
 
@@ -56,9 +53,8 @@ class Coarse(AbstractPadded):
 
     def suits(self, problem: Problem) -> bool:
         """Whether a part of the data poses the same problem: least squares, no basis, no weights, no penalties."""
-        stored = isinstance(problem.matrix, Dense | Compressed)
-        plain = isinstance(problem.loss, Frobenius) and problem.weights is None and problem.basis is None
-        return stored and plain and not problem.penalties
+        plain = problem.is_least_squares and problem.basis is None
+        return plain and not problem.matrix.is_sparse and not problem.penalties
 
     def padded(self, problem: Problem, rank: int, key: Key[Array, ""], live: Live) -> Bilinear:
         if not self.suits(problem):
@@ -68,15 +64,15 @@ class Coarse(AbstractPadded):
             )
         pick, pick_channels, begin = jax.random.split(key, 3)
         matrix = problem.matrix
-        chosen = _some(pick, matrix.shape[0], max(rank, self.pixels))
-        channels = _some(pick_channels, matrix.shape[1], max(rank, self.channels))
+        chosen = choose_pixels(pick, matrix.shape[0], max(rank, self.pixels))
+        channels = choose_pixels(pick_channels, matrix.shape[1], max(rank, self.channels))
         part = eqx.tree_at(lambda p: p.matrix, problem, matrix.take(chosen, channels))
         factors = self.rest.padded(part, rank, begin, live)
         carry = factors, self.update.init(part, factors)
         factors, _ = jax.lax.fori_loop(0, self.steps, lambda _, c: self.update.step(part, *c), carry)
         # From the maps of some pixels the spectra of all channels, and from these the maps of all pixels.
         across = matrix.take(chosen, jnp.arange(matrix.shape[1]))
-        spectra = _least_squares(matmul(factors.maps_t, factors.maps_t.T), across.onto_maps(factors.maps_t))
-        spectra = _first(_floored(spectra, problem.is_nonnegative(problem.second)), live)
-        maps = _least_squares(matmul(spectra, spectra.T), matrix.onto_spectra(spectra))
-        return Bilinear(_first(_floored(maps, problem.is_nonnegative("maps")), live), spectra)
+        spectra = solve_least_squares(matmul(factors.maps_t, factors.maps_t.T), across.onto_maps(factors.maps_t))
+        spectra = keep_first(floor_rows(spectra, problem.constraints.is_nonnegative(problem.profile_block)), live)
+        maps = solve_least_squares(matmul(spectra, spectra.T), matrix.onto_spectra(spectra))
+        return Bilinear(keep_first(floor_rows(maps, problem.constraints.is_nonnegative("maps")), live), spectra)

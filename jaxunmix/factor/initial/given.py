@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from ...matrix.base import TINY, accurate_sum, matmul
 from ..model import Bilinear
 from ..problem import Problem
-from .base import AbstractInitial, _profiles
+from .base import AbstractInitial, to_profiles
 from .random import Random
 
 
@@ -31,6 +31,7 @@ class Given(AbstractInitial):
     spectra: Float[np.ndarray, "components channels"] | None
     coefficients: Float[np.ndarray, "components features"] | None
     rest: AbstractInitial
+    is_given = True
 
     def __init__(
         self,
@@ -65,7 +66,8 @@ class Given(AbstractInitial):
                 raise ValueError(
                     f"Given: {name} must be {orientation} with K <= {rank}; transposed, it is {rows.shape}."
                 )
-            nonnegative = problem.is_nonnegative(name) or (name == "spectra" and problem.is_nonnegative(problem.second))
+            signed = problem.profile_block if name == "spectra" else name
+            nonnegative = problem.constraints.is_nonnegative(signed)
             if nonnegative and rows.min() < 0:
                 raise ValueError(
                     f"Given: {name} hold negative values (min {rows.min():.4g}), which the problem forbids."
@@ -76,7 +78,7 @@ class Given(AbstractInitial):
         profiles = None
         if self._second is not None:
             profiles = jnp.asarray(self._second, problem.matrix.dtype)
-            profiles = _profiles(problem, profiles) if self.coefficients is None else profiles
+            profiles = to_profiles(problem, profiles) if self.coefficients is None else profiles
         if maps is not None and profiles is not None and len(maps) == len(profiles) == rank:
             return Bilinear(maps, profiles)
         drawn = self.rest(problem, rank, key)

@@ -8,7 +8,7 @@ from ...matrix.base import TINY
 from ...matrix.compressed import leading_svd
 from ..model import Bilinear
 from ..problem import Problem
-from .base import AbstractInitial, _profiles
+from .base import AbstractInitial, to_profiles
 from .vertices import SUBSPACE_SEED
 
 
@@ -36,4 +36,4 @@ class NNDSVD(AbstractInitial):
         spectra = b * (size / jnp.maximum(nb, TINY))[:, None]
         fill = jnp.sqrt(jnp.mean(jnp.abs(problem.matrix.channel_sums)) / problem.matrix.shape[0] / rank) * 0.1
         maps, spectra = (jnp.where(x > 0, x, fill) for x in (maps, spectra))
-        return Bilinear(maps, _profiles(problem, spectra))
+        return Bilinear(maps, to_profiles(problem, spectra))

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key
 from ...matrix.base import TINY, accurate_sum, matmul
 from ..model import Bilinear
 from ..problem import Problem
-from .base import AbstractPadded, Live, _first
+from .base import AbstractPadded, Live, keep_first
 
 
 class Random(AbstractPadded):
@@ -22,12 +22,13 @@ class Random(AbstractPadded):
 
     def padded(self, problem: Problem, rank: int, key: Key[Array, ""], live: Live) -> Bilinear:
         maps_key, profiles_key = jax.random.split(key)
-        matrix = problem.matrix
-        maps = _draw(maps_key, (rank, matrix.shape[0]), problem.is_nonnegative("maps"), matrix.dtype)
-        profiles = _draw(profiles_key, (rank, problem.features), problem.is_nonnegative(problem.second), matrix.dtype)
+        matrix, constraints = problem.matrix, problem.constraints
+        maps = _draw(maps_key, (rank, matrix.shape[0]), constraints.is_nonnegative("maps"), matrix.dtype)
+        nonnegative = constraints.is_nonnegative(problem.profile_block)
+        profiles = _draw(profiles_key, (rank, problem.features), nonnegative, matrix.dtype)
         if problem.basis is not None:
             profiles = profiles / jnp.linalg.norm(problem.basis, axis=-1)
-        maps, profiles = _first(maps, live), _first(profiles, live)
+        maps, profiles = keep_first(maps, live), keep_first(profiles, live)
         spectra = problem.spectra(Bilinear(maps, profiles))
         norm = jnp.sum(matmul(maps, maps.T) * matmul(spectra, spectra.T))
         scale = (accurate_sum(matrix.squares) / jnp.maximum(norm, TINY)) ** 0.25

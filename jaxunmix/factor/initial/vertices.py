@@ -8,7 +8,7 @@ from ...matrix.base import TINY, AbstractMatrix, accurate_sum, matmul
 from ...matrix.compressed import leading_svd
 from ..model import Bilinear
 from ..problem import Problem
-from .base import AbstractInitial, _floored, _least_squares, _profiles
+from .base import AbstractInitial, floor_rows, solve_least_squares, to_profiles
 
 
 class VCA(AbstractInitial):
@@ -28,12 +28,12 @@ class VCA(AbstractInitial):
 
     def __call__(self, problem: Problem, rank: int, key: Key[Array, ""]) -> Bilinear:
         spectra = vca(problem.matrix, rank, key)
-        if problem.is_nonnegative(problem.second):
+        if problem.constraints.is_nonnegative(problem.profile_block):
             spectra = jnp.maximum(spectra, 0)
-        profiles = _profiles(problem, spectra)
+        profiles = to_profiles(problem, spectra)
         spectra = problem.spectra(Bilinear(jnp.zeros((rank, 1)), profiles))
-        maps = _least_squares(matmul(spectra, spectra.T), problem.matrix.onto_spectra(spectra))
-        return Bilinear(_floored(maps, problem.is_nonnegative("maps")), profiles)
+        maps = solve_least_squares(matmul(spectra, spectra.T), problem.matrix.onto_spectra(spectra))
+        return Bilinear(floor_rows(maps, problem.constraints.is_nonnegative("maps")), profiles)
 
 
 # The subspace that a start looks into is the same for all restarts, whatever their keys.

@@ -17,13 +17,16 @@ weight = w n m / S for L1, w n m^2 / S for the Laplacian.
 A plain function of the factors (f.maps, f.spectra) -> scalar is a penalty too; it is added as it is.
 """
 
+from ..constraints.base import BLOCKS as BLOCKS
 from .base import NOTHING as NOTHING
 from .base import AbstractPenalty as AbstractPenalty
 from .base import AbstractRowPenalty as AbstractRowPenalty
 from .base import Bound as Bound
-from .base import Penalty as Penalty
 from .base import Reference as Reference
 from .base import as_weight as as_weight
+from .function import FunctionPenalty as FunctionPenalty
+from .function import Penalty as Penalty
+from .function import as_penalty as as_penalty
 from .l1 import L1 as L1
 from .laplacian import Laplacian as Laplacian
 from .log_sparsity import LogSparsity as LogSparsity

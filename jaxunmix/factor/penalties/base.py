@@ -1,24 +1,26 @@
 """What every penalty shares: its scale, and the bound by which updates take it."""
 
 import abc
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._util.tracing import is_known
+from ...data.grid import Grid
 from ...matrix.base import TINY
 from ..constraints.base import BLOCKS
-from ..model import Bilinear
+from ..model import Bilinear, Rows
 
-Rows = Float[Array, "components length"]
 Scale = Float[Array, " components"]
 Weight = Float[Array, ""] | str
 
 
 # The share of a row's sum below which an entry counts as zero where it is divided by.
 NOTHING = 1e-12
+# Weights that `tune` tries of penalties that make entries zero.
+SPARSE_TRIALS = tuple(2.5e-4 * 2.0**i for i in range(7))
 
 
 class Reference(eqx.Module):
@@ -77,17 +79,38 @@ class AbstractPenalty(eqx.Module):
 
     block: eqx.AbstractVar[str]
     weight: eqx.AbstractVar[Weight]
+    # The blocks that it can be on.
+    blocks: ClassVar[tuple[str, ...]] = BLOCKS[:2]
+    # Whether it has a separable bound, by which HALS and the multiplicative update take it.
+    has_bound: ClassVar[bool] = True
+    # Whether the bound is that of rows without negative entries.
+    asks_nonnegative: ClassVar[bool] = False
+    # Whether it makes neighbours alike, so that it acts on single pixels and not on sums of them.
+    is_smoothing: ClassVar[bool] = False
+    # What `tune` tries in place of "auto", from the first to the last; () where it cannot choose.
+    trials: ClassVar[tuple[float, ...]] = ()
 
     def __check_init__(self):
-        if self.block not in BLOCKS[:2]:
+        if self.block not in self.blocks:
             raise ValueError(f'{type(self).__name__}: the block must be "maps" or "spectra", got {self.block!r}.')
-        if not self.is_auto and not float(self.weight) >= 0:
+        if not self.is_auto and is_known(self.weight) and not float(self.weight) >= 0:
             raise ValueError(f"{type(self).__name__}: the weight must be 0 or more, got {float(self.weight)}.")
 
     @property
     def is_auto(self) -> bool:
         """Whether the weight is still to be chosen from the data, by `tune`."""
         return isinstance(self.weight, str)
+
+    @property
+    def pixel_grid(self) -> Grid | None:
+        """The grid whose cells the maps' columns must be; None where it does not ask which pixels are neighbours."""
+        return None
+
+    @property
+    def label(self) -> str:
+        """What it is called in a result."""
+        weight = f"{float(self.weight):g}" if is_known(self.weight) else "traced"
+        return f"{type(self).__name__}({self.block}, {weight})"
 
     @abc.abstractmethod
     def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
@@ -116,10 +139,11 @@ class AbstractPenalty(eqx.Module):
 
     def _scales(self, reference: Reference) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The weight times S / n, and 1 / m."""
-        assert not isinstance(self.weight, str), "fit() refuses a weight that is not chosen"
+        assert not self.is_auto, "fit() refuses a weight that is not chosen"
+        weight = jnp.asarray(self.weight)
         if self.block == "maps":
-            return self.weight * reference.maps_weight, reference.maps_unit
-        return self.weight * reference.spectra_weight, reference.spectra_unit
+            return weight * reference.maps_weight, reference.maps_unit
+        return weight * reference.spectra_weight, reference.spectra_unit
 
     def _factor(self, reference: Reference, degree: int) -> Float[Array, ""]:
         weight, unit = self._scales(reference)
@@ -155,6 +179,3 @@ class AbstractRowPenalty(AbstractPenalty):
             return Bound(scale * gradient, scale * curvature)
         raw = factor * self.raw(rows)
         return reference.quadratic(2 * raw, other) if self.degree == 2 else reference.linear(raw, other)
-
-
-Penalty = AbstractPenalty | Callable[[Bilinear], Float[Array, ""]]

@@ -3,7 +3,8 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from .base import AbstractRowPenalty, Bound, Rows, Scale, Weight, as_weight
+from ..model import Rows
+from .base import SPARSE_TRIALS, AbstractRowPenalty, Bound, Scale, Weight, as_weight
 
 
 class L1(AbstractRowPenalty):
@@ -15,6 +16,8 @@ class L1(AbstractRowPenalty):
     block: str = eqx.field(static=True)
     weight: Weight = eqx.field(converter=as_weight)
     degree = 1
+    asks_nonnegative = True
+    trials = SPARSE_TRIALS
 
     def raw(self, rows: Rows) -> Scale:
         return jnp.sum(jnp.abs(rows), axis=1)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...data.grid import Grid
-from .base import AbstractRowPenalty, Bound, Rows, Scale, Weight, as_weight
+from ..model import Rows
+from .base import AbstractRowPenalty, Bound, Scale, Weight, as_weight
 
 
 class Laplacian(AbstractRowPenalty):
@@ -28,6 +29,9 @@ class Laplacian(AbstractRowPenalty):
     weight: Weight = eqx.field(converter=as_weight)
     grid: Grid | None = eqx.field(static=True)
     degree = 2
+    is_smoothing = True
+    # From strong to weak.
+    trials = tuple(100 * 10 ** (-i / 2) for i in range(7))
 
     def __init__(self, block: str, weight: Any, grid: Grid | Sequence[int] | None = None):
         if grid is None and block == "maps":
@@ -44,6 +48,10 @@ class Laplacian(AbstractRowPenalty):
                 f"Laplacian: the grid {self.grid.shape} has {self.grid.size} cells in use, the data {columns} {axis}; "
                 "take grid=img.grid of the image that made the matrix."
             )
+
+    @property
+    def pixel_grid(self) -> Grid | None:
+        return self.grid if self.block == "maps" else None
 
     def raw(self, rows: Rows) -> Scale:
         return 0.5 * jnp.sum(rows * self._apply(rows), axis=1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..model import Bilinear
-from .base import AbstractPenalty, Bound, Reference, Weight, as_weight
+from .base import SPARSE_TRIALS, AbstractPenalty, Bound, Reference, Weight, as_weight
 
 
 class LogSparsity(AbstractPenalty):
@@ -28,6 +28,8 @@ class LogSparsity(AbstractPenalty):
     block: str = eqx.field(static=True)
     weight: Weight = eqx.field(converter=as_weight)
     epsilon: float | int = eqx.field(default=0.05, static=True)
+    asks_nonnegative = True
+    trials = SPARSE_TRIALS
 
     def __check_init__(self):
         if not self.epsilon > 0:

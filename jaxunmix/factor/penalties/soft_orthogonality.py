@@ -27,6 +27,7 @@ class SoftOrthogonality(AbstractPenalty):
 
     block: str = eqx.field(static=True)
     weight: Weight = eqx.field(converter=as_weight)
+    asks_nonnegative = True
 
     def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
         rows = self._rows(factors)

@@ -2,3 +2,4 @@
 
 from .fitting import fit as fit
 from .projection import project as project
+from .pure import minimise as minimise

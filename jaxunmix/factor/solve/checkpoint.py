@@ -11,15 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...data import io
+from ..._util.files import replacing
+from ..._util.padding import pad_alike
 from ..model import Bilinear
 from ..solution import Restarts, Status
-from .run import Run
+from .run import NON_FINITE, RUNNING, Run
 
 # Seconds between checkpoints.
 CHECKPOINT_SECONDS = 30.0
-
-RUNNING, CONVERGED, NON_FINITE = 0, 1, 2
 
 
 @dataclass
@@ -92,8 +91,7 @@ class Ledger:
         if self.best is None or score[i] < self.best_score:
             self.best = jax.tree.map(lambda leaf: leaf[i], self.run.best)
             self.best_score, self.best_objective, self.best_restart = score[i], float(objective[i]), self.finished + i
-        ends = {RUNNING: left, CONVERGED: Status.CONVERGED, NON_FINITE: Status.NON_FINITE}
-        self.status += [ends[int(code)] for code in codes]
+        self.status += [left if code == RUNNING else Status.of(code) for code in codes]
         self.objective += objective.tolist()
         self.steps += np.asarray(self.run.steps).tolist()
         self.trace += list(np.array(self.run_trace).T)
@@ -108,13 +106,9 @@ class Ledger:
 
     def outcomes(self) -> Restarts:
         """All restarts so far."""
-        return Restarts(
-            objective=np.array(self.objective),
-            steps=np.array(self.steps),
-            status=tuple(self.status),
-            trace=_padded(self.trace),
-            best=self.best_restart,
-        )
+        trace = _stack(self.trace)
+        dtype = self.kept.maps_t.dtype
+        return Restarts.of(np.array(self.objective), np.array(self.steps), self.status, trace, self.best_restart, dtype)
 
     def keep(self) -> None:
         """Write the checkpoint now, if there is to be one and anything to write."""
@@ -128,7 +122,7 @@ class Ledger:
             "objective": np.array(self.objective),
             "steps": np.array(self.steps, int),
             "status": np.array([s.name for s in self.status], dtype=str),
-            "trace": _padded(self.trace),
+            "trace": _stack(self.trace),
             "run_trace": np.array(self.run_trace),
             "best": np.array([self.best_objective, self.best_score, self.best_restart]),
         }
@@ -136,7 +130,7 @@ class Ledger:
             arrays |= {"best_maps": np.asarray(self.best.maps_t), "best_profiles": np.asarray(self.best.profiles)}
         leaves = jax.tree.leaves(self.run)
         arrays |= {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        with io.replacing(path) as temporary, open(temporary, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays)
         self.written = time.monotonic()
 
@@ -190,7 +184,5 @@ def fingerprint(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-def _padded(traces: list[np.ndarray]) -> np.ndarray:
-    longest = max(map(len, traces), default=0)
-    padded = [np.pad(t, (0, longest - len(t)), constant_values=np.nan) for t in traces]
-    return np.array(padded) if padded else np.zeros((0, 0))
+def _stack(traces: list[np.ndarray]) -> np.ndarray:
+    return np.array(pad_alike(traces)) if traces else np.zeros((0, 0))

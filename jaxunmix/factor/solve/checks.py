@@ -4,25 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from .. import initial
-from ..constraints.fixed import Fixed
 from ..initial.base import AbstractInitial
-from ..initial.given import Given
-from ..losses import Frobenius
-from ..penalties.base import AbstractPenalty
+from ..initial.clusters import Clusters
+from ..initial.random import Random
 from ..problem import Problem
 from ..updates.base import AbstractUpdate
 from ..updates.hals import HALS
 from ..updates.multiplicative import Multiplicative
 
 
-def defaults(
-    problem: Problem, update: AbstractUpdate | None, init: AbstractInitial | None
-) -> tuple[AbstractUpdate, AbstractInitial]:
-    """The update and the start that suit the problem, where none are given."""
-    plain = isinstance(problem.loss, Frobenius) and problem.weights is None
-    update = update or (HALS() if plain else Multiplicative())
-    return update, init or (initial.Random() if problem.orthogonal is None else initial.Clusters())
+def default_update(problem: Problem) -> AbstractUpdate:
+    """The update that suits the problem where none is given."""
+    return HALS() if problem.is_least_squares else Multiplicative()
+
+
+def default_initial(problem: Problem) -> AbstractInitial:
+    """The start that suits the problem where none is given."""
+    return Clusters() if problem.constraints.of("disjoint") else Random()
 
 
 def check(
@@ -39,7 +37,7 @@ def check(
     if not isinstance(rank, int | np.integer) or isinstance(rank, bool):
         raise ValueError(f"rank must be a whole number, got {rank!r}.")
     # Known spectra may outnumber the pixels of a small map; then only the channels limit them.
-    most = channels if problem.is_settled(problem.second) else min(pixels, channels)
+    most = channels if problem.constraints.is_fully_fixed(problem.profile_block) else min(pixels, channels)
     if not 1 <= rank <= most:
         raise ValueError(
             f"rank must lie in 1..{most} for data of {pixels} pixels and {channels} channels, got {rank}; "
@@ -47,7 +45,7 @@ def check(
         )
     if problem.basis is not None and problem.basis.ndim == 3 and rank != len(problem.basis):
         raise ValueError(f"the basis is for {len(problem.basis)} components, each its own; the rank is {rank}.")
-    waiting = [p for p in problem.penalties if isinstance(p, AbstractPenalty) and p.is_auto]
+    waiting = [p for p in problem.penalties if p.is_auto]
     if waiting:
         raise ValueError(
             f'the weight of {type(waiting[0]).__name__} is "auto": choose it first by '
@@ -63,11 +61,8 @@ def check(
         raise ValueError(f"{type(init).__name__} has no randomness: {restarts} restarts would be one; use restarts=1.")
     if init.is_random(rank) and key is None:
         raise ValueError("The start is random: give key=jax.random.key(seed).")
-    if isinstance(init, Given):
-        init.check(problem, rank)
-    elif any(isinstance(c, Fixed) and c.values is None for c in problem.constraints):
+    init.check(problem, rank)
+    if not init.is_given and any(fixed.values is None for fixed in problem.constraints.of("fixed")):
         raise ValueError("Fixed keeps the values of the start: give them by init=initial.Given(...).")
-    for constraint in problem.constraints:
-        if isinstance(constraint, Fixed):
-            constraint.free(rank)
+    problem.constraints.check_rank(rank)
     update.check(problem)

@@ -1,6 +1,5 @@
 """The one loop: restarts side by side, convergence, progress, interrupts and checkpoints."""
 
-import inspect
 import os
 from typing import Any
 
@@ -10,18 +9,13 @@ import numpy as np
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from ...matrix.compressed import Compressed
-from ..constraints.fixed import Fixed
 from ..initial.base import AbstractInitial
-from ..initial.given import Given
-from ..losses import Beta
 from ..model import Bilinear, expand
-from ..penalties.base import AbstractPenalty
 from ..problem import Problem
 from ..solution import Restarts, Solution, Status
 from ..updates.base import AbstractUpdate
 from .checkpoint import Ledger, fingerprint
-from .checks import check, defaults
+from .checks import check, default_initial, default_update
 from .loop import batches, first_look, looks, polish, start
 
 
@@ -70,7 +64,7 @@ def fit(
     A lower objective is not by itself a better answer: restarts that fit equally well can differ in their spectra.
     Look at `solution.restarts` before trusting the best one.
     """
-    update, init = defaults(problem, update, init)
+    update, init = update or default_update(problem), init or default_initial(problem)
     check(problem, rank, update, init, restarts, key, (max_steps, rtol, check_every))
     keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
     limits = (max_steps, rtol, check_every)
@@ -88,8 +82,8 @@ def fit(
         if not ledger.close_batch(Status.INTERRUPTED):
             raise
     factors, objective, extra = ledger.kept, ledger.best_objective, 0
-    if isinstance(problem.matrix, Compressed):
-        extra = 0 if interrupted else problem.matrix.polish
+    if problem.matrix.is_compressed:
+        extra = 0 if interrupted else problem.matrix.polish_steps
         polished, reached = polish(problem, update, jax.tree.map(lambda leaf: leaf[None], factors), extra)
         factors, objective = jax.tree.map(lambda leaf: leaf[0], polished), float(reached[0])
     solution = solution_of(
@@ -121,56 +115,50 @@ def solution_of(
     problem: Problem,
     update: AbstractUpdate,
     init: AbstractInitial,
-    factors: Bilinear | tuple[np.ndarray, np.ndarray],
+    factors: Bilinear,
     objective: float,
     restarts: Restarts,
     check_every: int,
     extra: int = 0,
     interrupted: bool = False,
 ) -> Solution:
-    """The best restart, (maps transposed, profiles), as users get it; `objective` after `extra` steps of polish."""
-    maps_t, profiles = factors if isinstance(factors, tuple) else (factors.maps_t, factors.profiles)
-    trace = restarts.trace[restarts.best]
+    """The best restart as users get it; `objective` after `extra` steps of polish."""
+    best, dtype = int(restarts.best), problem.matrix.dtype
+    trace = np.asarray(restarts.trace)[best]
     trace = trace[: np.flatnonzero(np.isfinite(trace))[-1] + 1] if np.isfinite(trace).any() else trace[:1]
-    steps = int(restarts.steps[restarts.best])
+    steps = int(np.asarray(restarts.steps)[best])
     trace_steps = np.minimum(np.arange(len(trace)) * check_every, steps)
-    if isinstance(problem.matrix, Compressed):
+    if problem.matrix.is_compressed:
         trace, trace_steps = np.append(trace, objective), np.append(trace_steps, steps + extra)
     # On the host: as operations of their own, each would be compiled for each rank of a survey.
-    maps, profiles = np.asarray(maps_t).T, np.asarray(profiles)
+    maps, profiles = np.asarray(factors.maps_t).T, np.asarray(factors.profiles)
     spectra = profiles if problem.basis is None else np.asarray(expand(jnp.asarray(profiles), problem.basis))
-    if not isinstance(init, Given) and not any(isinstance(c, Fixed) for c in problem.constraints):
+    if not init.is_given and not problem.constraints.of("fixed"):
         contribution = np.linalg.norm(maps, axis=0) * np.linalg.norm(spectra, axis=1)
         order = np.argsort(-contribution, kind="stable")
         maps, profiles, spectra = maps[:, order], profiles[order], spectra[order]
     return Solution(
-        maps=maps,
-        spectra=spectra,
-        coefficients=None if problem.basis is None else profiles,
-        objective=objective,
-        trace=trace,
-        trace_steps=trace_steps,
-        steps=steps + extra,
-        status=Status.INTERRUPTED if interrupted else restarts.status[restarts.best],
+        maps=jnp.asarray(maps),
+        spectra=jnp.asarray(spectra),
+        coefficients=None if problem.basis is None else jnp.asarray(profiles),
+        objective=jnp.asarray(objective, dtype),
+        trace=jnp.asarray(trace, dtype),
+        trace_steps=jnp.asarray(trace_steps, int),
+        steps=jnp.asarray(steps + extra, int),
+        code=jnp.asarray((Status.INTERRUPTED if interrupted else restarts.status[best]).code, int),
         restarts=restarts,
-        info=_describe(problem, update, init, len(profiles)),
+        description=describe(problem, update, init, len(profiles)),
     )
 
 
-def _describe(problem: Problem, update: AbstractUpdate, init: AbstractInitial, rank: int) -> dict[str, Any]:
-    def name(thing: Any) -> str:
-        return thing.__name__ if inspect.isfunction(thing) else type(thing).__name__
-
-    beta = f"({problem.loss.beta})" if isinstance(problem.loss, Beta) else ""
-    return {
-        "loss": name(problem.loss) + beta,
-        "update": name(update),
-        "initial": name(init),
-        "rank": rank,
-        "matrix": name(problem.matrix),
-        "penalties": [
-            f"{name(p)}({p.block}, {float(p.weight):g})" if isinstance(p, AbstractPenalty) else name(p)
-            for p in problem.penalties
-        ],
-        "constraints": [f"{name(c)}({c.block})" for c in problem.constraints],
-    }
+def describe(problem: Problem, update: AbstractUpdate, init: AbstractInitial, rank: int) -> tuple[tuple[str, Any], ...]:
+    """What is fitted, in words: pairs of a name and a value."""
+    return (
+        ("loss", problem.loss.label),
+        ("update", type(update).__name__),
+        ("initial", type(init).__name__),
+        ("rank", rank),
+        ("matrix", type(problem.matrix).__name__),
+        ("penalties", tuple(penalty.label for penalty in problem.penalties)),
+        ("constraints", tuple(f"{type(c).__name__}({c.block})" for c in problem.constraints)),
+    )

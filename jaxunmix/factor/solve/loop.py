@@ -1,4 +1,4 @@
-"""The loop itself: restarts side by side from their start, look by look, to the polish on the full data."""
+"""Batches of restarts: side by side from their start, look by look, to the polish on the full data."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,14 +10,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from ...matrix.compressed import Compressed
 from ..initial.base import AbstractInitial, AbstractPadded
-from ..losses import Frobenius
 from ..model import Bilinear
 from ..problem import Problem
 from ..updates.base import AbstractUpdate
-from .checkpoint import CONVERGED, NON_FINITE, RUNNING
-from .run import Run
+from .run import RUNNING, Run, advance, advance_running, begin
 
 # Restarts run side by side up to this much working memory, beyond it one batch after the other.
 BATCH_BYTES = 3 * 2**29
@@ -34,17 +31,16 @@ def start(
 ) -> Run:
     """Every restart at its start; with `live` its last components are zeros, which no update moves."""
 
-    def one(arguments):
+    def begin_one(arguments):
         key, live = arguments
         if live is None:
             factors = init(problem, rank, key)
         else:
             assert isinstance(init, AbstractPadded), "only such starts leave components out"
             factors = init.padded(problem, rank, key, live)
-        factors = problem.normalise(factors)
-        return factors, update.init(problem, factors)
+        return begin(problem, update, problem.normalise(factors))
 
-    return _unmoved(problem, *over_restarts(problem, one, (keys, live)))
+    return over_restarts(problem, begin_one, (keys, live))
 
 
 @eqx.filter_jit
@@ -52,49 +48,17 @@ def padded(problem: Problem, update: AbstractUpdate, factors: Bilinear, rank: in
     """Restarts at their start with zeros for further components, up to `rank`."""
     extra = ((0, 0), (0, rank - factors.maps_t.shape[1]), (0, 0))
     factors = jax.tree.map(lambda rows: jnp.pad(rows, extra), factors)
-    return _unmoved(problem, factors, over_restarts(problem, lambda f: update.init(problem, f), factors))
-
-
-def _unmoved(problem: Problem, factors: Bilinear, state: Any) -> Run:
-    restarts = len(factors.maps_t)
-    infinite = jnp.full(restarts, jnp.inf, problem.matrix.dtype)
-    zeros = jnp.zeros(restarts, int)
-    return Run(factors, state, factors, infinite, infinite, zeros, zeros)
+    return over_restarts(problem, lambda f: begin(problem, update, f), factors)
 
 
 @eqx.filter_jit
 def _advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Int[Array, ""], rtol: Float[Array, ""]) -> Run:
-    """`steps` steps of every running restart, then one look at the objective."""
+    """`steps` steps of every running restart, then one look at the objective.
 
-    def one(carry, running):
-        def moved(carry):
-            factors, state = lax.fori_loop(0, steps, lambda _, c: update.step(problem, *c), carry[:2])
-            factors = problem.normalise(factors)
-            return factors, state, problem.objective(factors)
-
-        # One after the other, what has ended costs nothing; side by side, all is computed anyway.
-        return moved(carry) if running is None else lax.cond(running, moved, lambda c: c, carry)
-
-    running = run.code == RUNNING if is_sequential(problem, len(run.code)) else None
-    factors, state, objective = over_restarts(problem, lambda a: one(*a), ((run.factors, run.state, run.last), running))
-    finite = jnp.isfinite(objective)
-    running = run.code == RUNNING
-    moved = running & finite
-    improved = moved & ((objective < run.objective) | problem.keeps_last)
-    # No smaller change can be seen: the rounding errors of the pixels' terms average out.
-    scale = problem.reference.maps_weight * jnp.sqrt(problem.matrix.shape[0])
-    tolerance = rtol * steps * jnp.abs(objective) + jnp.finfo(objective.dtype).eps * scale
-    settled = (jnp.abs(run.last - objective) <= tolerance) & (rtol > 0) & (steps > 0)
-    code = jnp.where(~finite, NON_FINITE, jnp.where(settled, CONVERGED, RUNNING))
-    return Run(
-        factors=_where(moved, factors, run.factors),
-        state=_where(moved, state, run.state),
-        best=_where(improved, factors, run.best),
-        objective=jnp.where(improved, objective, run.objective),
-        last=jnp.where(running, objective, run.last),
-        steps=run.steps + jnp.where(running, steps, 0),
-        code=jnp.where(running, code, run.code),
-    )
+    One after the other, what has ended costs nothing; side by side, all is computed anyway.
+    """
+    one = advance_running if is_sequential(problem, len(run.code)) else advance
+    return over_restarts(problem, lambda r: one(problem, update, r, steps, rtol), run)
 
 
 def over_restarts(problem: Problem, function: Callable, arguments: Any) -> Any:
@@ -109,16 +73,8 @@ def is_sequential(problem: Problem, restarts: int) -> bool:
     Under Frobenius they share the products with the data, side by side. The other losses' passes are bound by their
     own arithmetic, and on a CPU a restart on compressed data by itself stays in the cache.
     """
-    plain = isinstance(problem.loss, Frobenius) and problem.weights is None
-    cached = isinstance(problem.matrix, Compressed) and jax.default_backend() == "cpu"
-    return restarts == 1 or cached or not plain
-
-
-def _where(mask: Array, new: Any, old: Any) -> Any:
-    def pick(a, b):
-        return jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(pick, new, old)
+    cached = problem.matrix.is_compressed and jax.default_backend() == "cpu"
+    return restarts == 1 or cached or not problem.is_least_squares
 
 
 def batches(restarts: int, restart_bytes: int) -> list[slice]:
@@ -151,8 +107,7 @@ def _traced(steps: int, rtol: float | int) -> tuple[Array, Array]:
 
 def polish(problem: Problem, update: AbstractUpdate, factors: Bilinear, steps: int) -> tuple[Bilinear, np.ndarray]:
     """A few steps of a batch of factors on the full data behind a compressed matrix, and the objectives there."""
-    assert isinstance(problem.matrix, Compressed)
-    full = eqx.tree_at(lambda p: p.matrix, problem, problem.matrix.full)
+    full = eqx.tree_at(lambda p: p.matrix, problem, problem.matrix.whole)
     polished, reached = _polish(full, update, factors, jnp.asarray(steps))
     return polished, np.asarray(reached, float)
 

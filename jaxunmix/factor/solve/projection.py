@@ -12,8 +12,8 @@ from ...matrix.base import TINY, AbstractMatrix, matmul
 from ..constraints.fixed import Fixed
 from ..constraints.non_negative import NonNegative
 from ..initial.given import Given
-from ..losses import AbstractLoss, Frobenius
-from ..penalties.base import Penalty
+from ..losses import AbstractLoss
+from ..penalties.function import Penalty
 from ..problem import Problem
 from ..solution import Solution
 from ..updates.hals import HALS
@@ -51,7 +51,7 @@ def project(
     spectra = np.asarray(spectra)
     signs = (NonNegative("maps"),) if spectra.min(initial=0) < 0 else (NonNegative("maps"), NonNegative("spectra"))
     problem = Problem(matrix, loss, penalties=penalties, constraints=(*signs, Fixed("spectra")))
-    update = HALS(sweeps=20) if isinstance(problem.loss, Frobenius) else Multiplicative()
+    update = HALS(sweeps=20) if problem.loss.is_least_squares else Multiplicative()
     Given(spectra=spectra).check(problem, len(spectra))
     maps = np.asarray(_own_maps(problem.matrix, jnp.asarray(spectra, problem.matrix.dtype))).T
     return fit(problem, len(spectra), update, Given(maps, spectra), max_steps=max_steps, rtol=rtol, progress=progress)

@@ -6,10 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ...matrix.base import matmul
-from ...matrix.compressed import Compressed
-from ..model import Bilinear
+from ..model import Bilinear, Rows, rows_of, with_rows
 from ..problem import Problem
-from .base import AbstractUpdate, Rows, check_least_squares, refuse_orthogonal, refuse_sums, rows_of, with_rows
+from .base import AbstractUpdate, check_constraints, check_least_squares, check_single_basis
 
 Gram = Float[Array, "rows rows"]
 Damping = Float[Array, ""] | float
@@ -53,6 +52,7 @@ class ALS(AbstractUpdate):
     """
 
     command = "als"
+    keeps = frozenset({"sign", "bounds", "fixed", "norm"})
 
     first: str = eqx.field(default="maps", static=True)
 
@@ -100,6 +100,7 @@ class MALS(AbstractUpdate):
     """
 
     command = "mals"
+    keeps = ALS.keeps
 
     weight: Float[Array, ""] = eqx.field(default=1.0, converter=jnp.asarray)
     decay: Float[Array, ""] = eqx.field(default=0.9, converter=jnp.asarray)
@@ -117,7 +118,7 @@ class MALS(AbstractUpdate):
 
     def check(self, problem: Problem) -> None:
         _check(self, problem)
-        if isinstance(problem.matrix, Compressed) and self.towards == "zero" and float(self.weight) > 0:
+        if problem.matrix.is_compressed and self.towards == "zero" and float(self.weight) > 0:
             raise ValueError(
                 "The polish on the full data begins with the whole weight of MALS again, which shrinks the model; "
                 'give the full matrix, or MALS(towards="previous").'
@@ -139,10 +140,9 @@ def _check_first(update: AbstractUpdate, first: str) -> None:
 
 def _check(update: AbstractUpdate, problem: Problem) -> None:
     check_least_squares(update, problem)
-    refuse_orthogonal(update, problem)
-    refuse_sums(update, problem, " or ProjectedGradient()")
-    fixed = problem.fixed(problem.second)
-    if fixed is not None and fixed.values is not None:
+    check_constraints(update, problem)
+    check_single_basis(update, problem)
+    if any(fixed.values is not None for fixed in problem.constraints.of("fixed")):
         raise ValueError(f"{type(update).__name__} keeps whole components, not single entries; use HALS().")
     if problem.penalties:
         raise ValueError(f"{type(update).__name__} takes no penalties: clipping would undo them. Use HALS().")
@@ -152,15 +152,14 @@ def _alternate(
     problem: Problem, factors: Bilinear, first: str, damping: Damping = 0.0, proximal: bool = False
 ) -> Bilinear:
     """Solve, clip and normalise the first block, then solve and clip the other."""
-    blocks = ("maps", problem.second) if first == "maps" else (problem.second, "maps")
+    constraints = problem.constraints
+    blocks = constraints.blocks if first == "maps" else constraints.blocks[::-1]
     for block in blocks:
-        if problem.is_settled(block):
+        if constraints.is_fully_fixed(block):
             continue
         rows = _solve_block(problem, factors, block, damping, proximal)
-        if problem.is_nonnegative(block):
-            rows = jnp.maximum(rows, 0)
-        free = problem.free(block, factors.rank)
-        factors = with_rows(factors, block, rows if free is None else jnp.where(free, rows, rows_of(factors, block)))
+        rows = constraints.keep_fixed(block, constraints.clip(block, rows), rows_of(factors, block))
+        factors = with_rows(factors, block, rows)
         if block == blocks[0]:
             factors = _with_unit_norm(problem, factors, block)
     return factors
@@ -175,7 +174,7 @@ def _solve_block(problem: Problem, factors: Bilinear, block: str, damping: Dampi
         gram, cross = matmul(factors.maps_t, factors.maps_t.T), problem.matrix.onto_maps(factors.maps_t)
         if problem.basis is not None:
             cross = _solve(matmul(problem.basis, problem.basis.T), matmul(problem.basis, cross.T)).T
-    rows, free = rows_of(factors, block), problem.free(block, factors.rank)
+    rows, free = rows_of(factors, block), problem.constraints.free(block, factors.rank)
     if free is not None:
         cross = jnp.where(free, cross - matmul(gram, jnp.where(free, 0, rows)), 0)
         gram = jnp.where(free & free.T, gram, 0)
@@ -185,8 +184,8 @@ def _solve_block(problem: Problem, factors: Bilinear, block: str, damping: Dampi
 def _with_unit_norm(problem: Problem, factors: Bilinear, block: str) -> Bilinear:
     """The same model with rows of norm 1 in the block; components that are zero or kept stay as they are."""
     size = jnp.linalg.norm(factors.maps_t if block == "maps" else problem.spectra(factors), axis=1)
-    for kept in ("maps", problem.second):
-        free = problem.free(kept, factors.rank)
+    for kept in problem.constraints.blocks:
+        free = problem.constraints.free(kept, factors.rank)
         size = size if free is None else jnp.where(free[:, 0], size, 1)
     size = jnp.where(size > 0, size, 1)
     return factors.scaled(1 / size if block == "maps" else size)

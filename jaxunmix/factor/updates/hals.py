@@ -10,10 +10,13 @@ from jax import lax
 from jaxtyping import Array
 
 from ...matrix.base import TINY, matmul
-from ..model import Bilinear
+from ..model import Bilinear, Rows, rows_of, with_rows
 from ..penalties.base import Bound
 from ..problem import Problem
-from .base import AbstractUpdate, Rows, check_bounded, check_least_squares, check_signs, refuse_sums, rows_of, with_rows
+from .base import AbstractUpdate, check_bounded, check_constraints, check_least_squares, check_signs, check_single_basis
+
+# The least and the greatest value of an entry, None where there is none.
+Limits = tuple[float | None, float | None]
 
 
 class HALS(AbstractUpdate):
@@ -34,6 +37,7 @@ class HALS(AbstractUpdate):
     """
 
     command = "hals"
+    keeps = frozenset({"sign", "bounds", "fixed", "norm", "disjoint"})
 
     sweeps: int = eqx.field(default=1, static=True)
 
@@ -45,14 +49,16 @@ class HALS(AbstractUpdate):
         check_least_squares(self, problem)
         check_bounded(self, problem)
         check_signs(self, problem)
-        refuse_sums(self, problem, " or ProjectedGradient()")
+        check_constraints(self, problem)
+        check_single_basis(self, problem)
 
     def step(self, problem: Problem, factors: Bilinear, state: None) -> tuple[Bilinear, None]:
-        if not problem.is_settled("maps"):
+        constraints = problem.constraints
+        if not constraints.is_fully_fixed("maps"):
             spectra = problem.spectra(factors)
             cross = problem.matrix.onto_spectra(spectra)
             gram = matmul(spectra, spectra.T)
-            orthogonal = problem.orthogonal
+            orthogonal = constraints.one("disjoint")
             if orthogonal is not None and orthogonal.strict:
                 factors = with_rows(
                     factors, "maps", _assigned(factors.maps_t, cross, gram, problem.bound(factors, "maps"))
@@ -62,7 +68,7 @@ class HALS(AbstractUpdate):
                 factors = self._sweep(
                     problem, factors, "maps", partial(_sweep_rows, cross=cross, gram=gram, weight=weight)
                 )
-        if not problem.is_settled(problem.second):
+        if not constraints.is_fully_fixed(problem.profile_block):
             gram = matmul(factors.maps_t, factors.maps_t.T)
             cross = problem.matrix.onto_maps(factors.maps_t)
             if problem.basis is None:
@@ -70,18 +76,18 @@ class HALS(AbstractUpdate):
             else:
                 inner, onto_basis = matmul(problem.basis, problem.basis.T), matmul(cross, problem.basis.T)
                 sweep = partial(_sweep_entries, cross=onto_basis, gram=gram, inner=inner)
-            factors = self._sweep(problem, factors, problem.second, sweep)
+            factors = self._sweep(problem, factors, problem.profile_block, sweep)
         return factors, state
 
     def _sweep(self, problem: Problem, factors: Bilinear, block: str, sweep: Callable) -> Bilinear:
-        lower = 0.0 if problem.is_nonnegative(block) else None
-        free = problem.free(block, factors.rank)
+        limits = problem.constraints.bounds(block)
+        free = problem.constraints.free(block, factors.rank)
         coupling = problem.coupling(factors, block)
 
         def once(_, factors):
             bound = problem.bound(factors, block, coupled=False)
             return with_rows(
-                factors, block, sweep(rows_of(factors, block), coupling=coupling, bound=bound, lower=lower, free=free)
+                factors, block, sweep(rows_of(factors, block), coupling=coupling, bound=bound, limits=limits, free=free)
             )
 
         # A loop, not an unrolled chain: XLA would compute the first sweep again inside the second.
@@ -95,7 +101,7 @@ def _sweep_rows(
     gram: Array,
     coupling: Array,
     bound: Bound | None,
-    lower: float | None,
+    limits: Limits,
     free: Any,
     weight: float | int = 0.0,
 ) -> Rows:
@@ -116,8 +122,7 @@ def _sweep_rows(
             slope = slope - weight * shared * others
         steepness = gram[k, k] if bound is None else gram[k, k] + lax.dynamic_slice_in_dim(bound.curvature, k, 1)
         new = jnp.where(steepness > 0, row + slope / jnp.where(steepness > 0, steepness, 1), row)
-        if lower is not None:
-            new = jnp.maximum(new, lower)
+        new = _within(new, limits)
         if free is not None:
             new = jnp.where(free[k], new, row)
         return lax.dynamic_update_slice(rows, new, (k, 0))
@@ -148,7 +153,7 @@ def _sweep_entries(
     inner: Array,
     coupling: Array,
     bound: Bound | None,
-    lower: float | None,
+    limits: Limits,
     free: Any,
 ) -> Rows:
     """Each coefficient in turn: the basis couples the features of a component, so rows have no closed form."""
@@ -163,9 +168,16 @@ def _sweep_entries(
             slope = slope - bound.gradient[k, f]
             steepness = steepness + curvature
         new = jnp.where(steepness > 0, rows[k, f] + slope / jnp.where(steepness > 0, steepness, 1), rows[k, f])
-        new = new if lower is None else jnp.maximum(new, lower)
+        new = _within(new, limits)
         if free is not None:
             new = jnp.where(jnp.broadcast_to(free, rows.shape)[k, f], new, rows[k, f])
         return rows.at[k, f].set(new)
 
     return lax.fori_loop(0, rank * features, one, rows)
+
+
+def _within(new: Array, limits: Limits) -> Array:
+    """The optimum of an entry between its limits: it is convex in each entry."""
+    low, high = limits
+    new = new if low is None else jnp.maximum(new, low)
+    return new if high is None else jnp.minimum(new, high)

@@ -9,10 +9,9 @@ import optax
 from jaxtyping import Array, Float
 
 from ...matrix.base import TINY
-from ...matrix.compressed import Compressed
 from ..model import Bilinear
 from ..problem import Problem
-from .base import AbstractUpdate, refuse_orthogonal, rows_of, with_rows
+from .base import AbstractUpdate, check_constraints
 
 
 class ProjectedState(NamedTuple):
@@ -36,6 +35,7 @@ class ProjectedGradient(AbstractUpdate):
     """
 
     command = "gradient"
+    keeps = frozenset({"sign", "bounds", "fixed", "norm", "sum", "ratio", "set"})
 
     optimiser: optax.GradientTransformation = eqx.field(static=True)
 
@@ -43,8 +43,8 @@ class ProjectedGradient(AbstractUpdate):
         self.optimiser = _ADAM if optimiser is None else optimiser
 
     def check(self, problem: Problem) -> None:
-        refuse_orthogonal(self, problem)
-        if isinstance(problem.matrix, Compressed):
+        check_constraints(self, problem)
+        if problem.matrix.is_compressed:
             raise ValueError("ProjectedGradient needs the whole matrix; give Dense or Counts, not Compressed.")
 
     def init(self, problem: Problem, factors: Bilinear) -> ProjectedState:
@@ -66,7 +66,7 @@ class ProjectedGradient(AbstractUpdate):
         gradient = jax.grad(objective)(scaled)
         direction, inner = self.optimiser.update(gradient, state.inner, scaled)
         moved = jax.tree.map(lambda x, d: x + state.length * d, scaled, direction)
-        candidate = self._project(problem, factors, _from_units(moved, state.units))
+        candidate = problem.project(_from_units(moved, state.units), factors)
         reached = problem.objective(candidate)
         better = reached <= state.objective
         # A gradient that is no number would be refused for ever: let it be seen instead.
@@ -75,16 +75,6 @@ class ProjectedGradient(AbstractUpdate):
         factors = jax.tree.map(lambda rows: jnp.where(sound, rows, jnp.nan), kept)
         length = state.length * jnp.where(better, 1.1, 0.5)
         return factors, ProjectedState(inner, length, jnp.where(better, reached, state.objective), state.units)
-
-    def _project(self, problem: Problem, old: Bilinear, new: Bilinear) -> Bilinear:
-        for block in ("maps", problem.second):
-            rows = rows_of(new, block)
-            if problem.is_nonnegative(block):
-                rows = jnp.maximum(rows, 0)
-            free = problem.free(block, new.rank)
-            rows = rows if free is None else jnp.where(free, rows, rows_of(old, block))
-            new = with_rows(new, block, rows)
-        return problem.normalise(new)
 
 
 _ADAM = optax.adam(0.03)

@@ -44,6 +44,7 @@ class Sheared(AbstractUpdate):
     """
 
     every: int = eqx.field(default=10, static=True)
+    keeps = Multiplicative.keeps
 
     def __check_init__(self):
         if self.every < 1:
@@ -53,11 +54,12 @@ class Sheared(AbstractUpdate):
         Multiplicative().check(problem)
         if problem.basis is not None and problem.basis.ndim == 3:
             raise ValueError("Sheared mixes the components' coefficients, which need one basis; use Multiplicative().")
-        if problem.simplex("maps") is not None or problem.fixed("maps") is not None:
+        constraints = problem.constraints
+        if constraints.of("sum", "maps") or constraints.of("fixed", "maps"):
             raise ValueError("Sheared moves the maps' sums; use Multiplicative() beside Simplex or Fixed maps.")
-        fixed = problem.fixed(problem.second)
-        if fixed is not None and (fixed.values is None or np.nan_to_num(np.asarray(fixed.values)).any()):
-            raise ValueError("Sheared keeps known entries at zero only; use Multiplicative() beside others.")
+        for fixed in constraints.of("fixed"):
+            if fixed.values is None or np.nan_to_num(np.asarray(fixed.values)).any():
+                raise ValueError("Sheared keeps known entries at zero only; use Multiplicative() beside others.")
 
     def init(self, problem: Problem, factors: Bilinear) -> ShearedState:
         return ShearedState(None, jnp.zeros((), int))

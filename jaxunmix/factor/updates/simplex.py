@@ -6,11 +6,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
-from ...matrix.base import TINY
-from .base import Rows
+from ...matrix.base import TINY, matmul
+from ..model import Rows
 
 
-class _OfCounts(NamedTuple):
+class CountsBound(NamedTuple):
     """Poisson: an entry's bound is -pull log w + slope w + curvature w^2 / 2, with a multiplier nu beside the slope."""
 
     pull: Rows
@@ -30,14 +30,23 @@ class _OfCounts(NamedTuple):
         """The multiplier at which the minimum is w."""
         return self.pull / jnp.maximum(w, TINY) - self.curvature * w - self.slope
 
-    def above(self, nu: Array, total: Array) -> "_OfCounts":
+    def above(self, nu: Array, total: Array) -> "CountsBound":
         """With nu taken into the slope; an entry that alone would reach the total there does so without rounding."""
         own = self.reached(total)
         floor = self.pull / jnp.maximum(total, TINY) - self.curvature * total
         return self._replace(slope=jnp.where(own >= nu, floor, jnp.maximum(self.slope + nu, floor)))
 
+    def tied(self, into: Array) -> "CountsBound":
+        """The bound of variables of which each puts `into`, (columns, variables), into the entries."""
+        used = (into > 0).astype(into.dtype)
+        return CountsBound(matmul(self.pull, used), matmul(self.slope, into), matmul(self.curvature, into**2))
 
-class _OfSquares(NamedTuple):
+    def in_units(self, unit: Array) -> "CountsBound":
+        """The bound of the entries times `unit`."""
+        return CountsBound(self.pull, self.slope / unit, self.curvature / unit**2)
+
+
+class SquaresBound(NamedTuple):
     """Least squares: the minimum is max(0, push - nu) gain."""
 
     push: Rows
@@ -52,13 +61,21 @@ class _OfSquares(NamedTuple):
         """The multiplier at which the minimum is w."""
         return jnp.where(self.gain > 0, self.push - w / jnp.maximum(self.gain, TINY), -jnp.inf)
 
-    def above(self, nu: Array, total: Array) -> "_OfSquares":
+    def above(self, nu: Array, total: Array) -> "SquaresBound":
         """With nu taken into the push; an entry that alone would reach the total there does so without rounding."""
         most = total / jnp.maximum(self.gain, TINY)
         return self._replace(push=jnp.where(self.reached(total) >= nu, most, jnp.minimum(self.push - nu, most)))
 
+    def tied(self, into: Array) -> "SquaresBound":
+        """Of no use: `Multiplicative.check` refuses ratios under least squares."""
+        raise NotImplementedError("ratios are kept under Poisson; use losses.Poisson().")
 
-def on_simplex(part: _OfCounts | _OfSquares, rows: Rows, free: Bool[Array, "..."], total: Array) -> Rows:
+    def in_units(self, unit: Array) -> "SquaresBound":
+        """The bound of the entries times `unit`."""
+        return SquaresBound(self.push / unit, self.gain * unit**2)
+
+
+def minimise_on_simplex(part: CountsBound | SquaresBound, rows: Rows, free: Bool[Array, "..."], total: Array) -> Rows:
     """The minimum of each row's bound over its free entries with this sum; all other entries come out as 0.
 
     Entries at zero stay there. The multiplier lies between the point where the first entry alone would reach the

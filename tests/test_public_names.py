@@ -1,0 +1,84 @@
+"""What users could import when the house was rebuilt in 2026-11, they can still."""
+
+import importlib
+
+import pytest
+
+import jaxunmix
+
+PUBLIC = {
+    "jaxunmix": (
+        "Bilinear Compressed Counts Dense Grid Pooled Problem Solution SpectrumImage Status bayes constraints fit "
+        "fit_pooled initial load losses metrics page penalties physics plots preprocess project quantify rank "
+        "save simulate tune updates"
+    ),
+    "jaxunmix.bayes": (
+        "Decomposition Decompositions Density Explorer FreeEnergy FunctionDensity HMC Jumps NumpyroDensity Priors "
+        "RandomWalk ReplicaExchange Slice decompose_spectrum free_energy replica_exchange results smc "
+        "spectrum_model"
+    ),
+    "jaxunmix.constraints": "AbstractConstraint BLOCKS Fixed NonNegative Orthogonal Proportional Simplex UnitNorm",
+    "jaxunmix.initial": "AbstractInitial AbstractPadded Clusters Coarse Given NNDSVD Random SUBSPACE_SEED VCA vca",
+    "jaxunmix.losses": "AbstractLoss Beta FLOOR Frobenius ItakuraSaito Poisson",
+    "jaxunmix.metrics": (
+        "Match Window best_window correlation cross_correlation deviance explained_variance map_error match "
+        "relative_residual spectral_angle"
+    ),
+    "jaxunmix.page": "write write_scan",
+    "jaxunmix.penalties": (
+        "AbstractPenalty AbstractRowPenalty BLOCKS Bound L1 Laplacian LogSparsity NOTHING Reference "
+        "SoftOrthogonality as_weight"
+    ),
+    "jaxunmix.physics": "calibration diffraction lineshapes xray",
+    "jaxunmix.plots": (
+        "comparison convergence decomposition decompositions free_energy lines maps methods mse overview rank "
+        "residuals restarts spectra tuning white_lines"
+    ),
+    "jaxunmix.preprocess": (
+        "bin clip_negative crop edge_energy fit_peak interpolate log mask mask_empty mean_centre normalise "
+        "normalise_edge optical_density peak_top_energy poisson_scale shift_to_positive subtract_reference undo"
+    ),
+    "jaxunmix.rank": (
+        "AIC AbstractCriterion BIC BiCrossValidation COMPRESS_ABOVE Crossing DEFAULT Dispersion Elbow Evidence "
+        "Malinowski Plateau RESOLVED Scan Scree Verdict WHOLE_SPECTRUM heights_above_noise marchenko_pastur scan"
+    ),
+    "jaxunmix.simulate": (
+        "Truth battery_xas core_shell edge_spectrum edx_phases eels_oxides line_scan mantle_minerals mixture "
+        "nanosheets patterns xas_domains"
+    ),
+    "jaxunmix.updates": "ALS AbstractUpdate HALS MALS Multiplicative ProjectedGradient ProjectedState Sheared",
+    "jaxunmix.physics.calibration": "Calibration STEPS calibrate",
+    "jaxunmix.physics.diffraction": (
+        "Crystal GAUSSIANS Spots TI2O3_NANOSHEET TIO2_NANOSHEET paint reciprocal reflections scattering_factor "
+        "spots structure_factor wavelength"
+    ),
+    "jaxunmix.physics.lineshapes": (
+        "EDGES arctangent_step erf_step gaussian gaussian_peak lorentzian lorentzian_peak power_law pseudo_voigt "
+        "voigt_as_pseudo"
+    ),
+    "jaxunmix.physics.xray": (
+        "Basis Detector EmissionModel FAMILIES Layer LineTable atomic_to_weight attenuation_sd bethe "
+        "bremsstrahlung casnati emission_basis load_bote_salvat load_emtables pile_up_column "
+        "sensitivity_from_standard slab thin_window weight_to_atomic windowless yield_sd"
+    ),
+    "jaxunmix.sklearn": "BETAS NMF SOLVERS STARTS",
+    "jaxunmix.cli": "main",
+}
+
+
+def module_of(name):
+    """A module as users reach it: by import, or as an attribute of the package."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return getattr(jaxunmix, name.removeprefix("jaxunmix."))
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_are_where_users_take_them(module):
+    missing = [name for name in PUBLIC[module].split() if not hasattr(module_of(module), name)]
+    assert missing == []
+
+
+def test_the_package_exports_what_it_says():
+    assert [name for name in jaxunmix.__all__ if not hasattr(jaxunmix, name)] == []
