@@ -215,7 +215,7 @@ def in_order(found: jxu.Pooled | jxu.Solution | Found, truth: jxu.simulate.Truth
         found = (found.solution.maps, found.solution.spectra, found.pooled.objective)
     elif isinstance(found, jxu.Solution):
         found = (found.maps, found.spectra, found.objective)
-    maps, spectra, objective = found
+    maps, spectra, objective = np.asarray(found[0]), np.asarray(found[1]), float(found[2])
     area = np.abs(spectra).sum(axis=1)
     area[area == 0] = 1
     spectra = spectra / area[:, None]
@@ -390,8 +390,9 @@ def analyse_measured(basis: Callable[[Any], Basis], problem: jxu.Problem, ranks:
     phases = composition(pooled, plain, names, range(rank))
     solution = pooled.solution
     cations = phases.xs("at.%", level=1).to_numpy() / 100
-    areas = np.asarray(pooled.problem.basis, np.float64).sum(axis=2) * solution.coefficients
-    counts = solution.maps.sum(axis=0, dtype=float) @ areas
+    areas = np.asarray(pooled.problem.basis, np.float64).sum(axis=2) * np.asarray(solution.coefficients)
+    amounts = np.asarray(solution.maps).sum(axis=0, dtype=float)
+    counts = amounts @ areas
     foreign = [i for i, kind in enumerate(plain.kinds) if kind != "element"]
     return Measured(
         table,
@@ -400,7 +401,7 @@ def analyse_measured(basis: Callable[[Any], Basis], problem: jxu.Problem, ranks:
         pooled,
         phases,
         pd.DataFrame(100 * with_oxygen(cations), names, [BY_OXIDES, *OXIDES]),
-        pd.Series(solution.maps.sum(axis=0, dtype=float) * areas.sum(axis=1) / counts.sum(), names),
+        pd.Series(amounts * areas.sum(axis=1) / counts.sum(), names),
         pd.Series(counts[foreign], [plain.names[i] for i in foreign]),
     )
 

@@ -53,7 +53,8 @@ class Bilinear(eqx.Module):
         maps, profiles = jnp.asarray(maps, float), jnp.asarray(profiles, float)
         if not maps.ndim == profiles.ndim == 2 or maps.shape[1] != len(profiles):
             raise ValueError(
-                f"maps must be (pixels, K) and profiles (K, columns), with one K; got {maps.shape} and {profiles.shape}."
+                "maps must be (pixels, K) and profiles (K, columns), with one K; got "
+                f"{maps.shape} and {profiles.shape}."
             )
         return cls(maps.T, profiles)
 

@@ -176,12 +176,13 @@ def test_a_spectrum_of_zeros_takes_what_the_others_leave(loss):
     with jax.enable_x64():
         problem = jxu.Problem(x, LOSSES[loss], constraints=(*signs, known, jxu.constraints.Simplex("maps")))
         fit = jxu.fit(problem, 3, MULTIPLICATIVE, key=jax.random.key(0), max_steps=3000, rtol=1e-14, check_every=1)
-        free = jxu.project(x, spectra[1:], LOSSES[loss], max_steps=3000, rtol=1e-14).maps
-    assert np.all(np.diff(fit.trace) <= 1e-12 * fit.trace[:-1])
+        free = np.asarray(jxu.project(x, spectra[1:], LOSSES[loss], max_steps=3000, rtol=1e-14).maps)
+    maps, trace = np.asarray(fit.maps), np.asarray(fit.trace)
+    assert np.all(np.diff(trace) <= 1e-12 * trace[:-1])
     inside = free.sum(axis=1) < 0.99
     assert inside.sum() > 30
-    np.testing.assert_allclose(fit.maps[inside, 1:], free[inside], atol=1e-3)
-    np.testing.assert_allclose(fit.maps.sum(axis=1), 1, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(maps[inside, 1:], free[inside], atol=1e-3)
+    np.testing.assert_allclose(maps.sum(axis=1), 1, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -232,7 +233,8 @@ def test_a_simplex_alone_is_a_gauge(loss, columns):
             for extra in ((), (jxu.constraints.Simplex("coefficients", columns),))
         )
     np.testing.assert_allclose(held.objective, free.objective, rtol=1e-6)
-    np.testing.assert_allclose(held.coefficients[:, columns or slice(None)].sum(axis=-1), 1, atol=1e-10)
+    sums = np.asarray(held.coefficients)[:, columns or slice(None)].sum(axis=-1)
+    np.testing.assert_allclose(sums, 1, atol=1e-10)
 
 
 def test_the_start_of_a_simplex_alone_is_the_same_model():

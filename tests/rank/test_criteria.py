@@ -74,7 +74,7 @@ def test_malinowski_indicator(scanned, values):
 def test_information_criteria(scanned, values, name, price):
     for k in (3, 5, 8):
         solution = scanned[2].solutions[k]
-        mse = np.mean((values - solution.maps.astype(float) @ solution.spectra) ** 2)
+        mse = np.mean((values - np.asarray(solution.maps, float) @ np.asarray(solution.spectra)) ** 2)
         expected = values.size * np.log(mse) + price * k * (500 + 50 - k)
         assert float(scanned[2].table[name].sel(rank=k)) == pytest.approx(expected, rel=1e-4)
 

@@ -107,8 +107,16 @@ class Constraints(eqx.Module):
                     f'{type(item).__name__}("{item.block}"): this problem fits "maps" and "{profile_block}"; name one '
                     "of them."
                 )
+        self._check_once()
         for item in sorted(self.items, key=lambda item: item.order):
             item.check(self)
+
+    def _check_once(self) -> None:
+        """Two signs say the same, and ratios can be several; of others the second would be ignored."""
+        seen = [(type(item), item.block) for item in self.items if item.kind not in ("sign", "ratio")]
+        for kind, block in seen:
+            if seen.count((kind, block)) > 1:
+                raise ValueError(f'{kind.__name__}("{block}") is there twice; join the two into one.')
 
     def __iter__(self) -> Iterator[AbstractConstraint]:
         return iter(self.items)

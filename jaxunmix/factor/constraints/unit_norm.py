@@ -35,6 +35,9 @@ class UnitNorm(AbstractConstraint):
             raise ValueError("UnitNorm would rescale what Fixed keeps; normalise the given factors instead.")
 
     def impose(self, factors: Bilinear, among: Constraints) -> Bilinear:
+        return self.apply(factors)
+
+    def apply(self, factors: Bilinear) -> Bilinear:
         """The same model with this block normalised; components that are zero stay as they are."""
         rows = factors.maps_t if self.block == "maps" else factors.spectra
         size = _norm(rows, self.norm)

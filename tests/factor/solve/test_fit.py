@@ -63,7 +63,7 @@ def test_best_restart_is_kept_and_all_are_told(problem):
     assert fit.restarts.trace.shape == (6, 5)
     assert len(set(fit.restarts.objective.tolist())) > 1
     np.testing.assert_array_equal(fit.trace_steps, [0, 10, 20, 30, 40])
-    exact = 0.5 * ((_data().astype(float) - fit.maps.astype(float) @ fit.spectra.astype(float)) ** 2).sum()
+    exact = 0.5 * ((_data().astype(float) - np.asarray(fit.maps, float) @ np.asarray(fit.spectra, float)) ** 2).sum()
     np.testing.assert_allclose(fit.objective, exact, rtol=1e-4)
 
 
@@ -81,7 +81,7 @@ def test_status_says_why_it_stopped(problem):
     done = jxu.fit(problem, 3, key=KEY, rtol=1e-4, max_steps=5000)
     assert done.status is jxu.Status.CONVERGED
     assert done.steps < 5000
-    longer = jxu.fit(problem, 3, key=KEY, rtol=0, max_steps=done.steps + 100)
+    longer = jxu.fit(problem, 3, key=KEY, rtol=0, max_steps=int(done.steps) + 100)
     assert done.objective < longer.objective * (1 + 1e-4 * 100)
 
 
@@ -229,7 +229,7 @@ def test_compressed_fit_is_polished_and_scored_on_the_full_data():
     x = _data(400, 80)
     compressed = jxu.Compressed(x, 12, key=KEY, polish=4)
     fit = jxu.fit(jxu.Problem(compressed), 3, restarts=5, key=KEY, max_steps=100, rtol=0)
-    exact = 0.5 * ((x.astype(float) - fit.maps.astype(float) @ fit.spectra.astype(float)) ** 2).sum()
+    exact = 0.5 * ((x.astype(float) - np.asarray(fit.maps, float) @ np.asarray(fit.spectra, float)) ** 2).sum()
     np.testing.assert_allclose(fit.objective, exact, atol=1e-7 * (x**2).sum())
     assert fit.steps == fit.trace_steps[-1] == 104
     full = jxu.fit(jxu.Problem(x), 3, restarts=5, key=KEY, max_steps=104, rtol=0)

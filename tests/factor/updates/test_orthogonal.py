@@ -150,7 +150,7 @@ def test_size_does_not_split_a_domain_where_k_means_does():
     spectra, labels = rng.normal(size=(3, 40)), np.repeat([0, 1, 2], [300, 200, 200])
     size = np.where(labels == 0, np.linspace(0.3, 9, 700), 1.0)
     x = size[:, None] * spectra[labels] + 0.1 * rng.normal(size=(700, 40))
-    maps = jxu.fit(jxu.Problem(x, constraints=STRICT), 3, restarts=3, key=KEY).maps
+    maps = np.asarray(jxu.fit(jxu.Problem(x, constraints=STRICT), 3, restarts=3, key=KEY).maps)
     clusters = KMeans(3, n_init=10, random_state=0).fit_predict(x)
 
     def purest(partition):
