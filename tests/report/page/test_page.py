@@ -12,9 +12,9 @@ import xarray as xr
 from jaxunmix import rank, simulate
 from jaxunmix.factor.problem import Problem
 from jaxunmix.report import page
-from jaxunmix.report.page import html as parts
-from jaxunmix.report.page import scan as scan_page
-from jaxunmix.report.plots import ranks as rank_plots
+from jaxunmix.report.page.html import data_rows, provenance
+from jaxunmix.report.page.scan import conclusion
+from jaxunmix.report.plots.ranks import dataset
 
 KEY = jax.random.key(0)
 HOSTILE = "<script>alert('1')</script>\"&"
@@ -200,7 +200,7 @@ def test_component_table_has_shares_and_peaks():
 def test_masked_pixels_are_counted():
     _, _, result = scene()
     result["maps"][:, 0, :2] = np.nan
-    assert ("Pixels", "118 (2 masked, of 120)") in parts.data_rows(result, None)
+    assert ("Pixels", "118 (2 masked, of 120)") in data_rows(result, None)
 
 
 def test_page_of_a_large_map_is_small(tmp_path):
@@ -229,7 +229,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
 def test_provenance_that_is_not_json_is_shown():
     _, _, result = scene(provenance="not json")
-    assert "not json" in parts.provenance(result, None)
+    assert "not json" in provenance(result, None)
 
 
 @pytest.fixture(scope="module")
@@ -279,5 +279,5 @@ def test_numbers_that_are_not_told_apart_are_named(scanned):
     ):
         verdict = rank.Verdict(2, np.array(values), errors, 1.0, "")
         table = scan.table.assign(Mine=("rank", values), Mine_error=("rank", errors))
-        table = rank_plots.dataset(dataclasses.replace(scan, table=table, decision={"Mine": verdict}))
-        assert scan_page.conclusion(table) == f"K = 2 by Mine{words}"
+        table = dataset(dataclasses.replace(scan, table=table, decision={"Mine": verdict}))
+        assert conclusion(table) == f"K = 2 by Mine{words}"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from jaxunmix import simulate
 from jaxunmix.data.image import SpectrumImage
 from jaxunmix.report import plots
-from jaxunmix.report.plots import axes as draw
+from jaxunmix.report.plots.axes import COLOURS, picture_scale
 
 KEY = jax.random.key(0)
 
@@ -81,7 +81,7 @@ def test_a_component_has_one_colour_in_maps_and_spectra():
     result, *_ = of_shape((4, 5), (9,), components=3)
     titles = [axes.title for axes in plots.maps(result).axes if axes.get_title()]
     lines = [t for t in plots.spectra(result).axes[0].texts if t.get_text().startswith("component")]
-    assert [t.get_color() for t in titles] == [t.get_color() for t in lines] == list(draw.COLOURS[:3])
+    assert [t.get_color() for t in titles] == [t.get_color() for t in lines] == list(COLOURS[:3])
 
 
 def test_many_components_are_drawn_in_even_rows():
@@ -215,7 +215,7 @@ def test_text_from_a_file_is_not_read_as_mathematics():
 def test_hot_pixels_do_not_set_the_scale():
     values = np.ones((50, 50))
     values[0, 0] = 1000.0
-    norm, _, extend = draw.picture_scale(values, log=False)
+    norm, _, extend = picture_scale(values, log=False)
     assert (norm.vmax, extend) == (1.0, "max")
 
 
