@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import PRNGKeyArray
 
+from .._util.random import numpy_generator
 from ..data.image import SpectrumImage
 from ..physics import lineshapes
 from .components import edge_spectra
@@ -45,7 +46,7 @@ def edge_spectrum(
             "edge_spectrum: peaks must be 0 or more, noise positive, the window increasing and channels 2 or more, got "
             f"{peaks}, {noise}, {window} and {channels}."
         )
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    rng = numpy_generator(key)
     low, high = window
     span = high - low
     edge = low + span * rng.uniform(0.42, 0.48)

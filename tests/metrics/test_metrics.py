@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxunmix import metrics
+from jaxunmix._util import blocks
 
 
 def random(seed, *shape):
@@ -136,7 +137,7 @@ def test_residual_and_variance_of_an_exact_product():
 
 
 def test_residual_and_variance_of_known_models(monkeypatch):
-    monkeypatch.setattr(metrics, "_CHUNK_VALUES", 20)  # several chunks
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", 20)  # several blocks
     data = random(9, 31, 7)
     ones, mean = np.ones((31, 1)), data.mean(axis=0, keepdims=True)
     assert np.isclose(metrics.explained_variance(data, ones, mean), 0)

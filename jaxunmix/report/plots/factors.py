@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from ..._util.blocks import row_blocks
 from ...data.image import SpectrumImage
 from ...metrics.scores import match
 from .axes import (
@@ -30,8 +31,6 @@ from .axes import (
     tidy,
     two_dims,
 )
-
-_CHUNK_VALUES = 2**22  # values of the residual formed at a time
 
 
 def maps(result: xr.Dataset) -> Figure:
@@ -272,9 +271,8 @@ def _residual_profiles(result: xr.Dataset, img: SpectrumImage) -> tuple[xr.DataA
     data = img.data.values.reshape(m.shape[1], -1)
     per_pixel = np.full(m.shape[1], np.nan)
     sums = np.zeros((2, s.shape[1]))
-    step = max(1, _CHUNK_VALUES // data.shape[1])
-    for start in range(0, len(data), step):
-        rows = start + np.flatnonzero(pixels[start : start + step])
+    for block in row_blocks(*data.shape):
+        rows = block.start + np.flatnonzero(pixels[block])
         rest = data[rows][:, channels] - m[:, rows].T.astype(float) @ s
         per_pixel[rows] = np.sqrt(np.mean(rest**2, axis=1))
         sums += [rest.sum(axis=0), np.sum(rest**2, axis=0)]

@@ -12,6 +12,7 @@ import xarray as xr
 from jaxunmix import rank, simulate
 from jaxunmix.factor.problem import Problem
 from jaxunmix.report import page
+from jaxunmix.report.page.fit import _component_table, _spread, _status
 from jaxunmix.report.page.html import data_rows, provenance
 from jaxunmix.report.page.scan import conclusion
 from jaxunmix.report.plots.ranks import dataset
@@ -168,7 +169,7 @@ def test_page_of_the_result_alone(tmp_path):
     ],
 )
 def test_status_comes_with_advice(status, words):
-    assert words in page._status({"status": status, "status_meaning": "In words"})
+    assert words in _status({"status": status, "status_meaning": "In words"})
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_status_comes_with_advice(status, words):
     ],
 )
 def test_spread_of_the_restarts(objectives, words):
-    assert words in page._spread(np.array(objectives))
+    assert words in _spread(np.array(objectives))
 
 
 def test_component_table_has_shares_and_peaks():
@@ -191,7 +192,7 @@ def test_component_table_has_shares_and_peaks():
     result["maps"][:] = np.array([3.0, 1.0, 0.0])[:, None, None]
     result["spectra"][:] = 0.0
     result["spectra"][0, 5] = result["spectra"][1, 0] = 1.0
-    html = page._component_table(result, None)
+    html = _component_table(result, None)
     energy = result["energy"].values
     for words in ("75.0 %", "25.0 %", f"energy {energy[5]:.6g} eV", "energy 430 eV", "the spectrum is zero"):
         assert words in html
