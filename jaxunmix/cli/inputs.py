@@ -9,7 +9,7 @@ from .. import preprocess
 from ..data import io
 from ..data.image import SpectrumImage
 from ..factor import Problem, constraints
-from ..matrix.base import AbstractMatrix
+from ..matrix import AbstractMatrix
 from .options import LOSSES, NORMALISATIONS
 from .outputs import say
 

@@ -58,7 +58,7 @@ def write(
         The path.
 
     Raises:
-        ValueError: where `result` lacks maps or spectra, or does not fit `img` or `truth`.
+        ValueError: where `result` lacks maps or spectra, or does not fit `img` or `truth`, or the path is a folder.
         OSError: where the file cannot be written.
     """
     name = str(img.data.name) if img is not None and img.data.name is not None else None

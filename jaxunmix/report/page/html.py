@@ -1,4 +1,4 @@
-"""Parts of the HTML pages: sections, tables, figures inside, and the file written whole or not at all."""
+"""Parts of the HTML pages: sections, tables, figures inside, and the file around them."""
 
 import base64
 import io

@@ -40,7 +40,7 @@ def write_scan(
         The path.
 
     Raises:
-        ValueError: where the scan does not fit `img`.
+        ValueError: where the scan does not fit `img`, or the path is a folder.
         OSError: where the file cannot be written.
     """
     name = str(img.data.name) if img is not None and img.data.name is not None else None
