@@ -1,6 +1,5 @@
 """What text files of spectra share: rows of numbers, and spectra on an axis."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,6 @@ def parse_columns(text: str, path: Path) -> tuple[list[str], np.ndarray]:
         except ValueError:
             if rows or names:
                 raise ValueError(f"{path.name}, line {number}: not numbers: {stripped[:60]!r}") from None
-            names = [c.strip('"') for c in re.split(r"[,;\t]", stripped)] if re.search(r"[,;\t]", stripped) else cells
             names = [c.strip("\"' ") for c in cells]
             continue
         if rows and len(row) != len(rows[0]):
