@@ -1,1 +1,1 @@
-"""The lowest layer: files and statistics."""
+"""The lowest layer: what any folder may use."""

@@ -1,8 +1,5 @@
-"""What the commands that read a file share: the image from its options, the problem, the folder of the results."""
+"""What the commands that read a file share: the image from its options, and what may be fitted to it."""
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,25 +8,10 @@ import numpy as np
 from .. import preprocess
 from ..data import io
 from ..data.image import SpectrumImage
-from ..factor import losses
-from ..factor.constraints.base import AbstractConstraint
-from ..factor.constraints.non_negative import NonNegative
-from ..factor.constraints.orthogonal import Orthogonal
-from . import options as opt
-from .options import Loss, Normalise
-
-LOSSES: Mapping[Loss, losses.AbstractLoss] = {
-    Loss.frobenius: losses.Frobenius(),
-    Loss.poisson: losses.Poisson(),
-    Loss.itakura_saito: losses.ItakuraSaito(),
-}
-_NORMALISATIONS: Mapping[Normalise, Callable[[SpectrumImage], SpectrumImage]] = {
-    Normalise.sum: lambda img: preprocess.normalise(img, "sum"),
-    Normalise.max: lambda img: preprocess.normalise(img, "max"),
-    Normalise.norm: lambda img: preprocess.normalise(img, "norm"),
-    Normalise.edge: preprocess.normalise_edge,
-    Normalise.poisson: preprocess.poisson_scale,
-}
+from ..factor import Problem, constraints
+from ..matrix import AbstractMatrix
+from .options import LOSSES, NORMALISATIONS
+from .outputs import say
 
 
 @dataclass(frozen=True)
@@ -52,15 +34,10 @@ class Preparation:
     crop: list[str] | None
     bin: list[str] | None
     clip_negative: bool
-    normalise: Normalise | None
+    normalise: str | None
 
 
-def say(text: str) -> None:
-    """A line on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def image(source: Source, steps: Preparation, hint: str | None, quiet: bool) -> SpectrumImage:
+def load_image(source: Source, steps: Preparation, hint: str | None, quiet: bool) -> SpectrumImage:
     """The image that the options describe, prepared; what it is, and the hint if it looks like counts, on stderr.
 
     Raises:
@@ -75,7 +52,7 @@ def image(source: Source, steps: Preparation, hint: str | None, quiet: bool) -> 
     img = io.load(
         source.file, source.array, spectrum, dims=names, energy=source.energy, mask=source.mask, scale=source.scale
     )
-    img = _prepared(img, steps, quiet)
+    img = _prepare(img, steps, quiet)
     if not quiet:
         say(repr(img))
         if hint is not None and _looks_counted(img):
@@ -83,11 +60,11 @@ def image(source: Source, steps: Preparation, hint: str | None, quiet: bool) -> 
     return img
 
 
-def _prepared(img: SpectrumImage, steps: Preparation, quiet: bool) -> SpectrumImage:
+def _prepare(img: SpectrumImage, steps: Preparation, quiet: bool) -> SpectrumImage:
     if steps.crop:
-        img = preprocess.crop(img, **dict(opt.parse_range(img, text) for text in steps.crop))
+        img = preprocess.crop(img, **dict(_parse_limits(img, text) for text in steps.crop))
     if steps.bin:
-        factors = dict(opt.parse_factor(text) for text in steps.bin)
+        factors = dict(_parse_factor(text) for text in steps.bin)
         left = {d: img.data.sizes[d] % n for d, n in factors.items() if d in img.data.dims and n > 0}
         if any(left.values()) and not quiet:
             say(f"note: --bin leaves out the last {', '.join(f'{n} of {d}' for d, n in left.items() if n)}")
@@ -97,7 +74,30 @@ def _prepared(img: SpectrumImage, steps: Preparation, quiet: bool) -> SpectrumIm
         report = img.provenance[-1]["parameters"]
         if not quiet:
             say(f"note: {report['count']} negative values set to 0, their sum {report['sum']:.4g}")
-    return img if steps.normalise is None else _NORMALISATIONS[steps.normalise](img)
+    return img if steps.normalise is None else NORMALISATIONS[steps.normalise](img)
+
+
+def _parse_limits(img: SpectrumImage, text: str) -> tuple[str, slice | tuple[float | None, float | None]]:
+    """The dim and the limits of --crop, as `preprocess.crop` takes them."""
+    dim, _, limits = text.partition("=")
+    low, colon, high = limits.partition(":")
+    if not colon:
+        raise ValueError(f"--crop {text}: write AXIS=LOW:HIGH, such as energy=530:580 or energy=0.2:")
+    try:
+        if dim in img.data.dims and dim not in img.data.coords:
+            return dim, slice(*(int(n) if n else None for n in (low, high)))
+        return dim, (float(low) if low else None, float(high) if high else None)
+    except ValueError:
+        kind = "numbers" if dim in img.data.coords else "indices, since the axis has no values"
+        raise ValueError(f"--crop {text}: '{low}' and '{high}' must be {kind}") from None
+
+
+def _parse_factor(text: str) -> tuple[str, int]:
+    """The dim and the number of --bin."""
+    dim, _, number = text.partition("=")
+    if not number.isdecimal():
+        raise ValueError(f"--bin {text}: write AXIS=N with a whole number, such as x=2")
+    return dim, int(number)
 
 
 def _looks_counted(img: SpectrumImage) -> bool:
@@ -106,27 +106,22 @@ def _looks_counted(img: SpectrumImage) -> bool:
     return spread and all(np.array_equal(row, np.rint(row)) for row in live)
 
 
-def check_loss(img: SpectrumImage, loss: Loss, orthogonal: bool) -> None:
+def check_loss(img: SpectrumImage, loss: str, orthogonal: bool) -> None:
     """Refuse a loss for which the data or the constraints are not fit.
 
     Raises:
         ValueError: negative data, or orthogonal maps, under another loss than frobenius.
     """
-    if loss is Loss.frobenius:
+    if loss == "frobenius":
         return
     if orthogonal:
-        raise ValueError(f"--orthogonal is fitted by least squares: leave out --loss {loss.value}, or --orthogonal")
+        raise ValueError(f"--orthogonal is fitted by least squares: leave out --loss {loss}, or --orthogonal")
     live = img.finite_live()
     if live.min() < 0:
         _refuse_negative(img, live, loss)
 
 
-def constraints(orthogonal: bool) -> tuple[AbstractConstraint, ...] | None:
-    """Those of one-sided orthogonal NMF; None for non-negative maps and spectra."""
-    return (NonNegative("maps"), Orthogonal("maps")) if orthogonal else None
-
-
-def _refuse_negative(img: SpectrumImage, live: np.ndarray, loss: Loss) -> None:
+def _refuse_negative(img: SpectrumImage, live: np.ndarray, loss: str) -> None:
     pixels = np.arange(int(np.prod(img.navigation_shape)))
     channels = np.arange(int(np.prod(img.signal_shape)))
     if img.keep_pixels is not None:
@@ -135,23 +130,13 @@ def _refuse_negative(img: SpectrumImage, live: np.ndarray, loss: Loss) -> None:
         channels = channels[img.keep_channels.values.ravel()]
     row, column = np.unravel_index(np.argmin(live), live.shape)
     raise ValueError(
-        f"{loss.value} asks for non-negative data; {int((live < 0).sum())} of {live.size} values are negative, the "
+        f"{loss} asks for non-negative data; {int((live < 0).sum())} of {live.size} values are negative, the "
         f"lowest ({live.min():.4g}) at {img.place(int(pixels[row]), int(channels[column]))}. Set them to 0 with "
         "--clip-negative if they are small noise about zero, or use --loss frobenius."
     )
 
 
-@contextmanager
-def folder(path: Path, result: str, quiet: bool) -> Iterator[Path]:
-    """The folder for the results: made before the fit, so that a bad path costs nothing, and kept if it is used."""
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"--out {path} is a file; name a folder")
-    if (path / result).exists() and not quiet:
-        say(f"note: the result in {path} will be replaced")
-    made = not path.exists()
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        yield path
-    finally:
-        if made and not any(path.iterdir()):
-            path.rmdir()
+def make_problem(matrix: AbstractMatrix, loss: str, orthogonal: bool) -> Problem:
+    """The problem of plain or of one-sided orthogonal NMF."""
+    kept = (constraints.NonNegative("maps"), constraints.Orthogonal("maps")) if orthogonal else None
+    return Problem(matrix, LOSSES[loss](), constraints=kept)

@@ -1,7 +1,6 @@
 """`jaxunmix simulate`: spectrum images with known truth."""
 
 import inspect
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,24 +12,24 @@ from .. import simulate
 from ..data import io
 from ..data.image import SpectrumImage
 from . import options as opt
-from .app import app
-from .options import Kind
 
-# Each simulation, and the argument that says how many pixels it has.
-_KINDS: Mapping[Kind, tuple[Callable[..., tuple[SpectrumImage, simulate.Truth]], str]] = {
-    Kind.edx_phases: (simulate.edx_phases, "shape"),
-    Kind.eels_oxides: (simulate.eels_oxides, "shape"),
-    Kind.line_scan: (simulate.line_scan, "length"),
-    Kind.xas_domains: (simulate.xas_domains, "shape"),
-    Kind.battery_xas: (simulate.battery_xas, "shape"),
-    Kind.patterns: (simulate.patterns, "shape"),
-    Kind.nanosheets: (simulate.nanosheets, "shape"),
-    Kind.mixture: (simulate.mixture, "pixels"),
+SIMULATIONS = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        simulate.edx_phases,
+        simulate.eels_oxides,
+        simulate.line_scan,
+        simulate.xas_domains,
+        simulate.battery_xas,
+        simulate.patterns,
+        simulate.nanosheets,
+        simulate.mixture,
+    )
 }
+Kind = opt.make_choice("Kind", SIMULATIONS)
 
 
-@app.command(name="simulate")
-def simulate_(
+def write_simulated(
     kind: Annotated[Kind, typer.Argument(help="What to simulate.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File to write: .npz, .h5, .hspy, .zarr or .nc.", show_default=False)
@@ -50,29 +49,32 @@ def simulate_(
 
     jaxunmix simulate eels-oxides --out oxides.npz --counts 500
     """
-    generator, pixels = _KINDS[kind]
+    generator = SIMULATIONS[kind]
+    known = inspect.signature(generator).parameters
     wanted: dict[str, Any] = {}
-    if kind is Kind.nanosheets:
+    if kind == "nanosheets":
         # Those of the publication, 100 and 128, take 650 MB.
         size, channels = size or 32, channels or 64
     if size is not None:
+        pixels = next(name for name in ("shape", "length", "pixels") if name in known)
         wanted[pixels] = (size, size) if pixels == "shape" else size
     if channels is not None:
-        patterned = "detector" in inspect.signature(generator).parameters
-        wanted |= {"detector": (channels, channels)} if patterned else {"channels": channels}
+        wanted |= {"detector": (channels, channels)} if "detector" in known else {"channels": channels}
     if counts is not None:
-        if "counts" not in inspect.signature(generator).parameters:
-            raise ValueError(f"--counts: {kind.value} is absorbance with Gaussian noise; leave it out")
+        if "counts" not in known:
+            raise ValueError(f"--counts: {kind} is absorbance with Gaussian noise; leave it out")
         wanted["counts"] = counts
-    if kind is Kind.mixture:
+    if kind == "mixture":
         wanted["noise"] = "poisson"
     img, truth = generator(jax.random.key(seed), **wanted)
     io.save(img, out)
     beside = out.with_name(f"{out.stem}-truth.nc")
-    names = {"component": list(truth.names)}
-    maps, spectra = img.to_maps(truth.maps), img.to_spectra(truth.spectra)
-    parts = {"maps": maps, "spectra": spectra}
+    io.save_dataset(_label_truth(img, truth), beside)
+    print(f"image  {out}\ntruth  {beside}")
+
+
+def _label_truth(img: SpectrumImage, truth: simulate.Truth) -> xr.Dataset:
+    parts = {"maps": img.to_maps(truth.maps), "spectra": img.to_spectra(truth.spectra)}
     if truth.reference is not None:
         parts["reference"] = img.to_spectra(truth.reference[None])[0].drop_vars("component", errors="ignore")
-    io.save_dataset(xr.Dataset(parts).assign_coords(names), beside)
-    print(f"image  {out}\ntruth  {beside}")
+    return xr.Dataset(parts).assign_coords({"component": list(truth.names)})

@@ -1,25 +1,113 @@
-"""What `jaxunmix spectrum` does: the spectrum of a file, its decomposition, the words it prints, and its files."""
+"""`jaxunmix spectrum`: edge, white line and peaks of an absorption spectrum."""
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
+import typer
 import xarray as xr
 
 from .. import __version__
-from ..bayes.spectrum.decompose import decompose_spectrum
-from ..bayes.spectrum.result import RESOLVED, Decomposition, Exchange
+from ..bayes import Decomposition, decompose_spectrum
+from ..bayes.spectrum.result import RESOLVED, Exchange
 from ..data import io
 from ..data.image import SpectrumImage
+from ..physics.lineshapes import EDGES
 from ..report import plots
+from . import options as opt
+from .inputs import Preparation, Source, load_image
+from .options import OUT
+from .outputs import open_folder
 
+EdgeShape = opt.make_choice("EdgeShape", EDGES)
 # Parameters told in words, with their unit.
 _TOLD = {"E_WL": "white line", "E0": "edge", "line_width": "width of the white line", "noise": "noise"}
 
+PeaksOption = Annotated[
+    str,
+    typer.Option("--peaks", metavar="LOW:HIGH", help="Numbers of peaks to try, both ends included."),
+]
+NoiseOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Known sd of the noise, in the unit of the intensity; by default it is found.", show_default=False
+    ),
+]
+PoissonOption = Annotated[bool, typer.Option("--poisson", help="The intensities are counts.")]
+EdgeOption = Annotated[
+    EdgeShape,
+    typer.Option(help="Shape of the edge: erf where the resolution blurs it more than the lifetime."),
+]
+ExchangeOption = Annotated[
+    int,
+    typer.Option(
+        metavar="SWEEPS",
+        min=0,
+        help="Check the most probable number of peaks by so many sweeps of replica exchange; a thousand tell.",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for the results, of which an older one is replaced; by default the name of FILE and -spectrum.",
+        show_default=False,
+        rich_help_panel=OUT,
+    ),
+]
 
-def spectrum(img: SpectrumImage) -> tuple[np.ndarray, np.ndarray]:
+
+class Settings(NamedTuple):
+    """What the command line asks of `decompose_spectrum`."""
+
+    peaks: range
+    noise: float | None
+    poisson: bool
+    edge: str
+    exchange: int
+    seed: int
+
+
+def decompose(
+    file: opt.FileArgument,
+    peaks: PeaksOption = "0:5",
+    noise: NoiseOption = None,
+    poisson: PoissonOption = False,
+    edge: EdgeOption = EdgeShape["arctangent"],
+    exchange: ExchangeOption = 0,
+    array: opt.ArrayOption = None,
+    dims: opt.DimsOption = None,
+    signal_dims: opt.SignalDimsOption = None,
+    energy: opt.EnergyOption = None,
+    scale: opt.ScaleOption = None,
+    mask: opt.MaskOption = None,
+    crop: opt.CropOption = None,
+    bin: opt.BinOption = None,
+    seed: opt.SeedOption = 0,
+    out: OutOption = None,
+    quiet: opt.QuietOption = False,
+) -> None:
+    """Decompose an X-ray absorption spectrum near its edge: edge, white line and peaks.
+
+        jaxunmix spectrum edge.xdi --crop energy=8320:8380 --peaks 0:4
+
+    Of several spectra the mean is taken. Prints how probable each number of peaks is and what the most probable one
+    says, with errors, and writes spectrum.nc, posterior.nc and pictures. Half a minute for each number of peaks up to
+    5. Crop to the edge: oscillations far above it need many peaks. The white line is looked for near the highest point,
+    as the highest of the lines.
+    """
+    numbers = opt.parse_numbers("--peaks", peaks)
+    source = Source(file, array, dims, signal_dims, energy, scale, mask)
+    img = load_image(source, Preparation(crop, bin, False, None), None, quiet)
+    with open_folder(Path(f"{file.stem}-spectrum") if out is None else out, "spectrum.nc", quiet) as folder:
+        settings = Settings(numbers, noise, poisson, str(edge), exchange, seed)
+        written(folder, decompose_image(img, settings, quiet))
+
+
+def mean_spectrum(img: SpectrumImage) -> tuple[np.ndarray, np.ndarray]:
     """Energies in eV and the mean spectrum of what is kept of an image, or its only spectrum.
 
     Raises:
@@ -36,24 +124,13 @@ def spectrum(img: SpectrumImage) -> tuple[np.ndarray, np.ndarray]:
     return energy[keep], values
 
 
-class Settings(NamedTuple):
-    """What the command line asks of `decompose_spectrum`."""
-
-    peaks: range
-    noise: float | None
-    poisson: bool
-    edge: str
-    exchange: int
-    seed: int
-
-
-def decomposed(img: SpectrumImage, settings: Settings, quiet: bool) -> Decomposition:
+def decompose_image(img: SpectrumImage, settings: Settings, quiet: bool) -> Decomposition:
     """The decomposition of the mean spectrum.
 
     Raises:
         ValueError: a noise for counts, or what `decompose_spectrum` refuses.
     """
-    energy, intensity = spectrum(img)
+    energy, intensity = mean_spectrum(img)
     if settings.poisson and settings.noise is not None:
         raise ValueError("--noise is the sd of normal noise; leave it out, or --poisson")
     found = decompose_spectrum(

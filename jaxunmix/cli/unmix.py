@@ -1,50 +1,105 @@
 """`jaxunmix unmix`: one spectrum image into maps and spectra."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import numpy as np
+import typer
 
 from .. import simulate
+from .._util.parts import named_parts
 from ..data import io
 from ..data.image import SpectrumImage
-from ..factor import initial, updates
-from ..factor.problem import Problem
-from ..factor.solution import Solution
-from ..factor.solve.fitting import fit
-from ..matrix.compressed import Compressed
+from ..factor import Solution, Status, fit, initial, updates
+from ..matrix import Compressed
 from ..report import page, plots
-from . import inputs as run
-from .options import Loss, Start, Update
+from . import options as opt
+from .inputs import Preparation, Source, check_loss, load_image, make_problem
+from .options import FIT, MODEL, OUT
+from .outputs import COMMAND, open_folder
 
-_UPDATES: Mapping[Update, updates.AbstractUpdate | None] = {
-    Update.auto: None,
-    Update.hals: updates.HALS(),
-    Update.multiplicative: updates.Multiplicative(),
-    Update.als: updates.ALS(),
-    Update.mals: updates.MALS(),
-    Update.gradient: updates.ProjectedGradient(),
-}
-_STARTS: Mapping[Start, initial.AbstractInitial | None] = {
-    Start.auto: None,
-    Start.random: initial.Random(),
-    Start.nndsvd: initial.NNDSVD(),
-    Start.vca: initial.VCA(),
-    Start.clusters: initial.Clusters(),
-}
+AUTO = "auto"
+UPDATES = named_parts(updates, updates.AbstractUpdate, ("hals", "multiplicative", "als", "mals", "gradient"))
+STARTS = named_parts(initial, initial.AbstractInitial, ("random", "nndsvd", "vca", "clusters"))
+Update = opt.make_choice("Update", [AUTO, *UPDATES])
+Start = opt.make_choice("Start", [AUTO, *STARTS])
+
+ComponentsOption = Annotated[
+    int,
+    typer.Option(
+        "--components",
+        "-k",
+        min=1,
+        help="Number of components K. A choice to look at: fit K - 1 and K + 1 too and compare what they mean.",
+        rich_help_panel=MODEL,
+    ),
+]
+UpdateOption = Annotated[
+    Update,
+    typer.Option("--update", help="The solver. auto: hals for frobenius, else multiplicative.", rich_help_panel=FIT),
+]
+StartOption = Annotated[
+    Start,
+    typer.Option(
+        "--init", help="Where the fit starts. auto: random, or clusters for --orthogonal.", rich_help_panel=FIT
+    ),
+]
+RestartsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Starts from different random numbers, of which the best is kept. By default 5, and 1 for nndsvd, which "
+        "has no randomness.",
+        show_default=False,
+        rich_help_panel=FIT,
+    ),
+]
+RtolOption = Annotated[
+    float,
+    typer.Option(min=0, help="Stop when the objective's relative change per step is below.", rich_help_panel=FIT),
+]
+CompressOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Fit the leading directions of the data, this many: faster for wide data, frobenius only. Take several "
+        "times K.",
+        show_default=False,
+        rich_help_panel=FIT,
+    ),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File from which a fit that was cut off goes on, given the same command.",
+        show_default=False,
+        rich_help_panel=FIT,
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for the results, of which an older one is replaced; by default the name of FILE and -unmixed, "
+        "here.",
+        show_default=False,
+        rich_help_panel=OUT,
+    ),
+]
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """What is fitted, and how."""
+class Settings:
+    """What is fitted, and how; losses, updates and starts by their names."""
 
     components: int
-    loss: Loss
+    loss: str
     orthogonal: bool
-    update: Update
-    init: Start
+    update: str
+    init: str
     restarts: int
     max_steps: int
     rtol: float
@@ -53,17 +108,85 @@ class _Settings:
     checkpoint: Path | None
 
 
-def _fitted(img: SpectrumImage, settings: _Settings, quiet: bool) -> Solution:
-    run.check_loss(img, settings.loss, settings.orthogonal)
+def unmix(
+    file: opt.FileArgument,
+    components: ComponentsOption = 3,
+    loss: opt.LossOption = None,
+    orthogonal: opt.OrthogonalOption = False,
+    array: opt.ArrayOption = None,
+    dims: opt.DimsOption = None,
+    signal_dims: opt.SignalDimsOption = None,
+    energy: opt.EnergyOption = None,
+    scale: opt.ScaleOption = None,
+    mask: opt.MaskOption = None,
+    crop: opt.CropOption = None,
+    bin: opt.BinOption = None,
+    clip_negative: opt.ClipOption = False,
+    normalise: opt.NormaliseOption = None,
+    update: UpdateOption = Update[AUTO],
+    init: StartOption = Start[AUTO],
+    restarts: RestartsOption = None,
+    max_steps: opt.MaxStepsOption = 500,
+    rtol: RtolOption = 1e-6,
+    compress: CompressOption = None,
+    seed: opt.SeedOption = 0,
+    checkpoint: CheckpointOption = None,
+    out: OutOption = None,
+    quiet: opt.QuietOption = False,
+) -> None:
+    """Unmix one spectrum image into maps and spectra.
+
+    A first look at counts, such as an EDX map, with the detector's zero peak left out:
+
+        jaxunmix unmix map.hspy --components 4 --loss poisson --crop energy=0.2:
+
+    Absorbance of an XAS stack that is stored as (energy, y, x):
+
+        jaxunmix unmix stack.h5 --array mu --dims energy,y,x --signal-dims energy -k 3
+
+    Writes result.nc, pictures and report.html. Energies are in the file's own units; maps times spectra are in
+    those of the intensities.
+    """
+    source = Source(file, array, dims, signal_dims, energy, scale, mask)
+    hint = "--loss poisson suits them better" if loss is None else None
+    img = load_image(source, Preparation(crop, bin, clip_negative, normalise), hint, quiet)
+    again = init == AUTO or STARTS[init]().is_random(components)
+    settings = Settings(
+        components,
+        loss or "frobenius",
+        orthogonal,
+        update,
+        init,
+        restarts or (5 if again else 1),
+        max_steps,
+        rtol,
+        seed,
+        compress,
+        checkpoint,
+    )
+    with open_folder(Path(f"{file.stem}-unmixed") if out is None else out, "result.nc", quiet) as folder:
+        solution = fit_image(img, settings, quiet)
+        write_results(folder, solution, img, None, file.name, COMMAND.get())
+    if solution.status is Status.INTERRUPTED:
+        raise typer.Exit(130)
+
+
+def fit_image(img: SpectrumImage, settings: Settings, quiet: bool) -> Solution:
+    """The solution that the settings ask for.
+
+    Raises:
+        ValueError: settings that do not go together, or not with the data.
+    """
+    check_loss(img, settings.loss, settings.orthogonal)
     key = jax.random.key(settings.seed)
     matrix = img.matrix()
     if settings.compress is not None:
         matrix = Compressed(matrix, settings.compress, key=key)
     return fit(
-        Problem(matrix, run.LOSSES[settings.loss], constraints=run.constraints(settings.orthogonal)),
+        make_problem(matrix, settings.loss, settings.orthogonal),
         settings.components,
-        _UPDATES[settings.update],
-        _STARTS[settings.init],
+        None if settings.update == AUTO else UPDATES[settings.update](),
+        None if settings.init == AUTO else STARTS[settings.init](),
         settings.restarts,
         key=key,
         max_steps=settings.max_steps,
@@ -73,7 +196,7 @@ def _fitted(img: SpectrumImage, settings: _Settings, quiet: bool) -> Solution:
     )
 
 
-def _written(
+def write_results(
     folder: Path,
     solution: Solution,
     img: SpectrumImage,
@@ -81,7 +204,7 @@ def _written(
     title: str,
     command: str,
 ) -> None:
-    """Write the result, the figures and the page, and tell where they are."""
+    """Write the result, the figures and the page, and print what it is and where they are."""
     result = solution.to_xarray(img)
     io.save_dataset(result, folder / "result.nc")
     figures = {

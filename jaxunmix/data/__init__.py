@@ -1,1 +1,1 @@
-"""What comes in: labelled spectrum images, files, preprocessing, matrices, simulations."""
+"""What comes in: labelled spectrum images, and files of them."""

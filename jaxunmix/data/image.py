@@ -10,7 +10,22 @@ import xarray as xr
 
 from ..matrix.base import AbstractMatrix
 from ..matrix.convert import as_matrix
-from . import axes as labels
+from .axes import (
+    as_mask,
+    check_axes,
+    check_mask,
+    check_numeric,
+    coords_over,
+    excluded,
+    from_hyperspy_axes,
+    labelled,
+    nth_live,
+    quantity_units,
+    signal_names,
+    text_or_none,
+    uniform_step,
+    with_coords,
+)
 from .grid import Grid
 
 
@@ -38,16 +53,16 @@ class SpectrumImage:
     provenance: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        labels.check_numeric(self.data.dtype)
+        check_numeric(self.data.dtype)
         dims, n = tuple(self.data.dims), len(self.signal_dims)
         if n == 0 or dims[-n:] != self.signal_dims:
             raise ValueError(
                 f"signal_dims={self.signal_dims} are not the last dims of {dims}; "
                 "name one or more of them, or use SpectrumImage.from_array, which moves them to the end"
             )
-        labels.check_axes(self.data)
-        labels.check_mask(self.keep_pixels, self.data, self.navigation_dims, "keep_pixels")
-        labels.check_mask(self.keep_channels, self.data, self.signal_dims, "keep_channels")
+        check_axes(self.data)
+        check_mask(self.keep_pixels, self.data, self.navigation_dims, "keep_pixels")
+        check_mask(self.keep_channels, self.data, self.signal_dims, "keep_channels")
 
     @classmethod
     def from_array(
@@ -84,14 +99,14 @@ class SpectrumImage:
         SpectrumImage (y: 2, x: 3 | energy: 4) float32
           energy: 1 to 4 eV
         """
-        data = labels.labelled(array, signal_dims, dims)
-        names = labels.signal_names(data, signal_dims)
+        data = labelled(array, signal_dims, dims)
+        names = signal_names(data, signal_dims)
         navigation = tuple(str(d) for d in data.dims if d not in names)
-        data = labels.with_coords(data.transpose(*navigation, *names), coords or {}, units or {})
+        data = with_coords(data.transpose(*navigation, *names), coords or {}, units or {})
         if name is not None:
             data = data.rename(name)
-        pixels = labels.as_mask(keep_pixels, data, navigation, "keep_pixels")
-        channels = labels.as_mask(keep_channels, data, names, "keep_channels")
+        pixels = as_mask(keep_pixels, data, navigation, "keep_pixels")
+        channels = as_mask(keep_channels, data, names, "keep_channels")
         return cls(data, names, pixels, channels)
 
     @classmethod
@@ -111,7 +126,7 @@ class SpectrumImage:
         manager = signal.axes_manager
         axes = [*list(manager.navigation_axes)[::-1], *list(manager.signal_axes)[::-1]]
         navigation = len(manager.navigation_axes)
-        given = labels.from_hyperspy_axes(
+        given = from_hyperspy_axes(
             [
                 {k: getattr(a, k) for k in ("name", "size", "units", "scale", "offset", "axis") if hasattr(a, k)}
                 | {"navigate": i < navigation}
@@ -120,14 +135,14 @@ class SpectrumImage:
         )
         order = [getattr(a, "index_in_array", i) for i, a in enumerate(axes)]
         metadata = getattr(signal, "metadata", None)
-        given["units"] |= labels.quantity_units(getattr(getattr(metadata, "Signal", None), "quantity", None))
+        given["units"] |= quantity_units(getattr(getattr(metadata, "Signal", None), "quantity", None))
         title = getattr(getattr(metadata, "General", None), "title", None)
         return cls.from_array(
             np.asarray(signal.data).transpose(order),
             **given,
-            keep_pixels=None if navigation_mask is None else ~labels.excluded(navigation_mask),
-            keep_channels=None if signal_mask is None else ~labels.excluded(signal_mask),
-            name=labels.text_or_none(title),
+            keep_pixels=None if navigation_mask is None else ~excluded(navigation_mask),
+            keep_channels=None if signal_mask is None else ~excluded(signal_mask),
+            name=text_or_none(title),
         )
 
     def to_hyperspy(self) -> Any:
@@ -162,7 +177,7 @@ class SpectrumImage:
         if dim in self.data.coords:
             coord = self.data.coords[dim]
             axis["units"] = coord.attrs.get("units")
-            step = labels.uniform_step(coord.values)
+            step = uniform_step(coord.values)
             if step is None:
                 axis["axis"] = coord.values
             else:
@@ -225,8 +240,8 @@ class SpectrumImage:
         if count == 0:
             return live
         row, column = (int(i) for i in np.argwhere(bad)[0])
-        pixel = labels.nth_live(self.keep_pixels, row)
-        channel = labels.nth_live(self.keep_channels, column)
+        pixel = nth_live(self.keep_pixels, row)
+        channel = nth_live(self.keep_channels, column)
         place = self.place(pixel, channel)
         raise ValueError(
             f"{count} of {live.size} values are NaN or infinite, the first ({live[row, column]}) at {place}; "
@@ -294,7 +309,7 @@ class SpectrumImage:
             dims=("component", *dims),
             coords={"component": np.arange(len(rows))},
         )
-        return out.assign_coords(labels.coords_over(self.data, dims))
+        return out.assign_coords(coords_over(self.data, dims))
 
     def mean_spectrum(self) -> xr.DataArray:
         """Mean over the live pixels, in float64; NaN at masked channels."""

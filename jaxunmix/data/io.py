@@ -9,8 +9,8 @@ import importlib
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,34 +19,12 @@ import numpy as np
 import xarray as xr
 
 from .._util.files import replacing
-from . import axes as labels
-from .formats import containers, tables
-from .formats import select as choose
+from .axes import from_hyperspy_axes, with_coords
+from .formats import BY_SUFFIX
 from .formats.items import Item, from_json, to_json
+from .formats.select import build_image, choose_item, with_mask
 from .image import SpectrumImage
 
-_Reader = Callable[[Path], AbstractContextManager[list[Item]]]
-
-_READERS: dict[str, tuple[str, _Reader]] = {
-    ".npz": ("npz", containers.read_npz),
-    ".npy": ("npy", containers.read_npy),
-    **dict.fromkeys((".h5", ".hdf5", ".hdf", ".nxs"), ("HDF5", containers.read_hdf5)),
-    ".hspy": ("HyperSpy HDF5", containers.read_hdf5),
-    ".zarr": ("zarr", containers.read_zarr),
-    ".zspy": ("HyperSpy zarr", containers.read_zarr),
-    ".nc": ("netCDF-4", containers.read_netcdf),
-    **dict.fromkeys((".csv", ".txt", ".dat"), ("text", tables.read_columns)),
-    ".xdi": ("XDI", tables.read_xdi),
-    ".prj": ("Athena project", tables.read_athena),
-}
-_WRITERS: dict[str, Callable[[SpectrumImage, Path], None]] = {
-    ".npz": containers.write_npz,
-    **dict.fromkeys((".h5", ".hdf5", ".hdf"), containers.write_hdf5),
-    ".hspy": containers.write_hspy,
-    ".zarr": containers.write_zarr,
-    ".zspy": containers.write_zspy,
-    ".nc": containers.write_netcdf,
-}
 _ATTRS = "jaxunmix_attrs"  # holds, as JSON, the attributes that netCDF has no type for
 
 
@@ -92,13 +70,13 @@ def load(
     """
     path = Path(path)
     with _open(path) as items:
-        item = choose.choose(items, array, path)
+        item = choose_item(items, array, path)
         with _readable(path):
             values = item.read()
         with _readable(path, labels_too=False):
-            img = choose.build(replace(item, read=lambda: values), items, signal_dims, dims, energy)
-            img = img if mask is None else choose.with_mask(img, mask, items)
-    img = replace(img, data=labels.with_coords(img.data, coords or {}, units or {}))
+            img = build_image(replace(item, read=lambda: values), items, signal_dims, dims, energy)
+            img = img if mask is None else with_mask(img, mask, items)
+    img = replace(img, data=with_coords(img.data, coords or {}, units or {}))
     if scale is not None:
         factor = np.asarray(scale, np.result_type(img.data.dtype, np.float32))
         img = replace(img, data=(img.data * factor).assign_attrs(img.data.attrs))
@@ -142,12 +120,11 @@ def list_arrays(path: str | os.PathLike[str]) -> list[tuple[str, tuple[int, ...]
 def _open(path: Path) -> Iterator[list[Item]]:
     if not path.exists():
         raise FileNotFoundError(_missing(path))
-    if path.suffix.lower() not in _READERS:
+    if path.suffix.lower() not in BY_SUFFIX:
         yield _vendor(path)
         return
-    _, reader = _READERS[path.suffix.lower()]
     with _readable(path):
-        opened = reader(path)
+        opened = BY_SUFFIX[path.suffix.lower()].read(path)
         items = opened.__enter__()
     try:
         yield items
@@ -161,7 +138,8 @@ def _readable(path: Path, labels_too: bool = True) -> Iterator[None]:
 
     Where labels that do not fit may raise a ValueError of their own, `labels_too` is False and that one passes.
     """
-    kind = _READERS.get(path.suffix.lower(), ("file RosettaSciIO knows", None))[0]
+    known = BY_SUFFIX.get(path.suffix.lower())
+    kind = "file RosettaSciIO knows" if known is None else known.name
     try:
         yield
     except (
@@ -193,7 +171,7 @@ def _missing(path: Path) -> str:
 
 def _vendor(path: Path) -> list[Item]:
     """Signals of a vendor's file, by RosettaSciIO."""
-    known = ", ".join(_READERS)
+    known = ", ".join(BY_SUFFIX)
     try:
         from rsciio import IO_PLUGINS
     except ImportError as error:
@@ -225,7 +203,7 @@ def _from_signal(signal: dict[str, Any], values: np.ndarray, title: str) -> Spec
     axes = [{"size": n} | a for a, n in zip(signal["axes"], values.shape, strict=True)]
     if all(a.get("navigate") for a in axes):  # some formats mark no axis as that of a spectrum: the last is
         axes[-1]["navigate"] = False
-    return SpectrumImage.from_array(values, **labels.from_hyperspy_axes(axes), name=title)
+    return SpectrumImage.from_array(values, **from_hyperspy_axes(axes), name=title)
 
 
 def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:
@@ -239,12 +217,14 @@ def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:
         FileNotFoundError: no such folder.
     """
     path = Path(path)
-    if path.suffix.lower() == ".npy":
-        raise ValueError(f"npy keeps no labels, masks or provenance; save as {path.stem}.npz")
-    if path.suffix.lower() not in _WRITERS:
-        raise ValueError(f"cannot write '{path.suffix}'; use one of {', '.join(_WRITERS)}")
+    known = BY_SUFFIX.get(path.suffix.lower())
+    if known is None or known.write is None:
+        if known is not None and known.refusal is not None:
+            raise ValueError(known.refusal.format(stem=path.stem))
+        written = ", ".join(suffix for suffix, kind in BY_SUFFIX.items() if kind.write is not None)
+        raise ValueError(f"cannot write '{path.suffix}'; use one of {written}")
     with replacing(path) as temporary:
-        _WRITERS[path.suffix.lower()](img, temporary)
+        known.write(img, temporary)
 
 
 def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from scipy.special import kl_div
 
-_CHUNK_VALUES = 2**22  # values of the model formed at a time, about 32 MB
+from .._util.blocks import row_blocks
 
 
 @dataclass(frozen=True)
@@ -280,9 +280,7 @@ def _model_chunks(data: ArrayLike, maps: ArrayLike, spectra: ArrayLike) -> Itera
             "give (pixels, channels), (pixels, K) and (K, channels)"
         )
     _check_finite(x, "data")
-    step = max(1, _CHUNK_VALUES // x.shape[1])
-    for start in range(0, len(x), step):
-        block = slice(start, start + step)
+    for block in row_blocks(*x.shape):
         yield x[block].astype(float), m[block] @ s
 
 

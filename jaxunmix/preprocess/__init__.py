@@ -1,8 +1,8 @@
 """Preprocessing: pure functions SpectrumImage -> SpectrumImage, each recorded in the provenance.
 
 A record is {"step", "parameters"} and, where the mathematics is reversible, "undo": the operations that `undo`
-applies (see `steps`). Statistics (means, norms, extremes) are those of the live pixels and channels; masked cells
-are left as they are unless said otherwise. Integers become floating-point where the result is not whole:
+applies (see `preprocess.provenance`). Statistics (means, norms, extremes) are those of the live pixels and channels;
+masked cells are left as they are unless said otherwise. Integers become floating-point where the result is not whole:
 float32 from up to 16 bits, else float64; float32 stays float32.
 """
 

@@ -6,7 +6,22 @@ import numpy as np
 import xarray as xr
 
 from ..data.image import SpectrumImage
-from . import provenance as steps
+from .provenance import (
+    Limits,
+    Window,
+    apply_operation,
+    as_map,
+    energies,
+    energy_units,
+    finite_or_nan,
+    inside,
+    live_energies,
+    on_channels,
+    operation,
+    polynomial,
+    refuse,
+    take_step,
+)
 from .region import floating, over_pixels
 
 
@@ -21,27 +36,27 @@ def optical_density(img: SpectrumImage, i0: Any) -> SpectrumImage:
         ValueError: counts or i0 of zero or below; the message names the first pixel.
     """
     one = isinstance(i0, int | float | np.number)
-    incident = steps.on_channels(img, np.full(img.signal_shape, i0) if one else i0, "optical_density")
+    incident = on_channels(img, np.full(img.signal_shape, i0) if one else i0, "optical_density")
     live_i0 = incident if img.keep_channels is None else incident[img.keep_channels.values]
     if (live_i0 <= 0).any():
         raise ValueError("optical_density: i0 is zero or below at live channels; mask these channels")
     low = img.finite_live().min(axis=1) <= 0
-    steps.refuse(img, low, "optical_density: counts of zero or below", "leave them out with mask, or bin first")
+    refuse(img, low, "optical_density: counts of zero or below", "leave them out with mask, or bin first")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.divide(img.data.values, incident.astype(floating(img)), dtype=floating(img))
-        values = steps.finite_or_nan(img, np.negative(np.log(ratio, out=ratio), out=ratio))
+        values = finite_or_nan(img, np.negative(np.log(ratio, out=ratio), out=ratio))
     undone = [
-        steps.operation("multiply", -1.0),
-        steps.operation("exp", 0),
-        steps.operation("multiply", incident, img.signal_dims),
+        operation("multiply", -1.0),
+        operation("exp", 0),
+        operation("multiply", incident, img.signal_dims),
     ]
-    return steps.taken(img, "optical_density", {}, values, undone, "OD")
+    return take_step(img, "optical_density", {}, values, undone, "OD")
 
 
 def normalise_edge(
     img: SpectrumImage,
-    pre: steps.Window = None,
-    post: steps.Window = None,
+    pre: Window = None,
+    post: Window = None,
     *,
     degree: int | None = None,
     e0: Any = None,
@@ -72,33 +87,33 @@ def normalise_edge(
             windows that overlap, or an e0 that is not between them; a pixel without a step, with `degree` a positive
             one, or without an edge where none is given.
     """
-    energy = steps.live_energies(img, "normalise_edge")
+    energy = live_energies(img, "normalise_edge")
     if degree is not None:
         return _normalise_by_curves(img, energy, pre, post, degree, e0, flatten)
     if e0 is not None or flatten:
         raise ValueError("normalise_edge: e0 and flatten are for fitted curves; give degree=1, 2 or 3 too")
     live = img.finite_live()
-    before = energy == energy.min() if pre is None else steps.inside(energy, pre, "normalise_edge: pre")
-    after = energy == energy.max() if post is None else steps.inside(energy, post, "normalise_edge: post")
+    before = energy == energy.min() if pre is None else inside(energy, pre, "normalise_edge: pre")
+    after = energy == energy.max() if post is None else inside(energy, post, "normalise_edge: post")
     a = live[:, before].mean(axis=1, dtype=np.float64)
     b = live[:, after].mean(axis=1, dtype=np.float64)
-    steps.refuse(img, a == b, "normalise_edge: no step", "leave these pixels out with preprocess.mask")
+    refuse(img, a == b, "normalise_edge: no step", "leave these pixels out with preprocess.mask")
     base, step = over_pixels(img, a, 0), over_pixels(img, b - a, 1)
     values = np.subtract(img.data.values, base.astype(floating(img)), dtype=floating(img))
     values /= step.astype(floating(img))
     undone = [
-        steps.operation("multiply", step, img.navigation_dims),
-        steps.operation("add", base, img.navigation_dims),
+        operation("multiply", step, img.navigation_dims),
+        operation("add", base, img.navigation_dims),
     ]
     shown = {"pre": None if pre is None else list(pre), "post": None if post is None else list(post)}
-    return steps.taken(img, "normalise_edge", shown, values, undone, "1")
+    return take_step(img, "normalise_edge", shown, values, undone, "1")
 
 
 def _normalise_by_curves(
     img: SpectrumImage,
     energy: np.ndarray,
-    pre: steps.Window,
-    post: steps.Window,
+    pre: Window,
+    post: Window,
     degree: int,
     e0: Any,
     flatten: bool,
@@ -113,7 +128,7 @@ def _normalise_by_curves(
             f"normalise_edge: pre ends at {low:g}, but post begins at {high:g}; the edge lies between them"
         )
     place = _edges(img, e0, low, high)
-    everywhere = steps.energies(img, "normalise_edge")
+    everywhere = energies(img, "normalise_edge")
     middle, half = (everywhere.max() + everywhere.min()) / 2, np.ptp(everywhere) / 2
     x, x0 = (everywhere - middle) / half, (place - middle) / half
     live, x_live = img.finite_live(), (energy - middle) / half
@@ -122,29 +137,29 @@ def _normalise_by_curves(
     powers = x0[:, None] ** np.arange(degree + 1)
     step = (curve * powers).sum(axis=1)
     remedy = "check the windows, or leave these pixels out with preprocess.mask"
-    steps.refuse(img, step <= 0, "normalise_edge: no positive step", remedy)
+    refuse(img, step <= 0, "normalise_edge: no positive step", remedy)
     scale = over_pixels(img, step, 1)
     undone = [
-        steps.operation("multiply", scale, img.navigation_dims),
-        steps.polynomial(_over_pixels(img, line), x),
+        operation("multiply", scale, img.navigation_dims),
+        polynomial(_over_pixels(img, line), x),
     ]
     values = img.data.values.astype(floating(img), copy=False)
-    values = steps.apply(values, steps.polynomial(_over_pixels(img, -line), x))
+    values = apply_operation(values, polynomial(_over_pixels(img, -line), x))
     values /= scale.astype(floating(img))
     if flatten:
         shape, start = curve / step[:, None], over_pixels(img, x0, 0)[..., 0]
         shape[:, 0] -= 1
-        values = steps.apply(values, steps.polynomial(_over_pixels(img, -shape), x, start))
-        undone.insert(0, steps.polynomial(_over_pixels(img, shape), x, start))
+        values = apply_operation(values, polynomial(_over_pixels(img, -shape), x, start))
+        undone.insert(0, polynomial(_over_pixels(img, shape), x, start))
     edge = over_pixels(img, place, np.nan)[..., 0]
     shown = {"pre": list(pre), "post": list(post), "degree": degree, "flatten": flatten}
     found = {"e0": edge, "step": over_pixels(img, step, np.nan)[..., 0]}
-    return steps.taken(img, "normalise_edge", shown | found, values, undone, "1")
+    return take_step(img, "normalise_edge", shown | found, values, undone, "1")
 
 
-def _channels(img: SpectrumImage, energy: np.ndarray, window: steps.Limits, name: str, least: int) -> np.ndarray:
+def _channels(img: SpectrumImage, energy: np.ndarray, window: Limits, name: str, least: int) -> np.ndarray:
     """Which channels lie in the window, at least as many as its polynomial has coefficients."""
-    within = steps.inside(energy, window, f"normalise_edge: {name}")
+    within = inside(energy, window, f"normalise_edge: {name}")
     if within.sum() < least:
         raise ValueError(
             f"normalise_edge: {name}={window} holds {within.sum()} live channels of '{img.signal_dims[0]}', "
@@ -168,7 +183,7 @@ def _edges(img: SpectrumImage, e0: Any, low: float, high: float) -> np.ndarray:
     """The e0 of each live pixel, (pixels,), checked to lie between the windows."""
     if e0 is None:
         place = _live(img, edge_energy(img, (low, high)))
-        steps.refuse(img, np.isnan(place), "normalise_edge: no edge between pre and post", "give e0, or leave them out")
+        refuse(img, np.isnan(place), "normalise_edge: no edge between pre and post", "give e0, or leave them out")
         return place
     if isinstance(e0, xr.DataArray) and set(e0.dims) == set(img.navigation_dims):
         e0 = e0.transpose(*img.navigation_dims)
@@ -178,7 +193,7 @@ def _edges(img: SpectrumImage, e0: Any, low: float, high: float) -> np.ndarray:
     place = _live(img, np.broadcast_to(given, img.navigation_shape))
     outside = ~((place >= low) & (place <= high))
     where = f"e0 is not between the end of pre ({low:g}) and the start of post ({high:g})"
-    steps.refuse(img, outside, f"normalise_edge: {where}", f"it is in the unit of '{img.signal_dims[0]}'")
+    refuse(img, outside, f"normalise_edge: {where}", f"it is in the unit of '{img.signal_dims[0]}'")
     return place
 
 
@@ -188,7 +203,7 @@ def _live(img: SpectrumImage, values: Any) -> np.ndarray:
 
 
 def edge_energy(
-    img: SpectrumImage, window: steps.Window = None, *, level: float | int | None = None, channels: int = 5
+    img: SpectrumImage, window: Window = None, *, level: float | int | None = None, channels: int = 5
 ) -> xr.DataArray:
     """Energy of the absorption edge in each pixel: of the steepest rise, or where a level is crossed.
 
@@ -212,10 +227,10 @@ def edge_energy(
         ValueError: more than one signal dim; an even number of channels or fewer than 3; fewer than three channels
             in the window that have all their neighbours.
     """
-    energy = steps.live_energies(img, "edge_energy")
+    energy = live_energies(img, "edge_energy")
     order = np.argsort(energy)
     energy = energy[order]
-    within = np.ones(len(energy), bool) if window is None else steps.inside(energy, window, "edge_energy: window")
+    within = np.ones(len(energy), bool) if window is None else inside(energy, window, "edge_energy: window")
     within[: channels // 2] = within[len(energy) - channels // 2 :] = False
     if channels % 2 == 0 or channels < 3 or within.sum() < 3:
         raise ValueError(
@@ -228,7 +243,7 @@ def edge_energy(
     rows = np.flatnonzero(within)
     fitted = y @ local_fits(energy, rows, channels, 1 if level is None else 0).astype(y.dtype).T
     found = _steepest(energy[rows], fitted) if level is None else _crossing(energy[rows], fitted, level)
-    return steps.as_map(img, found, "edge_energy", steps.energy_units(img))
+    return as_map(img, found, "edge_energy", energy_units(img))
 
 
 def _without_glitches(y: np.ndarray) -> np.ndarray:

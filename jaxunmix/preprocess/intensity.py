@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..data.image import SpectrumImage
-from . import provenance as steps
+from .provenance import finite_or_nan, on_channels, operation, refuse, reverse, take_step
 from .region import Limit, floating, over_channels, over_pixels
 
 
@@ -17,7 +17,7 @@ def undo(img: SpectrumImage) -> SpectrumImage:
     Raises:
         ValueError: if there is no step, or the last one lost information.
     """
-    return steps.reverse(img)
+    return reverse(img)
 
 
 def normalise(img: SpectrumImage, how: Literal["sum", "max", "norm"] = "sum") -> SpectrumImage:
@@ -40,19 +40,17 @@ def normalise(img: SpectrumImage, how: Literal["sum", "max", "norm"] = "sum") ->
     empty = size == 0
     if empty.any():
         empty &= ~live.any(axis=1)
-    steps.refuse(img, (size <= 0) & ~empty, f"normalise: the {how} is not positive", 'use how="norm"')
+    refuse(img, (size <= 0) & ~empty, f"normalise: the {how} is not positive", 'use how="norm"')
     scale = over_pixels(img, np.where(empty, 1, size), 1)
     values = np.divide(img.data.values, scale.astype(floating(img)), dtype=floating(img))
-    return steps.taken(
-        img, "normalise", {"how": how}, values, [steps.operation("multiply", scale, img.navigation_dims)], "1"
-    )
+    return take_step(img, "normalise", {"how": how}, values, [operation("multiply", scale, img.navigation_dims)], "1")
 
 
 def mean_centre(img: SpectrumImage) -> SpectrumImage:
     """Subtract the mean spectrum of the live pixels: X_pc - mean_p X_pc. Reversible."""
     mean = over_channels(img, img.finite_live().mean(axis=0, dtype=np.float64), 0)
     values = np.subtract(img.data.values, mean.astype(floating(img)), dtype=floating(img))
-    return steps.taken(img, "mean_centre", {}, values, [steps.operation("add", mean, img.signal_dims)])
+    return take_step(img, "mean_centre", {}, values, [operation("add", mean, img.signal_dims)])
 
 
 def log(img: SpectrumImage, offset: float | int = 0.0) -> SpectrumImage:
@@ -63,14 +61,12 @@ def log(img: SpectrumImage, offset: float | int = 0.0) -> SpectrumImage:
     """
     low = img.finite_live() <= -offset
     if low.any():
-        steps.refuse(img, low.any(axis=1), f"log: values not above {-offset:g}", "give a larger offset, or mask them")
+        refuse(img, low.any(axis=1), f"log: values not above {-offset:g}", "give a larger offset, or mask them")
     with np.errstate(divide="ignore", invalid="ignore"):
         shifted = np.add(img.data.values, np.asarray(offset, floating(img)), dtype=floating(img))
-        values = steps.finite_or_nan(img, np.log(shifted, out=shifted))
+        values = finite_or_nan(img, np.log(shifted, out=shifted))
     units = f"ln({img.data.attrs.get('units', '1')})"
-    return steps.taken(
-        img, "log", {"offset": offset}, values, [steps.operation("exp", 0), steps.operation("add", -offset)], units
-    )
+    return take_step(img, "log", {"offset": offset}, values, [operation("exp", 0), operation("add", -offset)], units)
 
 
 def clip_negative(img: SpectrumImage, largest: Limit = None) -> SpectrumImage:
@@ -89,10 +85,10 @@ def clip_negative(img: SpectrumImage, largest: Limit = None) -> SpectrumImage:
     below = live < 0
     if largest is not None and below.any():
         limit = live.min(axis=1) < -largest
-        steps.refuse(img, limit, f"clip_negative: values below {-largest:g}", "use shift_to_positive, or allow more")
+        refuse(img, limit, f"clip_negative: values below {-largest:g}", "use shift_to_positive, or allow more")
     report = {"largest": largest, "count": int(below.sum()), "sum": float(live[below].sum(dtype=np.float64))}
     values = np.maximum(img.data.values, img.data.dtype.type(0))
-    return steps.taken(img, "clip_negative", report, values)
+    return take_step(img, "clip_negative", report, values)
 
 
 def shift_to_positive(img: SpectrumImage) -> SpectrumImage:
@@ -103,7 +99,7 @@ def shift_to_positive(img: SpectrumImage) -> SpectrumImage:
         values = img.data.values.astype(np.int64) + int(offset) if offset else img.data.values
     else:
         values = img.data.values + img.data.dtype.type(offset)
-    return steps.taken(img, "shift_to_positive", {"offset": offset}, values, [steps.operation("add", -offset)])
+    return take_step(img, "shift_to_positive", {"offset": offset}, values, [operation("add", -offset)])
 
 
 def poisson_scale(img: SpectrumImage) -> SpectrumImage:
@@ -118,15 +114,15 @@ def poisson_scale(img: SpectrumImage) -> SpectrumImage:
         ValueError: negative values.
     """
     live = img.finite_live()
-    steps.refuse(img, live.min(axis=1) < 0, "poisson_scale: negative values", "use clip_negative first")
+    refuse(img, live.min(axis=1) < 0, "poisson_scale: negative values", "use clip_negative first")
     g = np.sqrt(live.mean(axis=1, dtype=np.float64))
     h = np.sqrt(live.mean(axis=0, dtype=np.float64))
     g, h = over_pixels(img, np.where(g > 0, g, 1), 1), over_channels(img, np.where(h > 0, h, 1), 1)
     values = np.divide(img.data.values, g.astype(floating(img)), dtype=floating(img))
     values /= h.astype(floating(img))
     factors = {"pixel_factors": g.reshape(img.navigation_shape), "channel_factors": h}
-    undone = [steps.operation("multiply", g, img.navigation_dims), steps.operation("multiply", h, img.signal_dims)]
-    return steps.taken(img, "poisson_scale", factors, values, undone, "1")
+    undone = [operation("multiply", g, img.navigation_dims), operation("multiply", h, img.signal_dims)]
+    return take_step(img, "poisson_scale", factors, values, undone, "1")
 
 
 def subtract_reference(img: SpectrumImage, spectrum: Any) -> SpectrumImage:
@@ -140,6 +136,6 @@ def subtract_reference(img: SpectrumImage, spectrum: Any) -> SpectrumImage:
     Raises:
         ValueError: another shape or grid, or NaN at a live channel.
     """
-    reference = steps.on_channels(img, spectrum, "subtract_reference")
+    reference = on_channels(img, spectrum, "subtract_reference")
     values = np.subtract(img.data.values, reference.astype(floating(img)), dtype=floating(img))
-    return steps.taken(img, "subtract_reference", {}, values, [steps.operation("add", reference, img.signal_dims)])
+    return take_step(img, "subtract_reference", {}, values, [operation("add", reference, img.signal_dims)])

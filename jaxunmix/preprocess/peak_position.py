@@ -12,8 +12,8 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 
 from ..data.image import SpectrumImage
-from . import provenance as steps
 from .absorption_edge import local_fits
+from .provenance import Window, as_map, energy_units, inside, live_energies
 
 Shape = Literal["gaussian", "parabola"]
 Baseline = Literal["none", "constant", "linear"]
@@ -25,7 +25,7 @@ _BLOCK = 1024  # pixels at a time: what they need stays in the cache
 
 def peak_top_energy(
     img: SpectrumImage,
-    window: steps.Window = None,
+    window: Window = None,
     *,
     shape: Shape = "gaussian",
     baseline: Baseline | None = None,
@@ -45,7 +45,7 @@ def peak_top_energy(
 
 def fit_peak(
     img: SpectrumImage,
-    window: steps.Window = None,
+    window: Window = None,
     *,
     shape: Shape = "gaussian",
     baseline: Baseline | None = None,
@@ -81,10 +81,10 @@ def fit_peak(
     Raises:
         ValueError: more than one signal dim; a window without live channels; fewer channels than parameters.
     """
-    energy = steps.live_energies(img, "fit_peak")
+    energy = live_energies(img, "fit_peak")
     order = np.argsort(energy)
     if window is not None:
-        order = order[steps.inside(energy, window, "fit_peak: window")[order]]
+        order = order[inside(energy, window, "fit_peak: window")[order]]
     elif channels is None:
         channels = 7
     size = len(order) if channels is None else channels
@@ -101,12 +101,12 @@ def fit_peak(
     else:
         first, grid = _highest(energy, y, channels), None
     found = _fit(energy, y, first, size, shape, terms, grid)
-    units = steps.energy_units(img)
+    units = energy_units(img)
     attrs = {"energy": units, "height": {k: v for k, v in img.data.attrs.items() if k == "units"}}
     middle, half = (energy[first + size - 1] + energy[first]) / 2, (energy[first + size - 1] - energy[first]) / 2
     values = found._asdict() | {"energy": middle + half * found.energy}
     values |= {"width": half * found.width, "error": half * found.error}
-    return xr.Dataset({k: steps.as_map(img, v, k, attrs.get(k, units)) for k, v in values.items()})
+    return xr.Dataset({k: as_map(img, v, k, attrs.get(k, units)) for k, v in values.items()})
 
 
 def _highest(energy: np.ndarray, y: np.ndarray, channels: int) -> np.ndarray:

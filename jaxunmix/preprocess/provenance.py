@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..data import axes as labels
+from ..data.axes import as_mask, nth_live
 from ..data.image import SpectrumImage
 from .region import Limit
 
@@ -24,7 +24,7 @@ Limits = tuple[Limit, Limit]
 Window = Limits | None
 
 
-def taken(
+def take_step(
     img: SpectrumImage,
     name: str,
     parameters: dict[str, Any],
@@ -71,7 +71,7 @@ def reverse(img: SpectrumImage) -> SpectrumImage:
     past = record["undo"]
     values = img.data.values
     for one in past["operations"]:
-        values = apply(values, one, tuple(map(str, img.data.dims)))
+        values = apply_operation(values, one, tuple(map(str, img.data.dims)))
     dtype = np.dtype(past["dtype"])
     if dtype.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(np.nan_to_num(values))
@@ -79,13 +79,13 @@ def reverse(img: SpectrumImage) -> SpectrumImage:
     if "masks" in past:
         back = replace(
             back,
-            keep_pixels=labels.as_mask(past["masks"]["pixels"], img.data, img.navigation_dims, "keep_pixels"),
-            keep_channels=labels.as_mask(past["masks"]["channels"], img.data, img.signal_dims, "keep_channels"),
+            keep_pixels=as_mask(past["masks"]["pixels"], img.data, img.navigation_dims, "keep_pixels"),
+            keep_channels=as_mask(past["masks"]["channels"], img.data, img.signal_dims, "keep_channels"),
         )
     return replace(back, provenance=img.provenance[:-1])
 
 
-def apply(values: np.ndarray, one: Mapping[str, Any], dims: tuple[str, ...] = ()) -> np.ndarray:
+def apply_operation(values: np.ndarray, one: Mapping[str, Any], dims: tuple[str, ...] = ()) -> np.ndarray:
     """The values after one operation; `dims` are those of the values."""
     if one["do"] == "exp":
         return np.exp(values)
@@ -110,7 +110,7 @@ def _with_values(img: SpectrumImage, values: np.ndarray, units: str | None) -> x
 def refuse(img: SpectrumImage, bad: Any, what: str, remedy: str) -> None:
     """Raise if any live pixel is bad, naming the first."""
     if bad.any():
-        row = labels.nth_live(img.keep_pixels, int(np.argmax(bad)))
+        row = nth_live(img.keep_pixels, int(np.argmax(bad)))
         raise ValueError(f"{what} at {int(bad.sum())} pixels, the first at {img.place(row)}; {remedy}")
 
 

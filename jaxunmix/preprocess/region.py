@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..data import axes as labels
+from ..data.axes import as_mask
 from ..data.image import SpectrumImage
 
 Limit = float | int | None
@@ -129,8 +129,8 @@ def bin(img: SpectrumImage, *, trim: bool = False, **factors: int) -> SpectrumIm
     return SpectrumImage(
         binned,
         img.signal_dims,
-        labels.as_mask(keep[0], binned, img.navigation_dims, "keep_pixels"),
-        labels.as_mask(keep[1], binned, img.signal_dims, "keep_channels"),
+        as_mask(keep[0], binned, img.navigation_dims, "keep_pixels"),
+        as_mask(keep[1], binned, img.signal_dims, "keep_channels"),
         (*img.provenance, record),
     )
 
@@ -173,7 +173,7 @@ def _masked(img: SpectrumImage, pixels: Any, channels: Any, name: str) -> Spectr
     old = {"pixels": img.keep_pixels, "channels": img.keep_channels}
     both = {}
     for what, new, dims in (("pixels", pixels, img.navigation_dims), ("channels", channels, img.signal_dims)):
-        given = labels.as_mask(new, img.data, dims, f"keep_{what}")
+        given = as_mask(new, img.data, dims, f"keep_{what}")
         before = old[what]
         joint = given if before is None or given is None else given.copy(data=given.values & before.values)
         both[what] = before if joint is None else joint
@@ -248,7 +248,7 @@ def interpolate(img: SpectrumImage, values: Any, dim: str | None = None) -> Spec
             # an end point that is met exactly does not need its neighbour
             ends = np.moveaxis(m.values, i, -1)
             live = (ends[..., order[low]] | (share == 1)) & (ends[..., order[high]] | (share == 0))
-            m = labels.as_mask(np.moveaxis(live, -1, i), data, dims, name)
+            m = as_mask(np.moveaxis(live, -1, i), data, dims, name)
         keep[name] = m
     record = {"step": "interpolate", "parameters": {"dim": dim, "values": new}}
     return SpectrumImage(data, img.signal_dims, keep["keep_pixels"], keep["keep_channels"], (*img.provenance, record))

@@ -16,7 +16,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from ..data.image import SpectrumImage
-from . import components as scenes
+from .components import peak, step, uniform
 from .truth import Truth, check_counts, check_positive, check_shape, gaussian, image, make_truth, noise_level
 
 # The least share of the weakest direction in the size of the differences, sigma_K / |M (S - r)|. At 400 x 400 x 100
@@ -146,12 +146,12 @@ def _edges(key: PRNGKeyArray, energy: np.ndarray, count: int) -> tuple[np.ndarra
     Returns:
         The spectra (count, channels), and the energies of their white lines.
     """
-    draw = scenes.uniform(key, (8, count, 1), 0.0, 1.0)
+    draw = uniform(key, (8, count, 1), 0.0, 1.0)
     edge = 7715 + 9 * draw[0]
     lines = edge + 1 + 5 * draw[3]
-    white_line = (0.4 + 0.8 * draw[2]) * scenes.peak(energy, lines, 1.1 + 1.9 * draw[4])
-    other = (0.15 + 0.5 * draw[5]) * scenes.peak(energy, 7706 + 28 * draw[6], 1.1 + 2.2 * draw[7])
-    rows = scenes.step(energy, edge, 1.2 + 2.8 * draw[1]) + white_line + other
+    white_line = (0.4 + 0.8 * draw[2]) * peak(energy, lines, 1.1 + 1.9 * draw[4])
+    other = (0.15 + 0.5 * draw[5]) * peak(energy, 7706 + 28 * draw[6], 1.1 + 2.2 * draw[7])
+    rows = step(energy, edge, 1.2 + 2.8 * draw[1]) + white_line + other
     return (rows - rows[:, :1]) / (rows[:, -1:] - rows[:, :1]), np.array(lines[:, 0])
 
 
@@ -194,7 +194,7 @@ def _axes(shape: tuple[int, int], count: int | None = None) -> tuple[np.ndarray,
 
 def _waves(key: PRNGKeyArray, y: np.ndarray, x: np.ndarray, fields: int, cycles: float) -> np.ndarray:
     """Smooth random fields of variance 1, (fields, y, x): 16 plane waves each, of about so many cycles per length."""
-    draw = scenes.uniform(key, (3, fields, 16), 0.0, 1.0)
+    draw = uniform(key, (3, fields, 16), 0.0, 1.0)
     wave, angle, phase = 2 * np.pi * cycles * (0.5 + draw[0]), 2 * np.pi * draw[1], 2 * np.pi * draw[2]
     # A plane wave is a product of one factor down and one across: no cosine for each pixel.
     down = np.exp(1j * (y[:, None, None] * wave * np.sin(angle) + phase)).transpose(1, 0, 2)
@@ -210,7 +210,7 @@ def _skeletons(key: PRNGKeyArray, shape: tuple[int, int], domains: int) -> list[
     placed: list[np.ndarray] = []
     for kind, each in zip(cycle(_KINDS), keys, strict=False):
         key_curve, key_place = jax.random.split(each)
-        places = scenes.uniform(key_place, (256, 1, 2), 0.0, 1.0) * box
+        places = uniform(key_place, (256, 1, 2), 0.0, 1.0) * box
         if kind == "core" and len(placed) == 1:
             places = placed[0].mean(axis=0)
         curves = places + size * _curves(key_curve, kind, 256)
@@ -221,13 +221,13 @@ def _skeletons(key: PRNGKeyArray, shape: tuple[int, int], domains: int) -> list[
             apart = np.minimum(apart, others.min(axis=1))
         placed.append(curves[np.argmax(apart - 2 * outside)])
     # Which domain is the ring should not be known from its number.
-    order = np.argsort(scenes.uniform(key_order, (domains,), 0.0, 1.0))
+    order = np.argsort(uniform(key_order, (domains,), 0.0, 1.0))
     return [placed[k] for k in order]
 
 
 def _curves(key: PRNGKeyArray, kind: str, count: int) -> np.ndarray:
     """Random curves about 0, (count, 32, 2), of a length near 1."""
-    draw = scenes.uniform(key, (4, count, 1), 0.0, 1.0)
+    draw = uniform(key, (4, count, 1), 0.0, 1.0)
     along = np.linspace(0.0, 1.0, 32)
     heading, length = 2 * np.pi * draw[2] + 0 * along, 0.25 * draw[1]
     if kind == "ring":
@@ -255,8 +255,8 @@ def _weights(key: PRNGKeyArray, curves: list[np.ndarray], distance: np.ndarray) 
     """What to take from each domain's distance for areas that differ by up to a factor of five, (K,)."""
     count = len(curves)
     key_area, key_order = jax.random.split(key)
-    spread = (np.arange(count) + scenes.uniform(key_area, (count,), 0.0, 1.0)) / count
-    wanted = min(5.0, 0.5 + count / 2) ** spread[np.argsort(scenes.uniform(key_order, (count,), 0.0, 1.0))]
+    spread = (np.arange(count) + uniform(key_area, (count,), 0.0, 1.0)) / count
+    wanted = min(5.0, 0.5 + count / 2) ** spread[np.argsort(uniform(key_order, (count,), 0.0, 1.0))]
     wanted /= wanted.sum()
     gaps = np.array([min(cdist(a, b).min() for b in curves if b is not a) for a in curves])
     weights = np.zeros(count)

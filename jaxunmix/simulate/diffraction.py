@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..data.image import SpectrumImage
-from . import components as scenes
+from .components import spot_patterns, uniform, unit_sum
 from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
 
 
@@ -38,12 +38,12 @@ def patterns(
     if min(detector) < 8:
         raise ValueError(f"detector={detector}: give 8 channels or more each, spots need them")
     key_centres, key_lattice, key_noise = jax.random.split(key, 3)
-    centres = scenes.uniform(key_centres, (domains, 2), 0.0, 1.0) * np.asarray(shape)
+    centres = uniform(key_centres, (domains, 2), 0.0, 1.0) * np.asarray(shape)
     grid = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 1, 2)
     distance = np.linalg.norm(grid - centres, axis=-1) / (0.05 * max(shape))
     nearness = np.exp(distance.min(axis=1, keepdims=True) - distance)
     axes = {"ky": np.linspace(-10.0, 10.0, detector[0]), "kx": np.linspace(-10.0, 10.0, detector[1])}
-    spectra = scenes.spot_patterns(key_lattice, axes["ky"], axes["kx"], domains)
-    truth = make_truth(counts * scenes.unit_sum(nearness), spectra, [f"domain {k}" for k in range(domains)])
+    spectra = spot_patterns(key_lattice, axes["ky"], axes["kx"], domains)
+    truth = make_truth(counts * unit_sum(nearness), spectra, [f"domain {k}" for k in range(domains)])
     values = poisson(key_noise, truth.expected)
     return image(values, shape, axes, "1/nm", pixel_nm, "4D-STEM of domains"), truth

@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..data.image import SpectrumImage
 from ..physics.xray import EmissionModel
-from . import components as scenes
+from .components import PHASES, grain_fractions, phase_spectra
 from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
 
 # Atoms per formula unit, as such assemblages have them (Teurtrie et al., Ultramicroscopy 249 (2023) 113719, give a
@@ -187,7 +187,7 @@ def edx_phases(
     check_positive(counts=counts, pixel_nm=pixel_nm)
     key_grains, key_noise = jax.random.split(key)
     energy = np.linspace(0.2, 10.2, channels)
-    fractions = scenes.grain_fractions(key_grains, shape, grains).reshape(-1, 3)
-    truth = make_truth(counts * fractions, scenes.phase_spectra(energy), tuple(scenes.PHASES))
+    fractions = grain_fractions(key_grains, shape, grains).reshape(-1, 3)
+    truth = make_truth(counts * fractions, phase_spectra(energy), tuple(PHASES))
     values = poisson(key_noise, truth.expected)
     return image(values, shape, {"energy": energy}, "keV", pixel_nm, "EDX of three phases"), truth

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..data.image import SpectrumImage
-from . import components as scenes
+from .components import OXIDES, layer_fractions, oxide_spectra, uniform
 from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
 
 
@@ -40,12 +40,11 @@ def eels_oxides(
     y, x = np.indices(shape)
     turns = 2 * np.pi * y / shape[0]
     waves = [
-        0.04 * np.sin(turns + p) + 0.02 * np.sin(2.4 * turns + q)
-        for p, q in scenes.uniform(key_place, (2, 2), 0.0, 2 * np.pi)
+        0.04 * np.sin(turns + p) + 0.02 * np.sin(2.4 * turns + q) for p, q in uniform(key_place, (2, 2), 0.0, 2 * np.pi)
     ]
-    fractions = scenes.layer_fractions(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
+    fractions = layer_fractions(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
     energy = np.linspace(430.0, 780.0, channels)
-    truth = make_truth(counts * fractions.reshape(-1, 3), scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
+    truth = make_truth(counts * fractions.reshape(-1, 3), oxide_spectra(energy), tuple(OXIDES))
     values = poisson(key_noise, truth.expected)
     return image(values, shape, {"energy": energy}, "eV", pixel_nm, "EELS of oxide layers"), truth
 
@@ -74,7 +73,7 @@ def line_scan(
     check_counts(length=length, channels=channels)
     check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
     energy = np.linspace(430.0, 780.0, channels)
-    fractions = scenes.layer_fractions(np.arange(length), [length / 3, 2 * length / 3], width)
-    truth = make_truth(counts * fractions, scenes.oxide_spectra(energy), tuple(scenes.OXIDES))
+    fractions = layer_fractions(np.arange(length), [length / 3, 2 * length / 3], width)
+    truth = make_truth(counts * fractions, oxide_spectra(energy), tuple(OXIDES))
     values = poisson(key, truth.expected)
     return image(values, (length,), {"energy": energy}, "eV", pixel_nm, "EELS line scan"), truth

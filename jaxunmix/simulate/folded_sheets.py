@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..data.image import SpectrumImage
 from ..physics import diffraction
-from . import components as scenes
+from .components import peak, step, unit_sum
 from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth
 
 # Pixels whose counts are drawn at once: bounds the memory beyond that of the image itself.
@@ -43,7 +43,7 @@ class _Flake:
         """Thickness in sheets, (y, x) from 0 to 1; `blur` of the edge in lengths of the map."""
         y, x = ((np.arange(n) + 0.5) / n for n in shape)
         inside = self.offsets - (y[:, None, None] * self.normals[:, 0] + x[None, :, None] * self.normals[:, 1])
-        return scenes.step(inside.min(axis=-1), 0.0, blur)
+        return step(inside.min(axis=-1), 0.0, blur)
 
 
 def nanosheets(
@@ -131,7 +131,7 @@ def nanosheets(
         raise ValueError(f"scattered={scattered}: overlapping sheets scatter more electrons than arrive; give less")
     spectra = np.concatenate([patterns, _beam(ky, kx, width, diffuse)[None]]).reshape(sheets + 1, -1)
     names = [*(flake.name for flake in flakes), "direct beam"]
-    truth = make_truth(np.concatenate([crystalline, left], axis=1), scenes.unit_sum(spectra), names)
+    truth = make_truth(np.concatenate([crystalline, left], axis=1), unit_sum(spectra), names)
     axes = {"ky": ky, "kx": kx}
     return image(_counted(random, truth), shape, axes, "1/nm", pixel_nm, "4D-STEM of nanosheets"), truth
 
@@ -163,7 +163,7 @@ def _strength(crystal: diffraction.Crystal) -> float:
 
 def _beam(ky: np.ndarray, kx: np.ndarray, width: float, diffuse: float) -> np.ndarray:
     """The direct beam and the scattering of the support."""
-    direct = np.outer(scenes.peak(ky, 0.0, width), scenes.peak(kx, 0.0, width))
+    direct = np.outer(peak(ky, 0.0, width), peak(kx, 0.0, width))
     halo = (1 + (ky[:, None] ** 2 + kx**2) / 1.5**2) ** -2.0
     return (1 - diffuse) * direct / direct.sum() + diffuse * halo / halo.sum()
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..data.image import SpectrumImage
-from . import components as scenes
+from .components import edge_spectra, peak_spectra, unit_sum
 from .truth import Truth, check_counts, check_positive, gaussian, image, make_truth, noise_level, poisson
 
 
@@ -56,11 +56,11 @@ def mixture(
     maps = np.asarray(jax.random.dirichlet(key_maps, alpha, (pixels,)), dtype=np.float64)
     energy = np.linspace(0.0, 100.0, channels)
     if correlated:
-        spectra = scenes.edge_spectra(key_spectra, energy, components, spread=3.0)
+        spectra = edge_spectra(key_spectra, energy, components, spread=3.0)
     else:
-        spectra = scenes.peak_spectra(key_spectra, energy, components)
+        spectra = peak_spectra(key_spectra, energy, components)
     if noise == "poisson":
-        maps, spectra = counts * maps, scenes.unit_sum(spectra)
+        maps, spectra = counts * maps, unit_sum(spectra)
     sd = noise_level(maps @ spectra, snr_db) if noise == "gaussian" else None
     truth = make_truth(maps, spectra, [f"component {k}" for k in range(components)], noise_sd=sd)
     values = truth.expected

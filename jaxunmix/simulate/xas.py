@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import PRNGKeyArray
 
+from .._util.random import numpy_generator
 from ..data.image import SpectrumImage
 from ..physics import lineshapes
-from . import components as scenes
+from .components import edge_spectra
 from .truth import Truth, check_counts, check_positive, check_shape, gaussian, image, make_truth, noise_level
 
 # Tries to place the peaks apart before the distance asked for is halved.
@@ -45,7 +46,7 @@ def edge_spectrum(
             "edge_spectrum: peaks must be 0 or more, noise positive, the window increasing and channels 2 or more, got "
             f"{peaks}, {noise}, {window} and {channels}."
         )
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    rng = numpy_generator(key)
     low, high = window
     span = high - low
     edge = low + span * rng.uniform(0.42, 0.48)
@@ -130,7 +131,7 @@ def xas_domains(
     distance = np.stack([np.sum((grid - seed) ** 2, axis=1) for seed in grid[seeds]], axis=1)
     labels = np.argmin(distance, axis=1) % domains
     energy = np.linspace(7700.0, 7800.0, channels)
-    spectra = scenes.edge_spectra(key_spectra, energy - 7700.0, domains, spread=4.0)
+    spectra = edge_spectra(key_spectra, energy - 7700.0, domains, spread=4.0)
     sd = noise_level(spectra[labels], snr_db)
     truth = make_truth(np.eye(domains)[labels], spectra, [f"domain {k}" for k in range(domains)], noise_sd=sd)
     values = gaussian(key_noise, truth.expected, sd)

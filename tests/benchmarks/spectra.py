@@ -48,7 +48,7 @@ from jaxunmix.bayes.spectrum import marginal as collapsed
 from jaxunmix.bayes.spectrum import priors as paths
 from jaxunmix.bayes.spectrum.evidence import importance
 from jaxunmix.bayes.tempering import initial as warm
-from jaxunmix.simulate import xas as edges
+from jaxunmix.simulate import xas
 
 NAMES = ("E_WL", "E0", "edge_width", "line_width", "baseline", "step", "lorentzian", "gaussian")
 # What `edge_spectrum` draws from: the mean and the sd of the white line, the ranges of the widths.
@@ -75,7 +75,7 @@ def from_truth(energy, intensity, truth, noise) -> tuple[float, float]:
     scale = np.maximum(np.abs(start), 1e-2)
     # Derivatives of 7,700 eV by differences want double precision.
     with jax.enable_x64(True):
-        found = least_squares(lambda x: (edges.spectrum(energy, parts(x)) - intensity) / noise, start, x_scale=scale)
+        found = least_squares(lambda x: (xas.spectrum(energy, parts(x)) - intensity) / noise, start, x_scale=scale)
     least = np.linalg.norm(np.linalg.pinv(found.jac)[0])
     return float(-found.cost - len(energy) * np.log(noise * np.sqrt(2 * np.pi))), float(least)
 

@@ -7,7 +7,6 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from jaxunmix.data.formats.select import ArrayChoiceError
 from jaxunmix.data.image import SpectrumImage
-from jaxunmix.data.io import list_arrays, load, load_dataset, save, save_dataset
+from jaxunmix.data.io import load, load_dataset, save, save_dataset
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 FORMATS = ["npz", "h5", "hdf5", "hspy", "zarr", "zspy", "nc"]
@@ -103,7 +102,7 @@ def test_damaged_files(tmp_path, suffix, damage):
         if suffix == "npy":
             np.save(path, np.ones((50, 60)))
         elif suffix == "prj":
-            path.write_bytes(athena_project())
+            path.write_bytes(gzip.compress(b"@x = (1, 2); @y = (3, 4);", mtime=0))
         else:
             save(example(), path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -204,90 +203,6 @@ def test_text_labels_beside_the_axes_are_kept(tmp_path, suffix):
     assert load(tmp_path / f"a.{suffix}").data.coords["sample"].values.tolist() == ["Fe foil", "oxide"]
 
 
-# --- choosing the array, its axis and its mask
-
-
-def test_several_arrays_are_listed(tmp_path):
-    path = tmp_path / "a.npz"
-    np.savez(
-        path,
-        one=np.ones((2, 3, 4)),
-        two=np.ones((2, 3, 4), np.uint8),
-        energy=np.arange(4.0),
-        ok=np.ones((2, 3), bool),
-    )
-    with pytest.raises(ArrayChoiceError, match=r"one  \(2, 3, 4\)  float64\n  two  \(2, 3, 4\)  uint8") as caught:
-        load(path)
-    assert "energy" not in str(caught.value)
-    assert 'array="..."' in str(caught.value)
-    assert "--array" in str(caught.value)
-    assert caught.value.candidates == (("one", (2, 3, 4), "float64"), ("two", (2, 3, 4), "uint8"))
-    img = load(path, "two")
-    assert img.data.dtype == np.uint8
-    np.testing.assert_array_equal(img.data.energy, np.arange(4.0))
-    with pytest.raises(ArrayChoiceError, match="0 arrays called 'three'"):
-        load(path, "three")
-    assert ("ok", (2, 3), "bool") in list_arrays(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "dim", "units"),
-    [
-        ("energy_keV", "energy", "keV"),
-        ("energy_ev", "energy", "eV"),
-        ("wavenumber_cm1", "wavenumber", "1/cm"),
-        ("mz", "mz", "m/z"),
-        ("bias_V", "bias", "V"),
-        ("cube_energy_eV", "energy", "eV"),
-        ("energy", "energy", None),
-    ],
-)
-def test_axis_is_found_by_its_name(tmp_path, name, dim, units):
-    values = np.linspace(1, 2, 4)
-    np.savez(tmp_path / "a.npz", cube=np.ones((2, 3, 4)), i0=np.ones(4), **{name: values})
-    img = load(tmp_path / "a.npz")
-    assert img.data.dims == ("y", "x", dim)
-    np.testing.assert_array_equal(img.data.coords[dim], values)
-    assert img.data.coords[dim].attrs.get("units") == units
-
-
-def test_axis_given_by_name_or_values(tmp_path):
-    path = tmp_path / "a.npz"
-    np.savez(path, cube=np.ones((2, 3, 4)), loss=np.arange(4.0), energy=np.arange(4.0) + 7)
-    np.testing.assert_array_equal(load(path, energy="loss").data.energy, np.arange(4.0))
-    np.testing.assert_array_equal(load(path, energy=np.arange(4.0) + 1).data.energy, np.arange(4.0) + 1)
-    with pytest.raises(ValueError, match="it holds"):
-        load(path, energy="eloss")
-    with pytest.raises(ValueError, match=r"expected \(4,\)"):
-        load(path, energy=[1.0, 2.0])
-
-
-def test_energy_first_is_not_taken_for_pixels(tmp_path):
-    path = tmp_path / "a.npz"
-    np.savez(path, cube=np.ones((4, 2, 3)), energy_eV=np.arange(4.0))
-    with pytest.raises(ValueError, match="fits axis 0"):
-        load(path)
-    img = load(path, dims=("energy", "y", "x"), signal_dims="energy")
-    assert img.data.dims == ("y", "x", "energy")
-    np.testing.assert_array_equal(img.data.energy, np.arange(4.0))
-
-
-def test_mask_by_shape(tmp_path):
-    path = tmp_path / "a.npz"
-    np.savez(path, cube=np.ones((2, 3, 4)), good=KEEP_PIXELS, lines=KEEP_CHANNELS, other=np.ones((3, 2), bool))
-    np.testing.assert_array_equal(load(path, mask="good").keep_pixels, KEEP_PIXELS)
-    np.testing.assert_array_equal(load(path, mask="lines").keep_channels, KEEP_CHANNELS)
-    np.save(tmp_path / "m.npy", KEEP_PIXELS)
-    np.testing.assert_array_equal(load(path, mask=tmp_path / "m.npy").keep_pixels, KEEP_PIXELS)
-    with pytest.raises(ValueError, match=r"expected \(2, 3\).*or \(4,\)"):
-        load(path, mask="other")
-    with pytest.raises(ValueError, match="it holds"):
-        load(path, mask="bad")
-    np.savez(path, cube=np.ones((4, 4)), m=np.array([1, 0, 1, 1], bool))
-    with pytest.raises(ValueError, match="fits the pixels"):
-        load(path, mask="m")
-
-
 def test_scale_and_provenance_of_a_load(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, counts_x100=np.full((2, 3), 250, np.uint16))
@@ -297,125 +212,6 @@ def test_scale_and_provenance_of_a_load(tmp_path):
     assert img.data.attrs["units"] == "counts"
     assert img.provenance[0]["parameters"]["scale"] == 0.01
     json.dumps(img.provenance)
-
-
-def test_plain_hdf5_and_zarr(tmp_path):
-    zarr = pytest.importorskip("zarr")
-    values = np.arange(24.0).reshape(2, 3, 4)
-    with h5py.File(tmp_path / "a.nxs", "w") as file:
-        file["entry/data/counts"] = values
-        file["entry/data/energy_eV"] = np.arange(4.0)
-        file["entry/title"] = "text"
-    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
-    group.create_array("entry/data/counts", data=values)
-    group.create_array("entry/data/energy_eV", data=np.arange(4.0))
-    for name in ("a.nxs", "a.zarr"):
-        img = load(tmp_path / name)
-        np.testing.assert_array_equal(img.data.values, values)
-        assert img.data.energy.attrs["units"] == "eV"
-        assert load(tmp_path / name, "counts").data.shape == (2, 3, 4)
-
-
-def test_foreign_netcdf_keeps_its_labels(tmp_path):
-    ds = xr.Dataset(
-        {"spectra": (("t", "shift"), np.ones((2, 3), np.float32), {"units": "V"})},
-        coords={"shift": ("shift", [1.0, 2.0, 3.0], {"units": "s"})},
-    )
-    ds.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    img = load(tmp_path / "a.nc")
-    assert img.data.dims == ("t", "shift")
-    assert img.data.coords["shift"].attrs["units"] == "s"
-    assert img.data.dtype == np.float32
-
-
-# --- text
-
-
-def test_columns_with_names(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text("energy (eV),mu,i0\n1.0,2,3\n2.0,4,5\n3.5,6,7\n")
-    with pytest.raises(ArrayChoiceError, match="mu"):
-        load(path)
-    img = load(path, "mu")
-    assert img.data.dims == ("energy",)
-    np.testing.assert_array_equal(img.data, [2, 4, 6])
-    np.testing.assert_array_equal(img.data.energy, [1, 2, 3.5])
-    assert img.data.energy.attrs["units"] == "eV"
-    assert img.matrix("dense").shape == (1, 3)
-
-
-def test_columns_without_names(tmp_path):
-    path = tmp_path / "a.txt"
-    np.savetxt(path, [[1, 5], [2, 6], [3, 8]])
-    np.testing.assert_array_equal(load(path).data.energy, [1, 2, 3])
-    np.savetxt(path, np.arange(12.0).reshape(3, 4))
-    assert load(path).data.dims == ("x", "energy")
-    path.write_text("# energy mu\n1 2\n3 4\n")
-    np.testing.assert_array_equal(load(path).data, [2, 4])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a b\n1 2\nx y\n", "line 3: not numbers"),
-        ("1 2\n1 2 3\n", "line 2: 3 columns"),
-        ("# only\n", "no row"),
-    ],
-)
-def test_bad_columns(tmp_path, text, message):
-    path = tmp_path / "a.dat"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        load(path)
-
-
-def test_xdi_absorption(tmp_path):
-    path = tmp_path / "a.xdi"
-    path.write_text(
-        "# XDI/1.0\n# Column.1: energy eV\n# Column.2: itrans\n# Column.3: i0\n# ///\n# note\n#----\n"
-        "7000 1.0 2.0\n7001 1.0 4.0\n"
-    )
-    img = load(path)
-    np.testing.assert_allclose(img.data, np.log([2, 4]))
-    np.testing.assert_array_equal(load(path, "i0").data, [2, 4])
-    assert img.data.energy.attrs["units"] == "eV"
-    path.write_text("# XDI/1.0\n# Column.1: energy eV\n# Column.2: mutrans\n1 0.5\n2 0.7\n")
-    np.testing.assert_array_equal(load(path).data, [0.5, 0.7])
-
-
-def athena_project():
-    text = """# Athena project file -- Demeter version 0.9.24
-$old_group = 'abcd';
-@args = ('annotation','','label','Fe\\'s foil, 1','bkg_e0','7112');
-@x = ('7000','7001.5','7003');
-@y = ('0.1','0.2','0.4');
-[record]   # create object and set arrays in parent
-
-$old_group = 'efgh';
-@args = ('label','oxide');
-@x = (7000,7002);
-@y = (0.5,0.75);
-[record]
-
-$old_group = 'ijkl';
-@args = ('label','oxide');
-@x = ('7000','7002');
-@y = ('1.5','1.75');
-[record]
-"""
-    return gzip.compress(text.encode(), mtime=0)
-
-
-def test_athena_project(tmp_path):
-    path = tmp_path / "a.prj"
-    path.write_bytes(athena_project())
-    assert [n for n, _, _ in list_arrays(path)] == ["Fe's foil, 1", "oxide", "oxide (ijkl)"]
-    with pytest.raises(ArrayChoiceError, match="oxide"):
-        load(path)
-    foil = load(path, "Fe's foil, 1")
-    np.testing.assert_array_equal(foil.data.energy, [7000, 7001.5, 7003])
-    np.testing.assert_array_equal(foil.data, [0.1, 0.2, 0.4])
-    np.testing.assert_array_equal(load(path, "oxide (ijkl)").data, [1.5, 1.75])
 
 
 # --- results

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import jaxunmix as jxu
-from jaxunmix.matrix import base as matrices
+from jaxunmix.matrix import dense
 from jaxunmix.matrix.base import accurate_sum
 from jaxunmix.matrix.compressed import leading_svd
 from jaxunmix.matrix.convert import as_matrix
@@ -57,7 +57,7 @@ def test_products_equal_numpy(storage):
 @pytest.mark.parametrize("block", [64, 2**20])
 def test_poisson_scores_and_divergence_equal_numpy(storage, block, monkeypatch):
     """Also with blocks that do not divide the pixels: the overlapping rows must count once."""
-    monkeypatch.setattr(matrices, "BLOCK_ELEMENTS", block)
+    monkeypatch.setattr(dense, "BLOCK_ELEMENTS", block)
     x = _counts()
     w, h = _factors(*x.shape)
     m = STORAGES[storage](x)

@@ -16,7 +16,7 @@ LINES = {
     "lorentzian": lineshapes.lorentzian,
     "pseudo-Voigt": lambda e, c, w: lineshapes.pseudo_voigt(e, c, w, 0.3),
 }
-STEPS = {"arctangent": lineshapes.arctangent_step, "erf": lineshapes.erf_step}
+STEPS = lineshapes.EDGES
 AREAS = {"arctangent": lineshapes.lorentzian, "erf": lineshapes.gaussian}
 
 
@@ -37,6 +37,10 @@ def test_lines_have_unit_area_and_the_width_they_say(name, centre, fwhm):
     assert 2 * (inner + outer) == pytest.approx(1.0, abs=1e-7)
     middle = float(line(centre, centre, fwhm))
     np.testing.assert_allclose(line(centre + np.array([-0.5, 0.5]) * fwhm, centre, fwhm), middle / 2, rtol=1e-9)
+
+
+def test_edges_are_the_steps_by_name():
+    assert {"arctangent": lineshapes.arctangent_step, "erf": lineshapes.erf_step} == lineshapes.EDGES
 
 
 @pytest.mark.parametrize("name", STEPS)

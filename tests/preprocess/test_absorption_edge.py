@@ -7,7 +7,7 @@ from scipy.optimize import curve_fit
 from jaxunmix import preprocess as pp
 from jaxunmix.data.image import SpectrumImage
 from jaxunmix.data.io import load, save
-from jaxunmix.preprocess import peak_position as peaks
+from jaxunmix.preprocess import peak_position
 
 ENERGY = np.concatenate([np.arange(7600.0, 7690, 5), np.arange(7690, 7740, 0.5), np.arange(7740, 7905, 3)])
 EDGES = np.random.default_rng(0).uniform(7705, 7715, (3, 4))
@@ -286,10 +286,10 @@ def test_peaks_of_whole_numbers_and_masked_channels():
 def test_other_windows_of_the_same_size_are_not_compiled_again():
     img = SpectrumImage.from_array(white_lines(4)[0], coords={"energy": WHITE})
     pp.peak_top_energy(img, (7720, 7741))
-    before = peaks._fit_all._cache_size()
+    before = peak_position._fit_all._cache_size()
     shifted = SpectrumImage.from_array(white_lines(4, 1)[0], coords={"energy": WHITE + 100})
     pp.peak_top_energy(shifted, (7820, 7841))
-    assert peaks._fit_all._cache_size() == before
+    assert peak_position._fit_all._cache_size() == before
 
 
 @pytest.mark.parametrize(

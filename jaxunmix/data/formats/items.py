@@ -1,4 +1,4 @@
-"""What the readers of files share: items, the record as JSON, and how arrays are stored."""
+"""What the readers of files share: items, and the record as JSON."""
 
 import json
 from collections.abc import Callable
@@ -61,8 +61,3 @@ def from_json(text: str) -> Any:
         return d
 
     return json.loads(text, object_hook=decode)
-
-
-def filters(values: np.ndarray) -> dict[str, Any]:
-    """How h5py stores an array: integers compressed."""
-    return {"compression": "gzip", "shuffle": True} if values.dtype.kind in "iu" and values.size > 1000 else {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import axes as labels
+from ..axes import as_mask, default_dims, names, with_coords
 from ..image import SpectrumImage
 from .items import Item
 
@@ -55,7 +55,7 @@ def candidates(items: Sequence[Item]) -> list[Item]:
     return high or [i for i in numeric if len(i.shape) == 1 and axis_name(i.name) is None] or numeric
 
 
-def choose(items: Sequence[Item], array: str | None, path: Path) -> Item:
+def choose_item(items: Sequence[Item], array: str | None, path: Path) -> Item:
     """The item called `array`, or the only candidate, or the only one with the most (three or more) dims."""
     if array is not None:
         found = [i for i in items if i.name == array] or [i for i in items if i.name.endswith("/" + array)]
@@ -87,7 +87,7 @@ def _object_message(path: Path, item: Item) -> str:
     )
 
 
-def build(
+def build_image(
     item: Item,
     items: Sequence[Item],
     signal_dims: int | str | Sequence[str] | None,
@@ -148,10 +148,10 @@ def _automatic_axis(item: Item, items: Sequence[Item], signal_dims: Any, dims: S
 def _signal_position(item: Item, signal_dims: Any, dims: Sequence[str] | None) -> int | None:
     if signal_dims in (None, 1):
         return -1
-    names = () if isinstance(signal_dims, int) else labels.names(signal_dims)
-    if len(names) != 1 or dims is None or names[0] not in dims or len(dims) != len(item.shape):
+    spectral = () if isinstance(signal_dims, int) else names(signal_dims)
+    if len(spectral) != 1 or dims is None or spectral[0] not in dims or len(dims) != len(item.shape):
         return None
-    return list(dims).index(names[0])
+    return list(dims).index(spectral[0])
 
 
 def _belongs(axis: str, item: str) -> bool:
@@ -166,7 +166,7 @@ def _named_by_axis(item: Item, energy: Any, signal_dims: Any, dims: Sequence[str
     if dims is not None or signal_dims not in (None, 1) or not isinstance(energy, str):
         return dims
     found = axis_name(energy)
-    return None if found is None else (*labels.default_dims(len(item.shape), 1)[:-1], found[0])
+    return None if found is None else (*default_dims(len(item.shape), 1)[:-1], found[0])
 
 
 def _with_energy(img: SpectrumImage, energy: Any, items: Sequence[Item]) -> SpectrumImage:
@@ -178,7 +178,7 @@ def _with_energy(img: SpectrumImage, energy: Any, items: Sequence[Item]) -> Spec
         units = (axis_name(axis.name) or ("", None))[1]
         energy = axis.read()
     dim = img.signal_dims[0]
-    data = labels.with_coords(img.data, {dim: energy}, {dim: units} if units else {})
+    data = with_coords(img.data, {dim: energy}, {dim: units} if units else {})
     return replace(img, data=data)
 
 
@@ -214,5 +214,5 @@ def with_mask(img: SpectrumImage, mask: Any, items: Sequence[Item]) -> SpectrumI
     old = img.keep_pixels if pixels else img.keep_channels
     dims = img.navigation_dims if pixels else img.signal_dims
     what = "keep_pixels" if pixels else "keep_channels"
-    new = labels.as_mask(mask if old is None else mask & old.values, img.data, dims, what)
+    new = as_mask(mask if old is None else mask & old.values, img.data, dims, what)
     return replace(img, keep_pixels=new) if pixels else replace(img, keep_channels=new)

@@ -13,7 +13,7 @@ from ...metrics.scores import match, relative_residual
 from ...simulate.truth import Truth
 from .. import plots
 from ..plots.axes import colour
-from . import html as parts
+from . import html
 
 # What each outcome means and what to do about it.
 _STATUS = {
@@ -58,19 +58,19 @@ def write(
         The path.
 
     Raises:
-        ValueError: where `result` lacks maps or spectra, or does not fit `img` or `truth`.
+        ValueError: where `result` lacks maps or spectra, or does not fit `img` or `truth`, or the path is a folder.
         OSError: where the file cannot be written.
     """
     name = str(img.data.name) if img is not None and img.data.name is not None else None
     heading = title or name or "Unmixing result"
     body = [
-        parts.section("Data", parts.table(parts.data_rows(result, img))),
-        parts.section("Fit", parts.table(_fit_rows(result, img)) + _caution(result)),
-        parts.section("Components", _figures(result, img, truth) + _component_table(result, truth)),
-        parts.section("Processing steps", parts.provenance(result, img)),
-        parts.section("To make it again", parts.reproduction(result, command)),
+        html.section("Data", html.table(html.data_rows(result, img))),
+        html.section("Fit", html.table(_fit_rows(result, img)) + _caution(result)),
+        html.section("Components", _figures(result, img, truth) + _component_table(result, truth)),
+        html.section("Processing steps", html.provenance(result, img)),
+        html.section("To make it again", html.reproduction(result, command)),
     ]
-    return parts.write(path, heading, body)
+    return html.write(path, heading, body)
 
 
 def _fit_rows(result: xr.Dataset, img: SpectrumImage | None) -> list[tuple[str, str]]:
@@ -83,7 +83,7 @@ def _fit_rows(result: xr.Dataset, img: SpectrumImage | None) -> list[tuple[str, 
         ("penalties", "Penalties"),
         ("constraints", "Constraints"),
     ):
-        rows.append((words, parts.listed(str(attrs.get(key, "")))))
+        rows.append((words, html.listed(str(attrs.get(key, "")))))
     if "objective" in attrs:
         rows.append(("Objective", f"{float(attrs['objective']):.7g}"))
     rows += [("Status", _status(attrs)), ("Steps", str(attrs.get("steps", "")))]
@@ -130,15 +130,15 @@ def _caution(result: xr.Dataset) -> str:
 
 def _figures(result: xr.Dataset, img: SpectrumImage | None, truth: Truth | None) -> str:
     count = result.sizes["component"]
-    shown = [parts.figure(plots.overview(result, img), f"Maps and spectra of the {count} components")]
+    shown = [html.figure(plots.overview(result, img), f"Maps and spectra of the {count} components")]
     if truth is not None:
         figure = plots.comparison(result, truth.maps, truth.spectra, truth.names)
-        shown.append(parts.figure(figure, "The truth of the simulation, and the estimate matched to it"))
+        shown.append(html.figure(figure, "The truth of the simulation, and the estimate matched to it"))
     if img is not None:
         figure = plots.residuals(result, img)
-        shown.append(parts.figure(figure, "What the model leaves of the data, per pixel and per channel"))
+        shown.append(html.figure(figure, "What the model leaves of the data, per pixel and per channel"))
     if "trace" in result:
-        shown.append(parts.figure(plots.convergence(result), "The objective during the fit, and of each restart"))
+        shown.append(html.figure(plots.convergence(result), "The objective during the fit, and of each restart"))
     return "\n".join(shown)
 
 
@@ -155,12 +155,12 @@ def _component_table(result: xr.Dataset, truth: Truth | None) -> str:
     for k in range(count):
         name = str(result["component"].values[k]) if "component" in result.coords else str(k)
         swatch = f'<span class="swatch" style="background:{colour(k)}"></span>'
-        cells = [f"<td>{swatch}{escape(name)}</td>", parts.cell(f"{100 * share[k]:.1f} %", number=True)]
-        cells.append(parts.cell(_peak(spectra, flat[k])))
+        cells = [f"<td>{swatch}{escape(name)}</td>", html.cell(f"{100 * share[k]:.1f} %", number=True)]
+        cells.append(html.cell(_peak(spectra, flat[k])))
         if truth is not None:
-            cells.append(parts.cell(angles[k]))
+            cells.append(html.cell(angles[k]))
         lines.append(cells)
-    return parts.grid(head, lines)
+    return html.grid(head, lines)
 
 
 def _peak(spectra: xr.DataArray, row: np.ndarray) -> str:

@@ -1,11 +1,10 @@
-"""Parts of the HTML pages: sections, tables, figures inside, and the file written whole or not at all."""
+"""Parts of the HTML pages: sections, tables, figures inside, and the file around them."""
 
 import base64
 import io
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +16,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..._util.files import replacing
 from ...data.image import SpectrumImage
 
 _STYLE = """
@@ -49,7 +49,8 @@ def write(path: str | os.PathLike[str], heading: str, sections: Sequence[str]) -
         + "\n</body>\n</html>\n"
     )
     target = Path(path)
-    _write_atomically(target, html)
+    with replacing(target) as temporary:
+        temporary.write_text(html, encoding="utf-8")
     return target
 
 
@@ -178,22 +179,3 @@ def reproduction(result: xr.Dataset, command: str | None) -> str:
     versions.append(f"Python {platform.python_version()}")
     printed = f"<pre>{escape(command)}</pre>" if command else ""
     return f'{printed}<p class="dim">{escape(", ".join(versions))}</p>'
-
-
-def _write_atomically(target: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp makes files for the owner only; a page is made like any other file.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

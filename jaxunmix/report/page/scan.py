@@ -11,8 +11,8 @@ import xarray as xr
 from ...data.image import SpectrumImage
 from ...rank.scanning import Scan
 from .. import plots
-from ..plots import ranks as rank_plots
-from . import html as parts
+from ..plots.ranks import dataset
+from . import html
 
 # Ranks whose criterion is within this many standard errors of the best are not told apart from it.
 APART = 2
@@ -40,27 +40,27 @@ def write_scan(
         The path.
 
     Raises:
-        ValueError: where the scan does not fit `img`.
+        ValueError: where the scan does not fit `img`, or the path is a folder.
         OSError: where the file cannot be written.
     """
     name = str(img.data.name) if img is not None and img.data.name is not None else None
     heading = title or name or "Number of components"
-    table = rank_plots.dataset(scan)
+    table = dataset(scan)
     shown = scan.best if scan.best is not None else min(scan.solutions)
     result = scan.solutions[shown].to_xarray(img)
     caption = f"Maps and spectra of {shown} components, as the scan found them"
     following = "" if proposal is None else f"<p>Next:</p><pre>{escape(proposal)}</pre>"
-    return parts.write(
+    return html.write(
         path,
         heading,
         [
-            parts.section("How many components", parts.table(verdict_rows(table)) + _conclusion(table) + following),
-            parts.section("Criteria", parts.figure(plots.rank(table), _CRITERIA) + _values(table)),
-            parts.section("Residuals", parts.figure(plots.mse(table), _RESIDUALS)),
-            parts.section("Components", parts.figure(plots.overview(result, img), caption)),
-            parts.section("Data and fits", parts.table(parts.data_rows(result, img) + _fit_rows(table))),
-            parts.section("Processing steps", parts.provenance(result, img)),
-            parts.section("To make it again", parts.reproduction(result, command)),
+            html.section("How many components", html.table(verdict_rows(table)) + _conclusion(table) + following),
+            html.section("Criteria", html.figure(plots.rank(table), _CRITERIA) + _values(table)),
+            html.section("Residuals", html.figure(plots.mse(table), _RESIDUALS)),
+            html.section("Components", html.figure(plots.overview(result, img), caption)),
+            html.section("Data and fits", html.table(html.data_rows(result, img) + _fit_rows(table))),
+            html.section("Processing steps", html.provenance(result, img)),
+            html.section("To make it again", html.reproduction(result, command)),
         ],
     )
 
@@ -76,7 +76,7 @@ def verdict_rows(table: xr.Dataset) -> list[tuple[str, str]]:
     """For each criterion its name, and what it says in words.
 
     Args:
-        table: as `rank_plots.dataset` gives it.
+        table: as `plots.ranks.dataset` gives it.
     """
     rows = []
     for verdict in json.loads(table.attrs["decision"]):
@@ -89,7 +89,7 @@ def conclusion(table: xr.Dataset) -> str:
     """The number of the first criterion, and which others are as good by it, in a sentence.
 
     Args:
-        table: as `rank_plots.dataset` gives it.
+        table: as `plots.ranks.dataset` gives it.
     """
     name = json.loads(table.attrs["decision"])[0]["name"]
     if "best" not in table.attrs:
@@ -120,14 +120,14 @@ def _conclusion(table: xr.Dataset) -> str:
 
 def _values(table: xr.Dataset) -> str:
     head, rows = value_rows(table)
-    return parts.grid(head, [[parts.cell(text, number=True) for text in row] for row in rows])
+    return html.grid(head, [[html.cell(text, number=True) for text in row] for row in rows])
 
 
 def value_rows(table: xr.Dataset) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a printed table: rank, best residual, restarts near the best, each criterion.
 
     Args:
-        table: as `rank_plots.dataset` gives it.
+        table: as `plots.ranks.dataset` gives it.
     """
     names = [v["name"] for v in json.loads(table.attrs["decision"]) if v["name"] != "Plateau"]
     residual = "best mse" if table.attrs.get("loss", "Frobenius") == "Frobenius" else "2 divergence / entries"
@@ -146,7 +146,7 @@ def _number(value: float) -> str:
 
 def _fit_rows(table: xr.Dataset) -> list[tuple[str, str]]:
     rows = [
-        (words, parts.listed(str(table.attrs.get(key, ""))))
+        (words, html.listed(str(table.attrs.get(key, ""))))
         for key, words in (
             ("loss", "Loss"),
             ("update", "Update"),

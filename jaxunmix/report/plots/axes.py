@@ -1,4 +1,4 @@
-"""Drawing on axes: the pieces the figures of plots.py are put together from."""
+"""Drawing on axes: the pieces that the figures of this folder are put together from."""
 
 from typing import Any, Literal
 

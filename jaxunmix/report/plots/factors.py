@@ -9,11 +9,28 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from ..._util.blocks import row_blocks
 from ...data.image import SpectrumImage
 from ...metrics.scores import match
-from . import axes as draw
-
-_CHUNK_VALUES = 2**22  # values of the residual formed at a time
+from .axes import (
+    COLOURS,
+    GREY,
+    SMALL,
+    TEXT,
+    colour,
+    draw_line,
+    draw_maps,
+    draw_picture,
+    draw_restarts,
+    draw_spectra,
+    maps_height,
+    new_figure,
+    picture_scale,
+    plain,
+    spectra_height,
+    tidy,
+    two_dims,
+)
 
 
 def maps(result: xr.Dataset) -> Figure:
@@ -27,9 +44,9 @@ def maps(result: xr.Dataset) -> Figure:
     Raises:
         ValueError: where `result` has no such variable.
     """
-    shown, note = draw.two_dims(_variable(result, "maps"))
-    figure = draw.new_figure(draw.maps_height(shown))
-    draw.draw_maps(figure, shown)
+    shown, note = two_dims(_variable(result, "maps"))
+    figure = new_figure(maps_height(shown))
+    draw_maps(figure, shown)
     return _noted(figure, note)
 
 
@@ -43,9 +60,9 @@ def spectra(result: xr.Dataset, stacked: bool = True) -> Figure:
     Raises:
         ValueError: where `result` has no such variable.
     """
-    shown, note = draw.two_dims(_variable(result, "spectra"))
-    figure = draw.new_figure(draw.spectra_height(shown))
-    draw.draw_spectra(figure, shown, stacked)
+    shown, note = two_dims(_variable(result, "spectra"))
+    figure = new_figure(spectra_height(shown))
+    draw_spectra(figure, shown, stacked)
     return _noted(figure, note)
 
 
@@ -59,16 +76,16 @@ def overview(result: xr.Dataset, img: SpectrumImage | None = None) -> Figure:
     Raises:
         ValueError: where `result` lacks a variable.
     """
-    above, note = draw.two_dims(_variable(result, "maps"))
-    below, other_note = draw.two_dims(_variable(result, "spectra"))
+    above, note = two_dims(_variable(result, "maps"))
+    below, other_note = two_dims(_variable(result, "spectra"))
     total = None
     if img is not None and above.ndim == 3:
-        total, _ = draw.two_dims(img.total_map().expand_dims("component"))
-    heights = [draw.maps_height(above, total is not None), draw.spectra_height(below)]
-    figure = draw.new_figure(sum(heights))
+        total, _ = two_dims(img.total_map().expand_dims("component"))
+    heights = [maps_height(above, total is not None), spectra_height(below)]
+    figure = new_figure(sum(heights))
     parts = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
-    draw.draw_maps(parts[0], above, total)
-    draw.draw_spectra(parts[1], below)
+    draw_maps(parts[0], above, total)
+    draw_spectra(parts[1], below)
     return _noted(figure, note, other_note)
 
 
@@ -87,21 +104,21 @@ def residuals(result: xr.Dataset, img: SpectrumImage) -> Figure:
         ValueError: where the shapes of the result and the image differ.
     """
     per_pixel, mean, spread = _residual_profiles(result, img)
-    left, note = draw.two_dims(per_pixel)
-    right, other_note = draw.two_dims(xr.concat([spread, mean], "component"))
-    figure = draw.new_figure(2.6)
+    left, note = two_dims(per_pixel)
+    right, other_note = two_dims(xr.concat([spread, mean], "component"))
+    figure = new_figure(2.6)
     axes = figure.subplots(1, 1 + (left.ndim > 1), squeeze=False, width_ratios=[1.0, 1.5][-left.ndim :])[0]
     if left.ndim == 3:
         low, high = np.nanpercentile(left.values, [0.1, 99.9])
-        draw.draw_picture(figure, axes[0], left[0], norm=Normalize(low, high if high > low else low + 1))
+        draw_picture(figure, axes[0], left[0], norm=Normalize(low, high if high > low else low + 1))
     elif left.ndim == 2:
-        draw.draw_line(axes[0], left[0], 0)
-        draw.tidy(axes[0])
-    axes[0].set_title("residual per pixel (rms)", fontsize=draw.TEXT)
-    axes[-1].set_title("residual per channel", fontsize=draw.TEXT)
+        draw_line(axes[0], left[0], 0)
+        tidy(axes[0])
+    axes[0].set_title("residual per pixel (rms)", fontsize=TEXT)
+    axes[-1].set_title("residual per channel", fontsize=TEXT)
     if right.ndim == 3:
-        draw.draw_picture(figure, axes[-1], right[1])
-        axes[-1].set_title("residual per channel (mean)", fontsize=draw.TEXT)
+        draw_picture(figure, axes[-1], right[1])
+        axes[-1].set_title("residual per channel (mean)", fontsize=TEXT)
     else:
         counted = img.data.attrs.get("units") == "counts" or result.attrs.get("loss") == "Poisson"
         _draw_channels(axes[-1], right, img.mean_spectrum() if counted else None)
@@ -110,14 +127,12 @@ def residuals(result: xr.Dataset, img: SpectrumImage) -> Figure:
 
 def _draw_channels(axes: Axes, lines: xr.DataArray, counts: xr.DataArray | None) -> None:
     axes.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
-    draw.draw_line(axes, lines[0], 0, "root mean square")
-    draw.draw_line(axes, lines[1], 1, "mean")
+    draw_line(axes, lines[0], 0, "root mean square")
+    draw_line(axes, lines[1], 1, "mean")
     if counts is not None:
-        draw.draw_line(
-            axes, counts.clip(min=0) ** 0.5, 0, "Poisson noise", color="black", linestyle="--", linewidth=0.9
-        )
-    axes.legend(fontsize=draw.SMALL, frameon=False)
-    draw.tidy(axes)
+        draw_line(axes, counts.clip(min=0) ** 0.5, 0, "Poisson noise", color="black", linestyle="--", linewidth=0.9)
+    axes.legend(fontsize=SMALL, frameon=False)
+    tidy(axes)
 
 
 def convergence(result: xr.Dataset) -> Figure:
@@ -131,20 +146,20 @@ def convergence(result: xr.Dataset) -> Figure:
     """
     trace = _variable(result, "trace", "check")
     several = "restart_objective" in result and result["restart_objective"].size > 1
-    figure = draw.new_figure(2.5)
+    figure = new_figure(2.5)
     axes = figure.subplots(1, 1 + several, squeeze=False)[0]
     step = trace["step"].values if "step" in trace.coords else np.arange(trace.size)
     values = trace.values.astype(float)
     finite = np.isfinite(values)
     marker = "." if finite.sum() < 30 else None
-    axes[0].plot(step[finite], values[finite], color=draw.COLOURS[0], linewidth=1.1, marker=marker)
+    axes[0].plot(step[finite], values[finite], color=COLOURS[0], linewidth=1.1, marker=marker)
     if finite.any() and values[finite].min() > 0 and values[finite].max() > 5 * values[finite].min():
         axes[0].set_yscale("log")
-    axes[0].set_xlabel("step", fontsize=draw.SMALL)
-    axes[0].set_ylabel("objective", fontsize=draw.SMALL)
-    draw.tidy(axes[0])
+    axes[0].set_xlabel("step", fontsize=SMALL)
+    axes[0].set_ylabel("objective", fontsize=SMALL)
+    tidy(axes[0])
     if several:
-        draw.draw_restarts(axes[1], result)
+        draw_restarts(axes[1], result)
     return figure
 
 
@@ -158,8 +173,8 @@ def restarts(result: xr.Dataset) -> Figure:
         ValueError: where `result` has no restarts.
     """
     _variable(result, "restart_objective", "restart")
-    figure = draw.new_figure(2.7)
-    draw.draw_restarts(figure.subplots(), result)
+    figure = new_figure(2.7)
+    draw_restarts(figure.subplots(), result)
     return figure
 
 
@@ -190,9 +205,9 @@ def comparison(
             "components: give the same in all"
         )
     found = match(_live(spectra_), _live(true_spectra))
-    shown = [draw.two_dims(values)[0] for values in (maps_, spectra_, true_maps, true_spectra)]
+    shown = [two_dims(values)[0] for values in (maps_, spectra_, true_maps, true_spectra)]
     columns = [_COLUMN_WIDTHS[values.ndim] for values in shown[:2]]
-    figure = draw.new_figure(0.2 + 1.75 * len(names))
+    figure = new_figure(0.2 + 1.75 * len(names))
     widths = columns[0] + columns[1]
     cells = figure.subplots(len(names), len(widths), squeeze=False, width_ratios=widths)
     for k, row in enumerate(cells):
@@ -200,7 +215,7 @@ def comparison(
         scale = 1.0 if j < 0 else _least_squares(spectra_[j].values, true_spectra[k].values)
         estimates = [None, None] if j < 0 else [shown[0][j] / (scale or 1.0), shown[1][j] * scale]
         verdict = f"component {j}, {found.angles[k]:.1f}°" if j >= 0 else "no estimate"
-        split, titles = len(columns[0]), (draw.plain(names[k]), verdict)
+        split, titles = len(columns[0]), (plain(names[k]), verdict)
         _draw_pair(figure, row[:split], shown[2][k], estimates[0], j, titles)
         _draw_pair(figure, row[split:], shown[3][k], estimates[1], j, titles, log=True)
     return figure
@@ -220,25 +235,25 @@ def _draw_pair(
     titles: tuple[str, str],
     log: bool = False,
 ) -> None:
-    shade = draw.GREY if component < 0 else draw.colour(component)
+    shade = GREY if component < 0 else colour(component)
     if len(cells) == 1:
         _draw_lines(cells[0], truth, estimate, component)
-        cells[0].set_title(": ".join(titles), fontsize=draw.TEXT, color=shade)
+        cells[0].set_title(": ".join(titles), fontsize=TEXT, color=shade)
     elif len(cells) == 2:
-        norm = draw.picture_scale(truth.values, log)[0]
-        draw.draw_picture(figure, cells[0], truth, titles[0], log=log, norm=norm, bar=False)
+        norm = picture_scale(truth.values, log)[0]
+        draw_picture(figure, cells[0], truth, titles[0], log=log, norm=norm, bar=False)
         if estimate is None:
             cells[1].set_axis_off()
         else:
-            draw.draw_picture(figure, cells[1], estimate, log=log, first=False, norm=norm, bar=False)
-        cells[1].set_title(titles[1], fontsize=draw.TEXT, color=shade)
+            draw_picture(figure, cells[1], estimate, log=log, first=False, norm=norm, bar=False)
+        cells[1].set_title(titles[1], fontsize=TEXT, color=shade)
 
 
 def _draw_lines(axes: Axes, truth: xr.DataArray, estimate: xr.DataArray | None, component: int) -> None:
-    draw.draw_line(axes, truth, 0, color="#bbbbbb", linewidth=3.0, linestyle="-")
+    draw_line(axes, truth, 0, color="#bbbbbb", linewidth=3.0, linestyle="-")
     if estimate is not None:
-        draw.draw_line(axes, estimate, component)
-    draw.tidy(axes)
+        draw_line(axes, estimate, component)
+    tidy(axes)
     axes.set_yticks([])
 
 
@@ -256,9 +271,8 @@ def _residual_profiles(result: xr.Dataset, img: SpectrumImage) -> tuple[xr.DataA
     data = img.data.values.reshape(m.shape[1], -1)
     per_pixel = np.full(m.shape[1], np.nan)
     sums = np.zeros((2, s.shape[1]))
-    step = max(1, _CHUNK_VALUES // data.shape[1])
-    for start in range(0, len(data), step):
-        rows = start + np.flatnonzero(pixels[start : start + step])
+    for block in row_blocks(*data.shape):
+        rows = block.start + np.flatnonzero(pixels[block])
         rest = data[rows][:, channels] - m[:, rows].T.astype(float) @ s
         per_pixel[rows] = np.sqrt(np.mean(rest**2, axis=1))
         sums += [rest.sum(axis=0), np.sum(rest**2, axis=0)]
@@ -305,5 +319,5 @@ def _variable(result: xr.Dataset, name: str, first: str = "component") -> xr.Dat
 def _noted(figure: Figure, *notes: str) -> Figure:
     text = "; ".join(note for note in notes if note)
     if text:
-        figure.suptitle(text, fontsize=draw.TEXT)
+        figure.suptitle(text, fontsize=TEXT)
     return figure

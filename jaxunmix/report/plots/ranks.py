@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from ...rank.scanning import Scan
-from . import axes as draw
+from .axes import COLOURS, GREY, SMALL, TEXT, WIDTH, excess_axis, new_figure, plain, tidy
 
 # What stands at the axis of a criterion; any other one has its name there.
 _VALUES = {
@@ -74,13 +74,13 @@ def rank(scan: Scan | xr.Dataset) -> Figure:
     verdicts = json.loads(table.attrs["decision"])
     columns = {1: 1, 2: 2, 4: 2}.get(len(verdicts), 3)
     rows = -(-len(verdicts) // columns)
-    figure = draw.new_figure(2.55 * rows)
+    figure = new_figure(2.55 * rows)
     parts = figure.subfigures(rows, columns, squeeze=False)
     # A letter is about half as wide as it is high; what stands left of the axes has _MARGIN.
-    letters = int((draw.WIDTH / columns - _MARGIN) * 72 / (0.53 * draw.SMALL))
+    letters = int((WIDTH / columns - _MARGIN) * 72 / (0.53 * SMALL))
     for start in range(0, len(verdicts), columns):
         several = verdicts[start : start + columns]
-        reasons = [textwrap.wrap(draw.plain(v["reason"], 200), letters) for v in several]
+        reasons = [textwrap.wrap(plain(v["reason"], 200), letters) for v in several]
         most = max(map(len, reasons))
         for part, verdict, reason in zip(parts[start // columns], several, reasons, strict=False):
             # Equal numbers of lines, so that the axes of a row are of one height.
@@ -92,19 +92,19 @@ def _draw_criterion(part: SubFigure, table: xr.Dataset, verdict: dict[str, Any],
     name, best = verdict["name"], verdict["best"]
     ranks, values = table["rank"].values, table[name].values.astype(float)
     chosen = "undecided" if best is None else f"K = {best}"
-    part.suptitle(f"{draw.plain(name)}: {chosen}", x=0.03, ha="left", fontsize=draw.TEXT, fontweight="bold")
+    part.suptitle(f"{plain(name)}: {chosen}", x=0.03, ha="left", fontsize=TEXT, fontweight="bold")
     axes = part.subplots()
-    axes.set_title(reason, fontsize=draw.SMALL, color=draw.GREY, loc="left")
+    axes.set_title(reason, fontsize=SMALL, color=GREY, loc="left")
     errors = table[f"{name}_error"].values.astype(float) if f"{name}_error" in table else np.zeros(len(ranks))
     if name in _LEAST:
         _cut(axes, ranks, values, errors)
     elif name == "Plateau":
         _scale(axes, values)
-    axes.errorbar(ranks, values, errors if errors.any() else None, color=draw.COLOURS[0], capsize=2, **_CURVE)
+    axes.errorbar(ranks, values, errors if errors.any() else None, color=COLOURS[0], capsize=2, **_CURVE)
     if best is not None:
-        axes.axvline(best, color=draw.COLOURS[1], linewidth=0.9, linestyle="--", zorder=0)
-        axes.plot(best, values[ranks == best], "o", color=draw.COLOURS[1], markersize=6, zorder=3)
-    axes.set_ylabel(_VALUES.get(name, draw.plain(name)), fontsize=draw.SMALL)
+        axes.axvline(best, color=COLOURS[1], linewidth=0.9, linestyle="--", zorder=0)
+        axes.plot(best, values[ranks == best], "o", color=COLOURS[1], markersize=6, zorder=3)
+    axes.set_ylabel(_VALUES.get(name, plain(name)), fontsize=SMALL)
     _tidy(axes)
 
 
@@ -118,7 +118,7 @@ def _cut(axes: Axes, ranks: np.ndarray, values: np.ndarray, errors: np.ndarray) 
     low, high = (values - errors)[~far].min(), (values + errors)[~far].max()
     top = high + 0.25 * (high - low)
     axes.set_ylim(low - 0.1 * (high - low), top)
-    axes.plot(ranks[far], np.full(far.sum(), top), "^", color=draw.COLOURS[0], markersize=5, clip_on=False)
+    axes.plot(ranks[far], np.full(far.sum(), top), "^", color=COLOURS[0], markersize=5, clip_on=False)
 
 
 def _scale(axes: Axes, *curves: np.ndarray) -> None:
@@ -148,19 +148,19 @@ def mse(scan: Scan | xr.Dataset) -> Figure:
     ranks, best = table["rank"].values, table["best_mse"].values.astype(float)
     each = table["mse"].values.astype(float)
     each = np.where(table["status"].values.astype(str) == "NON_FINITE", np.nan, each)
-    figure = draw.new_figure(3.2)
+    figure = new_figure(3.2)
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
     dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.5, "alpha": 0.55}
-    left.plot(np.repeat(ranks, each.shape[1]), each.ravel(), color=draw.COLOURS[5], label="every restart", **dots)
-    left.plot(ranks, best, color=draw.COLOURS[0], linewidth=1.3, label="the best")
+    left.plot(np.repeat(ranks, each.shape[1]), each.ravel(), color=COLOURS[5], label="every restart", **dots)
+    left.plot(ranks, best, color=COLOURS[0], linewidth=1.3, label="the best")
     shown = [best]
     if squares:
         shown.append(table["pca_mse"].values.astype(float))
-        left.plot(ranks, shown[1], color=draw.COLOURS[1], linewidth=1.1, linestyle="--", label="PCA")
+        left.plot(ranks, shown[1], color=COLOURS[1], linewidth=1.1, linestyle="--", label="PCA")
     _mark(left, json.loads(table.attrs["decision"]))
     _scale(left, *shown)
-    left.set_ylabel("mean squared residual" if squares else "mean divergence, twice", fontsize=draw.SMALL)
-    left.legend(fontsize=draw.SMALL, frameon=False)
+    left.set_ylabel("mean squared residual" if squares else "mean divergence, twice", fontsize=SMALL)
+    left.legend(fontsize=SMALL, frameon=False)
     _tidy(left)
     _draw_excess(right, ranks, table["objective"].values.astype(float), np.isfinite(each))
     return figure
@@ -174,7 +174,7 @@ def _mark(axes: Axes, verdicts: list[dict[str, Any]]) -> None:
             names.setdefault(verdict["best"], []).append(verdict["name"].lower())
     for at, style in zip(names, (":", "-."), strict=False):
         text = f"{' and '.join(names[at])}: K = {at}"
-        axes.axvline(at, color=draw.GREY, linewidth=1.0, linestyle=style, zorder=0, label=text)
+        axes.axvline(at, color=GREY, linewidth=1.0, linestyle=style, zorder=0, label=text)
 
 
 def _draw_excess(axes: Axes, ranks: np.ndarray, objective: np.ndarray, kept: np.ndarray) -> None:
@@ -182,16 +182,16 @@ def _draw_excess(axes: Axes, ranks: np.ndarray, objective: np.ndarray, kept: np.
     least = np.nanmin(objective, axis=1, keepdims=True)
     excess = 100 * (objective - least) / np.where(least == 0, 1, np.abs(least))
     places = np.broadcast_to(ranks[:, None], excess.shape)
-    axes.plot(places[kept], excess[kept], "o", color=draw.COLOURS[0], markersize=3.5, alpha=0.55)
+    axes.plot(places[kept], excess[kept], "o", color=COLOURS[0], markersize=3.5, alpha=0.55)
     if not kept.all():
         axes.plot([], [], "x", color="black", label=f"{(~kept).sum()} not finite, not shown")
-        axes.legend(fontsize=draw.SMALL, frameon=False)
-    draw.excess_axis(axes, float(np.max(excess[kept], initial=0.0)))
+        axes.legend(fontsize=SMALL, frameon=False)
+    excess_axis(axes, float(np.max(excess[kept], initial=0.0)))
     _tidy(axes)
 
 
 def _tidy(axes: Axes) -> None:
-    axes.set_xlabel("number of components K", fontsize=draw.SMALL)
+    axes.set_xlabel("number of components K", fontsize=SMALL)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.yaxis.get_offset_text().set_fontsize(draw.SMALL)
-    draw.tidy(axes)
+    axes.yaxis.get_offset_text().set_fontsize(SMALL)
+    tidy(axes)

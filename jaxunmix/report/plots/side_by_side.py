@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ...factor.tuning import Tuning
-from . import axes as draw
+from .axes import COLOURS, SMALL, TEXT, colour, draw_line, label, new_figure, plain, positions, tidy
 
 _LEAST = 1e-4  # of a line's maximum: where the logarithmic axis of `lines` ends
 _LETTER = 0.0098  # of the axis: the width of a letter
@@ -24,30 +24,28 @@ def tuning(found: Tuning) -> Figure:
     Args:
         found: `problem.tuning` of a problem that `tune` returned.
     """
-    figure = draw.new_figure(2.7)
+    figure = new_figure(2.7)
     cells = figure.subplots(1, len(found.curves), squeeze=False)[0]
     for axes, curve in zip(cells, found.curves, strict=True):
         order = np.argsort(curve.weights)
         weights, deviance, error = (values[order] for values in (curve.weights, curve.deviance, curve.error))
         least = weights[weights > 0].min()
         places = np.where(weights > 0, weights, least / 4)
-        axes.errorbar(
-            places, deviance, error, color=draw.COLOURS[0], linewidth=1.1, marker="o", markersize=3, capsize=2
-        )
+        axes.errorbar(places, deviance, error, color=COLOURS[0], linewidth=1.1, marker="o", markersize=3, capsize=2)
         best = curve.best if curve.best > 0 else least / 4
-        axes.plot(best, deviance.min(), "o", color=draw.COLOURS[1], markersize=6, zorder=3)
+        axes.plot(best, deviance.min(), "o", color=COLOURS[1], markersize=6, zorder=3)
         axes.set_xscale("log")
         if weights[0] == 0:
             axes.axvline(least / 2, color="#cccccc", linewidth=0.8, linestyle=":")
-            axes.text(least / 4, 1.0, "0", fontsize=draw.SMALL, transform=axes.get_xaxis_transform(), ha="center")
+            axes.text(least / 4, 1.0, "0", fontsize=SMALL, transform=axes.get_xaxis_transform(), ha="center")
         # Up to a power of ten, so that no tick stands between it and zero.
         linear = 10.0 ** np.ceil(np.log10(max(1.0, float(error.min(initial=1e9, where=error > 0)))))
         axes.set_yscale("symlog", linthresh=linear)
         axes.set_ylim(bottom=-linear / 2)
-        axes.set_title(f"{draw.plain(curve.penalty)}: {curve.chosen:.3g}", fontsize=draw.TEXT, loc="left")
-        axes.set_xlabel("weight", fontsize=draw.SMALL)
-        axes.set_ylabel("held-out deviance above the least", fontsize=draw.SMALL)
-        draw.tidy(axes)
+        axes.set_title(f"{plain(curve.penalty)}: {curve.chosen:.3g}", fontsize=TEXT, loc="left")
+        axes.set_xlabel("weight", fontsize=SMALL)
+        axes.set_ylabel("held-out deviance above the least", fontsize=SMALL)
+        tidy(axes)
     return figure
 
 
@@ -68,21 +66,21 @@ def methods(scores: pd.DataFrame, names: Mapping[str, str] | None = None) -> Fig
     if missing:
         raise ValueError(f"scores has no {', '.join(missing)}: give a row for each method and start with these columns")
     rows = list(dict.fromkeys(scores["method"]))
-    figure = draw.new_figure(0.8 + 0.24 * len(rows))
+    figure = new_figure(0.8 + 0.24 * len(rows))
     cells = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for axes, (column, label) in zip(cells, names.items(), strict=True):
+    for axes, (column, words) in zip(cells, names.items(), strict=True):
         for row, method in enumerate(rows):
             own = scores[scores["method"] == method]
-            shade = draw.COLOURS[0]
+            shade = COLOURS[0]
             axes.plot(own[column], np.full(len(own), row), "o", mfc="none", color=shade, markersize=5, alpha=0.7)
             axes.plot(own.loc[own["objective"].idxmin(), column], row, "o", color=shade, markersize=5)
         axes.set_xscale("log")
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-        axes.set_xlabel(label, fontsize=draw.SMALL)
-        draw.tidy(axes)
+        axes.set_xlabel(words, fontsize=SMALL)
+        tidy(axes)
     cells[0].yaxis.set_major_locator(FixedLocator(range(len(rows))))
     cells[0].yaxis.set_minor_locator(NullLocator())
-    cells[0].set_yticklabels([draw.plain(row) for row in rows])
+    cells[0].set_yticklabels([plain(row) for row in rows])
     cells[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
 
@@ -103,32 +101,32 @@ def lines(
     if "spectra" not in result or result["spectra"].ndim != 2:
         raise ValueError("lines draws 1-D spectra: give the Dataset of Solution.to_xarray of such an image")
     shown = result["spectra"]
-    places = draw.positions(shown[0])
+    places = positions(shown[0])
     low, high = limits or (float(places[0]), float(places[-1]))
     inside = {name: at for name, at in sorted(marked.items(), key=lambda item: item[1]) if low <= at <= high}
     heights = _heights(inside, high - low)
-    figure = draw.new_figure(0.5 + 1.3 * len(shown) + 0.125 * max(heights, default=0))
+    figure = new_figure(0.5 + 1.3 * len(shown) + 0.125 * max(heights, default=0))
     cells = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for k, (axes, one) in enumerate(zip(cells, shown, strict=True)):
         largest = float(np.nanmax(one.values[(places >= low) & (places <= high)], initial=0.0)) or 1.0
-        draw.draw_line(axes, (one / largest).clip(min=_LEAST / 10), k)
+        draw_line(axes, (one / largest).clip(min=_LEAST / 10), k)
         axes.set_yscale("log")
         axes.set_ylim(_LEAST, 2.0)
         axes.set_xlim(low, high)
-        axes.set_ylabel(draw.label(one), fontsize=draw.SMALL, color=draw.colour(k))
+        axes.set_ylabel(label(one), fontsize=SMALL, color=colour(k))
         for at in inside.values():
             axes.axvline(at, color="#dddddd", linewidth=0.6, zorder=0)
-        draw.tidy(axes)
+        tidy(axes)
         if k < len(shown) - 1:
             axes.set_xlabel("")
     for (name, at), height in zip(inside.items(), heights, strict=True):
         cells[0].annotate(
-            draw.plain(name),
+            plain(name),
             (at, 1.0),
             (0, 2 + 9 * height),
             xycoords=cells[0].get_xaxis_transform(),
             textcoords="offset points",
-            fontsize=draw.SMALL,
+            fontsize=SMALL,
             ha="center",
             va="bottom",
         )

@@ -12,9 +12,10 @@ import xarray as xr
 from jaxunmix import rank, simulate
 from jaxunmix.factor.problem import Problem
 from jaxunmix.report import page
-from jaxunmix.report.page import html as parts
-from jaxunmix.report.page import scan as scan_page
-from jaxunmix.report.plots import ranks as rank_plots
+from jaxunmix.report.page.fit import _component_table, _spread, _status
+from jaxunmix.report.page.html import data_rows, provenance
+from jaxunmix.report.page.scan import conclusion
+from jaxunmix.report.plots.ranks import dataset
 
 KEY = jax.random.key(0)
 HOSTILE = "<script>alert('1')</script>\"&"
@@ -168,7 +169,7 @@ def test_page_of_the_result_alone(tmp_path):
     ],
 )
 def test_status_comes_with_advice(status, words):
-    assert words in page._status({"status": status, "status_meaning": "In words"})
+    assert words in _status({"status": status, "status_meaning": "In words"})
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_status_comes_with_advice(status, words):
     ],
 )
 def test_spread_of_the_restarts(objectives, words):
-    assert words in page._spread(np.array(objectives))
+    assert words in _spread(np.array(objectives))
 
 
 def test_component_table_has_shares_and_peaks():
@@ -191,7 +192,7 @@ def test_component_table_has_shares_and_peaks():
     result["maps"][:] = np.array([3.0, 1.0, 0.0])[:, None, None]
     result["spectra"][:] = 0.0
     result["spectra"][0, 5] = result["spectra"][1, 0] = 1.0
-    html = page._component_table(result, None)
+    html = _component_table(result, None)
     energy = result["energy"].values
     for words in ("75.0 %", "25.0 %", f"energy {energy[5]:.6g} eV", "energy 430 eV", "the spectrum is zero"):
         assert words in html
@@ -200,7 +201,7 @@ def test_component_table_has_shares_and_peaks():
 def test_masked_pixels_are_counted():
     _, _, result = scene()
     result["maps"][:, 0, :2] = np.nan
-    assert ("Pixels", "118 (2 masked, of 120)") in parts.data_rows(result, None)
+    assert ("Pixels", "118 (2 masked, of 120)") in data_rows(result, None)
 
 
 def test_page_of_a_large_map_is_small(tmp_path):
@@ -229,7 +230,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
 def test_provenance_that_is_not_json_is_shown():
     _, _, result = scene(provenance="not json")
-    assert "not json" in parts.provenance(result, None)
+    assert "not json" in provenance(result, None)
 
 
 @pytest.fixture(scope="module")
@@ -279,5 +280,5 @@ def test_numbers_that_are_not_told_apart_are_named(scanned):
     ):
         verdict = rank.Verdict(2, np.array(values), errors, 1.0, "")
         table = scan.table.assign(Mine=("rank", values), Mine_error=("rank", errors))
-        table = rank_plots.dataset(dataclasses.replace(scan, table=table, decision={"Mine": verdict}))
-        assert scan_page.conclusion(table) == f"K = 2 by Mine{words}"
+        table = dataset(dataclasses.replace(scan, table=table, decision={"Mine": verdict}))
+        assert conclusion(table) == f"K = 2 by Mine{words}"

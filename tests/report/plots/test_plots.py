@@ -8,9 +8,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from jaxunmix import simulate
+from jaxunmix._util import blocks
 from jaxunmix.data.image import SpectrumImage
 from jaxunmix.report import plots
-from jaxunmix.report.plots import axes as draw
+from jaxunmix.report.plots.axes import COLOURS, picture_scale
+from jaxunmix.report.plots.factors import _residual_profiles
 
 KEY = jax.random.key(0)
 
@@ -81,7 +83,7 @@ def test_a_component_has_one_colour_in_maps_and_spectra():
     result, *_ = of_shape((4, 5), (9,), components=3)
     titles = [axes.title for axes in plots.maps(result).axes if axes.get_title()]
     lines = [t for t in plots.spectra(result).axes[0].texts if t.get_text().startswith("component")]
-    assert [t.get_color() for t in titles] == [t.get_color() for t in lines] == list(draw.COLOURS[:3])
+    assert [t.get_color() for t in titles] == [t.get_color() for t in lines] == list(COLOURS[:3])
 
 
 def test_many_components_are_drawn_in_even_rows():
@@ -101,7 +103,7 @@ def test_masked_pixels_and_channels_are_left_out():
     img = SpectrumImage.from_array(array, keep_pixels=pixels, keep_channels=channels)
     live = maps[pixels.ravel()], spectra[:, channels]
     result = dataset(img, *live)
-    per_pixel, mean, rms = plots._residual_profiles(result, img)
+    per_pixel, mean, rms = _residual_profiles(result, img)
     for profile, keep in ((per_pixel, pixels), (mean, channels), (rms, channels)):
         assert np.array_equal(np.isnan(profile.values[0]), ~keep)
         assert np.allclose(profile.values[0][keep], 0, atol=1e-12)
@@ -110,11 +112,11 @@ def test_masked_pixels_and_channels_are_left_out():
 
 
 def test_residual_profiles_have_their_closed_form(monkeypatch):
-    monkeypatch.setattr(plots, "_CHUNK_VALUES", 20)  # several blocks
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", 20)  # several blocks
     result, img, maps, spectra = of_shape((4, 5), (9,))
     rest = np.random.default_rng(3).normal(size=(20, 9))
     off = SpectrumImage.from_array((maps @ spectra + rest).reshape(4, 5, 9))
-    per_pixel, mean, rms = plots._residual_profiles(result, off)
+    per_pixel, mean, rms = _residual_profiles(result, off)
     assert np.allclose(per_pixel.values.ravel(), np.sqrt(np.mean(rest**2, axis=1)))
     assert np.allclose(mean.values.ravel(), rest.mean(axis=0))
     assert np.allclose(rms.values.ravel(), np.sqrt(np.mean(rest**2, axis=0)))
@@ -215,7 +217,7 @@ def test_text_from_a_file_is_not_read_as_mathematics():
 def test_hot_pixels_do_not_set_the_scale():
     values = np.ones((50, 50))
     values[0, 0] = 1000.0
-    norm, _, extend = draw.picture_scale(values, log=False)
+    norm, _, extend = picture_scale(values, log=False)
     assert (norm.vmax, extend) == (1.0, "max")
 
 

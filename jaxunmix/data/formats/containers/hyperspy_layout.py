@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import axes as labels
-from ..image import SpectrumImage
-from .items import META, Item, from_json, meta_text, to_json, with_provenance
+from ...axes import from_hyperspy_axes, quantity_units, text_or_none
+from ...image import SpectrumImage
+from ..items import META, Item, from_json, meta_text, to_json, with_provenance
 
 
 def hyperspy_items(experiments: Any) -> list[Item]:
@@ -39,9 +39,9 @@ def _from_hyperspy_group(group: Any, values: np.ndarray) -> SpectrumImage:
     arrays = {k: np.asarray(own[k][...]) for k in ("navigation_mask", "signal_mask", "provenance") if k in own}
     general = _attributes(metadata["General"]) if "General" in metadata else {}
     signal = _attributes(metadata["Signal"]) if "Signal" in metadata else {}
-    title = labels.text_or_none(general.get("title"))
-    given = labels.from_hyperspy_axes(axes)
-    given["units"] |= labels.quantity_units(signal.get("quantity"))
+    title = text_or_none(general.get("title"))
+    given = from_hyperspy_axes(axes)
+    given["units"] |= quantity_units(signal.get("quantity"))
     img = SpectrumImage.from_array(
         values,
         **given,
