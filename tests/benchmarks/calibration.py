@@ -24,7 +24,7 @@ from scipy.stats import kstest
 
 import jaxunmix as jxu
 from jaxunmix.bayes.numpyro_support.path import NumpyroDensity
-from jaxunmix.simulate import xas as edges
+from jaxunmix.simulate import xas
 
 ENERGY = np.linspace(7700.0, 7730.0, 40)
 NOISE = 0.08
@@ -89,7 +89,7 @@ def of_spectra(options: argparse.Namespace):
         peak = (rng.uniform(*p.peak), np.exp(rng.uniform(*np.log(p.peak_width))), heights[3])
         truth |= dict(zip(OF_PEAKS, peak, strict=True))
         parts = xr.Dataset(truth | {name: ("peak", [truth[name]]) for name in OF_PEAKS})
-        y = edges.spectrum(ENERGY, parts) + NOISE * rng.standard_normal(len(ENERGY))
+        y = xas.spectrum(ENERGY, parts) + NOISE * rng.standard_normal(len(ENERGY))
         found = jxu.bayes.decompose_spectrum(
             ENERGY, y, 1, NOISE, PRIORS, key=jax.random.key(i), runs=2, particles=options.particles
         )

@@ -11,8 +11,8 @@ from .base import Info
 PerGroup = Float[Array, " groups"]
 
 
-class Settings(NamedTuple):
-    """What an explorer has learned of each temperature.
+class LocalSettings(NamedTuple):
+    """What moves within a mode have learned of each temperature: their step, and the shape of the cloud.
 
     Attributes:
         log_step: (groups,).
@@ -29,15 +29,15 @@ class Settings(NamedTuple):
     factor: Float[Array, "groups size size"]
 
 
-def blank(density: Density, groups: int, step: float) -> Settings:
+def blank(density: Density, groups: int, step: float) -> LocalSettings:
     """Settings before anything is known: no whitening, and this step."""
     size, dtype = density.size, jnp.result_type(float)
     eye = jnp.broadcast_to(jnp.eye(size, dtype=dtype), (groups, size, size))
     log_step = jnp.full(groups, jnp.log(step), dtype)
-    return Settings(log_step, jnp.zeros(groups, dtype), jnp.zeros((groups, size), dtype), eye, eye)
+    return LocalSettings(log_step, jnp.zeros(groups, dtype), jnp.zeros((groups, size), dtype), eye, eye)
 
 
-def learn(settings: Settings, z: Points, info: Info | None, memory: float | Array) -> Settings:
+def learn(settings: LocalSettings, z: Points, info: Info | None, memory: float | Array) -> LocalSettings:
     """The step steered by the sweep's signal, the moments brought up to date with the cloud.
 
     The covariance S of n points in d dimensions is shrunk to its diagonal by (d / (n + d))^2, so that it can always be
@@ -60,7 +60,7 @@ def learn(settings: Settings, z: Points, info: Info | None, memory: float | Arra
         signal = jnp.mean(info.signal.reshape(groups, -1), 1)
         log_step = jnp.clip(log_step + min(1.0, walkers**0.5 / 8) * signal, -20.0, 3.0)
     count = kept + walkers
-    return Settings(log_step, count, mean, covariance, factored(covariance, count))
+    return LocalSettings(log_step, count, mean, covariance, factored(covariance, count))
 
 
 def factored(covariance: Float[Array, "groups size size"], count: PerGroup) -> Float[Array, "groups size size"]:

@@ -1,7 +1,7 @@
 r"""Decomposition of an X-ray absorption spectrum: how many peaks, where, and how sure that is.
 
 A spectrum near an edge is modelled as baseline, arctangent edge, white line (pseudo-Voigt) and K Gaussians, none higher
-than the white line; see `collapsed` for the equations and the priors. For each K the free energy
+than the white line; see `marginal` for the equations and the priors. For each K the free energy
 
     F(K, b) = -ln p(D | K, b) = -(n / 2) ln (b / 2 pi) - ln Z_K(b),        b = 1 / sigma^2,
 
@@ -9,7 +9,7 @@ comes from one tempered run, since Z_K(b) is what tempered sampling passes throu
 together with K by its minimum (K. Nagata et al., Neural Networks 28 (2012) 82; S. Tokuda et al., J. Phys. Soc. Jpn. 86
 (2017) 024001), or integrated out with a prior uniform in ln sigma, which gives the posterior of K. What the runs have
 found is then weighed again by `importance` and bridge sampling, whose evidence hardly carries the noise of their way.
-Above five peaks numbers of peaks that are next to each other first share what they have found, see `neighbours`.
+Above five peaks numbers of peaks that are next to each other first share what they have found, see `evidence.sharing`.
 
 Everything here runs in double precision, whatever the default: at 0.5 % noise the products of single precision are no
 longer exact to a nat.

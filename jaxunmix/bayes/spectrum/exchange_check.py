@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from ..explorers.base import Explorer
-from ..tempering import initial as warm
 from ..tempering.evidence import free_energy
 from ..tempering.exchange import replica_exchange
+from ..tempering.initial import from_particles, learned
 from ..tempering.sequential_result import SMCResult
 from .evidence.assemble import LADDERS, WARMUP
 from .map_estimate import noise_sd
@@ -41,8 +41,8 @@ def exchanged(
     last = float(fit.noise[np.argmin(fit.free_energy)]) ** -2 if fit.noise.size else float(np.max(result.betas))
     keys = jax.random.split(key)
     density = density.united(jnp.asarray(True))
-    begin = warm.from_particles(density, result, keys[0], LADDERS, last=last)
-    settings = warm.learned(density, explorer, begin.cloud)
+    begin = from_particles(density, result, keys[0], LADDERS, last=last)
+    settings = learned(density, explorer, begin.cloud)
     first = begin.start if start is None else np.broadcast_to(start, begin.start.shape)
     run = replica_exchange(density, explorer, begin.betas, first, keys[1], sweeps, settings=settings, warmup=WARMUP)
     found = free_energy(run, warn=False)

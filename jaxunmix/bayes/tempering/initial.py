@@ -20,7 +20,7 @@ COLD_START_FIRST = 1e-4
 COLD_START_RUNGS = 16
 
 
-class Warm(NamedTuple):
+class Beginning(NamedTuple):
     """A beginning.
 
     Attributes:
@@ -41,7 +41,7 @@ def from_particles(
     walkers: int,
     temperatures: int | None = None,
     last: float | None = None,
-) -> Warm:
+) -> Beginning:
     """Rungs at equal steps of the barrier that the particles show, and points at each by importance resampling.
 
     The points of a rung come from the nearest level of each run, all runs together with their evidences as weights, so
@@ -72,15 +72,15 @@ def from_particles(
     flat = points.reshape(len(betas), -1, density.size)
     cloud = np.stack([each[pick] for each, pick in zip(flat, picks, strict=True)])
     start = np.stack([each[rng.choice(CLOUD, walkers, replace=walkers > CLOUD)] for each in cloud])
-    return Warm(betas, start, cloud[1:])
+    return Beginning(betas, start, cloud[1:])
 
 
-def from_prior(density: Density, key: Key[Array, ""], walkers: int, temperatures: int | None = None) -> Warm:
+def from_prior(density: Density, key: Key[Array, ""], walkers: int, temperatures: int | None = None) -> Beginning:
     """Draws from the prior at every rung, b from 1e-4 to 1 in equal steps of its logarithm."""
     number = COLD_START_RUNGS if temperatures is None else temperatures
     betas = np.concatenate([[0.0], np.geomspace(COLD_START_FIRST, 1, number - 1)])
     cloud = np.asarray(_draw(density, key, number * max(walkers, 64))).reshape(number, -1, density.size)
-    return Warm(betas, cloud[:, :walkers], cloud[1:])
+    return Beginning(betas, cloud[:, :walkers], cloud[1:])
 
 
 @eqx.filter_jit

@@ -17,7 +17,7 @@ from jaxunmix.bayes.explorers.hmc import HMC
 from jaxunmix.bayes.explorers.jumps import Jumps, log_mixture
 from jaxunmix.bayes.explorers.random_walk import RandomWalk
 from jaxunmix.bayes.explorers.slice import Slice
-from jaxunmix.bayes.path import TemperedDensity, Terms
+from jaxunmix.bayes.path import TemperedDensity, TemperedTerms
 
 POINTS = 20_000
 NOISE = 0.5
@@ -36,7 +36,7 @@ class Product(TemperedDensity):
 
     def evaluate(self, z):
         prior = -jnp.sum(z**2, 1) / 2 - jnp.log(2 * jnp.pi)
-        return Terms(prior, jnp.zeros_like(prior), -(((self.y - z[:, 0] * z[:, 1]) / NOISE) ** 2) / 2)
+        return TemperedTerms(prior, jnp.zeros_like(prior), -(((self.y - z[:, 0] * z[:, 1]) / NOISE) ** 2) / 2)
 
 
 class Shrinking(Explorer):
@@ -130,7 +130,7 @@ class Narrow(TemperedDensity):
     def evaluate(self, z):
         prior = -jnp.sum(z**2, 1) / 2 - 2 * jnp.log(2 * jnp.pi)
         width = jnp.array([0.01, 0.1, 1.0, 1.0])
-        return Terms(prior, 0 * prior, -jnp.sum(((z - z[:, 1:2]) / width) ** 2, 1) / 2)
+        return TemperedTerms(prior, 0 * prior, -jnp.sum(((z - z[:, 1:2]) / width) ** 2, 1) / 2)
 
 
 @pytest.mark.parametrize("name", EXPLORERS)

@@ -16,9 +16,7 @@ from scipy.stats import kstest
 import jaxunmix as jxu
 from jaxunmix._util.statistics import log_mean, spread
 from jaxunmix.bayes import Priors
-from jaxunmix.bayes.spectrum.evidence import assemble as fits
-from jaxunmix.bayes.spectrum.evidence import importance
-from jaxunmix.bayes.spectrum.evidence import noise as clouds
+from jaxunmix.bayes.spectrum.evidence import assemble, importance, noise
 from jaxunmix.bayes.spectrum.moves.peaks import PeakMoves
 from jaxunmix.bayes.spectrum.priors import past_the_best, path
 from jaxunmix.bayes.tempering.sequential import smc
@@ -81,11 +79,11 @@ def test_evidence_is_that_of_many_tempered_runs():
             smc(density, PeakMoves(), key=key, particles=192, workers=workers, **how)
             for key in jax.random.split(jax.random.key(1), 9)
         )
-        of_short = clouds.over_noise(density, short, noise_known=False, rng=rng)
+        of_short = noise.over_noise(density, short, noise_known=False, rng=rng)
         own = density, PeakMoves(), of_short, of_short.cloud, 1
-        found = fits.gather(*own, noise_known=False, rng=rng, workers=workers)
+        found = assemble.gather(*own, noise_known=False, rng=rng, workers=workers)
     assert found.reached > 0.9
-    runs = np.concatenate([clouds.over_noise(density, each, noise_known=False, rng=rng).runs for each in more])
+    runs = np.concatenate([noise.over_noise(density, each, noise_known=False, rng=rng).runs for each in more])
     assert len(runs) == 32
     assert spread(runs) < 0.1
     assert abs(log_mean(runs) - found.log_evidence) < 3 * math.hypot(found.error, spread(runs))
@@ -94,9 +92,9 @@ def test_evidence_is_that_of_many_tempered_runs():
 def test_the_error_grows_by_the_difference_from_the_particles_as_far_as_the_mixture_does_not_reach(monkeypatch):
     draws = np.zeros((1, 1)), np.ones(1), np.array([-1])
     told = importance.Weighted(*draws, np.ones(1), 1.0, 3.0, error=0.3, reached=0.5, reached_error=0.1)
-    monkeypatch.setattr(fits, "importance", lambda *_: told)
-    cloud = clouds.Cloud(np.ones((1, 1)), np.ones(1), np.zeros(1, int), 2.2, 0.1, {0: 1.0})
-    found, _ = fits._weighed(None, cloud, None, 1, True, np.random.default_rng(0))
+    monkeypatch.setattr(assemble, "importance", lambda *_: told)
+    cloud = noise.Cloud(np.ones((1, 1)), np.ones(1), np.zeros(1, int), 2.2, 0.1, {0: 1.0})
+    found, _ = assemble._weighed(None, cloud, None, 1, True, np.random.default_rng(0))
     assert (found.log_evidence, found.error, found.reached) == (3.0, pytest.approx(0.5), 0.5)
 
 
@@ -127,7 +125,7 @@ def test_peaks_take_their_heights_with_them_into_order(highest):
     ordered = importance._in_order(density, importance._Order(density, z, 3), moved)
 
     def parameters(points):
-        shapes, heights = fits._told(density, points, beta)
+        shapes, heights = assemble._told(density, points, beta)
         peaks = [np.asarray(each)[:, :3] for each in (shapes.centres, shapes.widths, heights[:, -density.slots :])]
         by_place = np.argsort(peaks[0], axis=1)
         return [np.asarray(heights)[:, :4], *(np.take_along_axis(each, by_place, 1) for each in peaks)]
