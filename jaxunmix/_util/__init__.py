@@ -1,1 +1,1 @@
-"""The lowest layer: files and statistics."""
+"""The lowest layer: files, random numbers and statistics."""

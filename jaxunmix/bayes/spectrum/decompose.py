@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Key
 from tqdm import tqdm
 
+from ..._util.random import numpy_generator
 from ...physics import lineshapes
 from ..tempering.evidence import BLOCKS
 from ..tempering.sequential import smc
@@ -164,7 +165,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
         # Programs first; then the largest K, which takes the longest.
         programs = _programs(pool, densities, explorers, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
-        rngs = {count: _generator(_keys(key, count)[1]) for count in counts}
+        rngs = {count: numpy_generator(_keys(key, count)[1]) for count in counts}
         results, founds = {}, {}
         for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
             result = jobs.pop(count).result()
@@ -172,7 +173,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
             founds[count] = over_noise(densities[count], result, noise_known=limit is not None, rng=rngs[count])
             # Particles are many: they are kept only where they are asked for.
             results[count] = result if exchange else None
-        clouds = share(founds, densities, explorers, UNDIVIDED + 1, _generator(key), workers)
+        clouds = share(founds, densities, explorers, UNDIVIDED + 1, numpy_generator(key), workers)
 
         def fit(count: int) -> Fit:
             own = densities[count], explorers[count], founds[count], clouds[count], count
@@ -189,10 +190,6 @@ def _exchanged(fits, densities, explorers, results, key, sweeps) -> Exchange:
     # Ladders must know nothing of each other.
     alone = replace(explorers[best.peaks], crossovers=0)
     return exchanged(densities[best.peaks], alone, results[best.peaks], best, _keys(key, best.peaks)[2], sweeps)
-
-
-def _generator(key: Key[Array, ""]) -> np.random.Generator:
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
 
 
 def _keys(key: Key[Array, ""], peaks: int) -> Array:

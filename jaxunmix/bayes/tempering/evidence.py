@@ -22,12 +22,11 @@ from scipy.interpolate import CubicSpline
 from scipy.special import expit, logsumexp
 from scipy.stats import t as student
 
-from ..._util.statistics import log_mean, spread
+from ..._util.statistics import jackknife, log_mean, spread
 from .exchange import Record, ReplicaRun
 from .sequential_result import SMCResult
 
 BLOCKS = 20
-METHODS = ("bar", "forward", "backward", "integration")
 # Beyond these the user is warned; differences in nats.
 FEWEST_ROUND_TRIPS = 5
 CHAINS_APART = 1.5
@@ -108,12 +107,12 @@ def _of_record(record: Record) -> FreeEnergy:
     chains = np.array([_bar(_part(record, np.s_[c : c + 1])).sum() for c in range(len(record.up))])
     edges = np.linspace(0, sweeps, BLOCKS + 1).astype(int)
     blocks = [np.r_[0:low, high:sweeps] for low, high in pairwise(edges)]
-    left_out = np.array([_bar(_part(record, np.s_[:, block])).sum() for block in blocks])
-    jackknife = np.sqrt((BLOCKS - 1) * np.var(left_out))
+    left_out = [_bar(_part(record, np.s_[:, block])).sum() for block in blocks]
+    of_blocks = jackknife(left_out)
     halves = [_bar(_part(record, half)).sum() for half in (np.s_[:, : sweeps // 2], np.s_[:, sweeps // 2 :])]
     drift = abs(halves[1] - halves[0])
-    error = max(jackknife, _standard_error(chains), drift / 2)
-    found = diagnose(record) | {"chains": -chains, "jackknife": float(jackknife), "drift": float(drift)}
+    error = max(of_blocks, _standard_error(chains), drift / 2)
+    found = diagnose(record) | {"chains": -chains, "jackknife": of_blocks, "drift": float(drift)}
     return FreeEnergy(estimates["bar"], float(error), estimates, found, _warnings(estimates, found))
 
 

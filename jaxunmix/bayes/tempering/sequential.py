@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from ..explorers.base import Explorer
 from ..explorers.jumps import Jumps
 from ..path import Density, choose, take
-from .resampling import _mean_weight, _systematic
+from .resampling import average_weights, resample
 from .sequential_result import Log, SMCResult
 
 # Bisections of the logarithm of b: from 1e-30 of the limit to one part in a million.
@@ -223,7 +223,7 @@ def _reweighted(density, explorer, state, key, active, threshold, limit):
     each = len(state.z) // (runs * strata)
     beta, change = _next(density, state, active, threshold, limit)
     change = change.reshape(runs, strata, each)
-    mean, variance = _mean_weight(change)
+    mean, variance = average_weights(change)
     log_share = state.log_share + mean
     gain = logsumexp(log_share, axis=1)
     evidence, log_share = state.evidence + gain, log_share - gain[:, None]
@@ -232,11 +232,13 @@ def _reweighted(density, explorer, state, key, active, threshold, limit):
     united = state.united | (jnp.all(active) & (count - 1 < EVEN * (strata - 1)) & (strata > 1))
 
     key, points = jax.random.fold_in(key, len(state.z)), jnp.arange(len(state.z)).reshape(change.shape)
-    within = _systematic(key, change.reshape(-1, each)).reshape(change.shape) + points[..., :1]
+    uniform = jax.random.uniform(key, (runs * strata,), change.dtype)
+    within = resample(change.reshape(-1, each), uniform, each).reshape(change.shape) + points[..., :1]
     # Copies of one point follow each other: they come into different strata of one run, so that these are alike, and
     # the runs, which learn from one another, have few in common.
     all_weights = state.evidence[:, None, None] + state.log_share[..., None] + change
-    whole = _systematic(key, all_weights.reshape(1, -1)).reshape(each, runs, strata)
+    uniform = jax.random.uniform(key, (1,), change.dtype)
+    whole = resample(all_weights.reshape(1, -1), uniform, len(state.z)).reshape(each, runs, strata)
     index = jnp.where(united, jnp.moveaxis(whole, 0, -1), within)
     index = jnp.where(active[:, None, None], index, points).reshape(-1)
     evidence = jnp.where(united, logsumexp(evidence) - jnp.log(runs), evidence)
