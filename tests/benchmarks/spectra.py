@@ -45,6 +45,7 @@ from scipy.optimize import least_squares
 import jaxunmix as jxu
 from jaxunmix.bayes.spectrum.budget import explorer_of
 from jaxunmix.bayes.spectrum.evidence import importance
+from jaxunmix.bayes.spectrum.evidence.draws import Draws
 from jaxunmix.bayes.spectrum.marginal import Shapes
 from jaxunmix.bayes.spectrum.priors import path
 from jaxunmix.bayes.tempering.initial import learned
@@ -116,10 +117,12 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
                     settings = learned(density, explorer, seen[-1][None])._replace(**steps)
         first = seen[len(seen) // 2 : -2]
         pool, last = rng.choice(len(first) * len(beta), importance.POOL), rng.choice(len(beta), importance.BATCH)
-        moved = importance.Moved(seen[-1][last], beta[last], last % 4, len(beta))
-        draws = np.concatenate(first)[pool], np.tile(beta, len(first))[pool]
+        # Neither the evidence nor its error is known.
+        unknown = {"log_evidence": np.nan, "error": np.nan, "independent": len(beta)}
+        moved = Draws(seen[-1][last], beta[last], last % 4, **unknown)
+        draws = Draws(np.concatenate(first)[pool], np.tile(beta, len(first))[pool], pool % 4, **unknown)
         noise = tuple(np.asarray(density.prior.noise).tolist())
-        told = importance.importance(density, *draws, moved, peaks, noise, rng)
+        told = importance.importance(density, draws, moved, peaks, noise, rng)
     gain = told.log_evidence - fit.log_evidence
     evidence = np.array([fit.log_evidence for fit in found.fits])
     # Places that have less than the particles have found elsewhere take nothing from it.

@@ -166,17 +166,17 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
         programs = _programs(pool, densities, explorers, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
         rngs = {count: numpy_generator(_keys(key, count)[1]) for count in counts}
-        results, founds = {}, {}
+        results, tempered = {}, {}
         for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
             result = jobs.pop(count).result()
             _await(programs[count][SAMPLING:])
-            founds[count] = over_noise(densities[count], result, noise_known=limit is not None, rng=rngs[count])
+            tempered[count] = over_noise(densities[count], result, noise_known=limit is not None, rng=rngs[count])
             # Particles are many: they are kept only where they are asked for.
             results[count] = result if exchange else None
-        clouds = share(founds, densities, explorers, UNDIVIDED + 1, numpy_generator(key), workers)
+        draws = share(tempered, densities, explorers, UNDIVIDED + 1, numpy_generator(key), workers)
 
         def fit(count: int) -> Fit:
-            own = densities[count], explorers[count], founds[count], clouds[count], count
+            own = densities[count], explorers[count], tempered[count], draws[count], count
             return gather(*own, noise_known=limit is not None, rng=rngs[count], workers=workers)
 
         fits = tuple(fit(count) for count in counts)

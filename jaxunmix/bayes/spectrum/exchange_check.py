@@ -1,7 +1,5 @@
 """Replica exchange from the end of tempered runs, as a check of their evidence."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +23,6 @@ def exchanged(
     fit: Fit,
     key: Key[Array, ""],
     sweeps: int,
-    start: Any = None,
 ) -> Exchange:
     """Replica exchange from the particles of a fit to its most probable noise.
 
@@ -36,15 +33,15 @@ def exchanged(
         fit: what they gave.
         key: the randomness.
         sweeps: recorded ones, of `LADDERS` ladders.
-        start: (size,), a point at which all replicas begin; by default they begin at particles.
     """
     last = float(fit.noise[np.argmin(fit.free_energy)]) ** -2 if fit.noise.size else float(np.max(result.betas))
     keys = jax.random.split(key)
     density = density.united(jnp.asarray(True))
     begin = from_particles(density, result, keys[0], LADDERS, last=last)
     settings = learned(density, explorer, begin.cloud)
-    first = begin.start if start is None else np.broadcast_to(start, begin.start.shape)
-    run = replica_exchange(density, explorer, begin.betas, first, keys[1], sweeps, settings=settings, warmup=WARMUP)
+    run = replica_exchange(
+        density, explorer, begin.betas, begin.start, keys[1], sweeps, settings=settings, warmup=WARMUP
+    )
     found = free_energy(run, warn=False)
     seen = found.diagnostics
     with np.errstate(divide="ignore"):
