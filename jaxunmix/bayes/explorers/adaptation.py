@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from ..path import Density, Points
 from .base import Info
+from .linalg import factor_covariances
 
 PerGroup = Float[Array, " groups"]
 
@@ -60,18 +61,4 @@ def learn(settings: LocalSettings, z: Points, info: Info | None, memory: float |
         signal = jnp.mean(info.signal.reshape(groups, -1), 1)
         log_step = jnp.clip(log_step + min(1.0, walkers**0.5 / 8) * signal, -20.0, 3.0)
     count = kept + walkers
-    return LocalSettings(log_step, count, mean, covariance, factored(covariance, count))
-
-
-def factored(covariance: Float[Array, "groups size size"], count: PerGroup) -> Float[Array, "groups size size"]:
-    """The lower triangular factors of covariances of so many points each, shrunk to their diagonals."""
-    size = covariance.shape[-1]
-    shrink = ((size / (count + size)) ** 2)[:, None, None]
-    variance = jnp.diagonal(covariance, axis1=1, axis2=2)
-    variance = jnp.maximum(variance, jnp.finfo(variance.dtype).eps * (1 + jnp.max(variance, 1, keepdims=True)))
-    scale = jnp.sqrt(variance)
-    correlation = covariance / (scale[:, :, None] * scale[:, None, :])
-    eye = jnp.eye(size, dtype=covariance.dtype)
-    correlation = jnp.where(eye > 0, 1 + 1e-5, (1 - shrink) * correlation)
-    factor = jnp.linalg.cholesky(correlation)
-    return scale[:, :, None] * jnp.where(jnp.isfinite(factor), factor, eye)
+    return LocalSettings(log_step, count, mean, covariance, factor_covariances(covariance, count))

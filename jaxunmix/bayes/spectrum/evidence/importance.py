@@ -34,7 +34,7 @@ from jaxtyping import Array, Key
 from scipy.optimize import brentq, linear_sum_assignment
 from scipy.special import expit, gammaln, logsumexp, ndtri
 
-from ...explorers.mixture import Mixture, fit
+from ...explorers.mixture import Mixture, fit_mixture
 from ..marginal import SHAPES, CollapsedSpectrum
 from .draws import Draws
 
@@ -270,7 +270,7 @@ def _leave_out(log_w: np.ndarray, draws: _Scored, order: _Order) -> None:
 
 @eqx.filter_jit
 def _fitted(x: Array) -> Mixture:
-    return fit(x, COMPONENTS, SHRUNK)
+    return fit_mixture(x, COMPONENTS, prior=SHRUNK)
 
 
 @eqx.filter_jit

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from ...explorers.base import Explorer, Info
-from ...explorers.mixture import Mixture, fit, standard
+from ...explorers.mixture import Mixture, fit_mixture, standard_mixture
 from ...path import PerPoint, Points, choose
 from ..marginal import SHAPES, CollapsedSpectrum, CollapsedTerms, Spans, change_columns, put
 from ..truncated_normal import FIXED, STEP
@@ -95,7 +95,7 @@ class PeakMoves(Explorer):
         window = prior.peak[1] - prior.peak[0]
         line = jnp.stack([prior.white_line[0] - prior.peak[0], prior.white_line[1]]) / window
         # Before there is a cloud: the prior.
-        first = standard(COMPONENTS, SHAPES + 2, dtype), line, density.live
+        first = standard_mixture(COMPONENTS + 1, SHAPES + 2, dtype), line, density.live
         return PeakSettings(step, step, *jax.tree.map(lambda a: jnp.broadcast_to(a, (groups, *a.shape)), first))
 
     def tune(self, settings: Any, z: Points, info: Info | None, memory: float | Array = 0.0) -> PeakSettings:
@@ -104,7 +104,7 @@ class PeakMoves(Explorer):
         if info is None and each >= LEAST_MEMBERS:
             members = z.reshape(groups, each, -1)[:, :: -(-each // MOST_MEMBERS)]
             x = jax.vmap(lambda z, line, live: bound(z, line, live)[0])(members, settings.line, settings.live)
-            return settings._replace(mixture=jax.vmap(partial(fit, components=COMPONENTS))(x))
+            return settings._replace(mixture=jax.vmap(partial(fit_mixture, components=COMPONENTS))(x))
         if info is None:
             return settings
 
