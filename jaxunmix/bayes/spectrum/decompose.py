@@ -30,11 +30,12 @@ from tqdm import tqdm
 
 from ..._util.random import numpy_generator
 from ...physics import lineshapes
+from ..programs import wait_for
 from ..tempering.evidence import BLOCKS
 from ..tempering.sequential import smc
 from ..tempering.sequential_result import SMCResult
 from .budget import UNDIVIDED, _divided, _shared, explorer_of
-from .compile import _await, _programs
+from .compile import compile_programs
 from .evidence.assemble import gather
 from .evidence.noise import over_noise
 from .evidence.sharing import share
@@ -42,8 +43,6 @@ from .exchange_check import exchanged
 from .priors import Priors, noise_of, past_the_best, path
 from .result import Decomposition, Decompositions, Exchange, Fit
 
-# Programs of the tempered runs among those of a number of peaks.
-SAMPLING = 2
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
 UNSURE, PROBABLE = 1.0, 0.01
 
@@ -154,7 +153,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     shared = {count: _shared(count, settings["runs"], settings["particles"]) for count in counts}
 
     def sampled(count: int) -> SMCResult:
-        _await(programs[count][:SAMPLING])
+        wait_for(programs[count].of_smc)
         with jax.enable_x64(True):
             own, how = _keys(key, count)[0], {"moves": settings["moves"], "keep": shared[count]["particles"]}
             how |= {"limit": last, "stop": stop, "workers": workers}
@@ -163,13 +162,13 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     with ThreadPoolExecutor(cores) as workers, ThreadPoolExecutor(cores) as pool, jax.enable_x64(True):
         densities = {k: _divided(path(energy, intensity, k, noise, chosen, edge), **shared[k]) for k in counts}
         # Programs first; then the largest K, which takes the longest.
-        programs = _programs(pool, densities, explorers, shared)
+        programs = compile_programs(pool, densities, explorers, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
         rngs = {count: numpy_generator(_keys(key, count)[1]) for count in counts}
         results, tempered = {}, {}
         for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
             result = jobs.pop(count).result()
-            _await(programs[count][SAMPLING:])
+            wait_for(programs[count].of_draws)
             tempered[count] = over_noise(densities[count], result, noise_known=limit is not None, rng=rngs[count])
             # Particles are many: they are kept only where they are asked for.
             results[count] = result if exchange else None

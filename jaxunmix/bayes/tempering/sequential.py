@@ -26,9 +26,10 @@ from jax import lax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ..explorers.base import Explorer
+from ..explorers.base import Explorer, Info
 from ..explorers.jumps import Jumps
 from ..path import Density, choose, take
+from ..programs import Call
 from .resampling import average_weights, resample
 from .sequential_result import Log, SMCResult
 
@@ -120,8 +121,7 @@ def smc(
     log = Log(state, particles // min(keep, particles), runs)
     while np.any(log.active) and log.levels <= max_levels:
         own = jax.random.fold_in(keys[1], log.levels)
-        traced = jnp.asarray(log.active), jnp.asarray(threshold, float), jnp.asarray(limit, float)
-        state, level = _reweighted(density, explorer, state, own, *traced)
+        state, level = _reweighting(density, explorer, state, own, log.active, threshold, limit)()
         accepted = []
         for move in range(_sweeps(moves, strata, bool(state.united))):
             state, acceptance = _moved(density, explorer, state, jax.random.fold_in(own, move), log.active, workers)
@@ -166,25 +166,16 @@ def moved(
     return np.stack(found)
 
 
-def compilations(
-    density: Density, explorer: Explorer, runs: int, particles: int, strata: int
-) -> tuple[Callable[[], Any], ...]:
-    """Calls that compile what `smc` with workers runs, to be made side by side: each takes seconds of one core."""
+def smc_calls(density: Density, explorer: Explorer, runs: int, particles: int, strata: int) -> list[Call]:
+    """The calls of jitted functions that `smc` with workers makes; those that take the longest to compile first."""
     key, parts = jax.random.key(0), _parts(runs * strata)
-    active, half = np.ones(runs * strata, bool), jnp.asarray(0.5, float)
-
-    def swept() -> Any:
-        # This takes the longest: points of zeros, so that it does not wait for the program that draws them.
-        shapes = eqx.filter_eval_shape(_start, density, explorer, key, runs, particles, strata)
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        points = state.z, state.terms, np.zeros(len(state.z))
-        return _swept(density, explorer, key, np.asarray(False), *_part(points, state.settings, active, parts[0]))
-
-    def reweighted() -> Any:
-        state = _start(density, explorer, key, runs, particles, strata)
-        return _reweighted(density, explorer, state, key, jnp.asarray(active[::strata]), half, half)
-
-    return swept, reweighted
+    start = Call(_start, (density, explorer, key, runs, particles, strata))
+    state = start.zeros()
+    points, active = (state.z, state.terms, np.zeros(len(state.z))), np.ones(runs * strata, bool)
+    sweep = _sweep(density, explorer, key, state.united, points, state.settings, active, parts[0])
+    info = Info(*map(jnp.zeros_like, points[-1:] * 2))
+    tuning = Call(_tuned, (explorer, state.settings, state.z, info, runs))
+    return [sweep, _reweighting(density, explorer, state, key, active[::strata], 0.5, 1.0), start, tuning]
 
 
 def _sweeps(moves: int, strata: int, united: bool) -> int:
@@ -214,6 +205,12 @@ def _start(density: Density, explorer: Explorer, key: Key[Array, ""], runs: int,
     shares = jnp.full((runs, strata), -jnp.log(strata), z.dtype)
     ancestor, origin = jnp.tile(jnp.arange(particles), runs), jnp.arange(runs * particles)
     return _State(z, density.evaluate(z), settings, zeros, zeros, shares, ancestor, origin, jnp.asarray(False))
+
+
+def _reweighting(density, explorer, state, key, active, threshold, limit) -> Call:
+    """The change to the next b of each active run."""
+    numbers = jnp.asarray(threshold, float), jnp.asarray(limit, float)
+    return Call(_reweighted, (density, explorer, state, key, jnp.asarray(active), *numbers))
 
 
 @eqx.filter_jit
@@ -273,7 +270,7 @@ def _in_parts(density, explorer, points, settings, key, active, workers, united)
         # The precision is a setting of the thread.
         with jax.enable_x64(double):
             own = jax.random.fold_in(key, part.start)
-            return jax.block_until_ready(_swept(density, explorer, own, united, *_part(points, settings, active, part)))
+            return jax.block_until_ready(_sweep(density, explorer, own, united, points, settings, active, part)())
 
     if len(parts) == 1:
         return one(parts[0])
@@ -295,6 +292,11 @@ def _part(points: tuple, settings: Any, active: np.ndarray, part: slice) -> tupl
         jax.tree.map(lambda leaf, of=of: np.asarray(leaf)[of], tree) for tree, of in ((points, own), (settings, part))
     )
     return *points, settings, active[part]
+
+
+def _sweep(density, explorer, key, united, points, settings, active, part) -> Call:
+    """The sweep of some of the groups."""
+    return Call(_swept, (density, explorer, key, united, *_part(points, settings, active, part)))
 
 
 @eqx.filter_jit

@@ -11,12 +11,13 @@ import numpy as np
 
 from ...._util.statistics import log_mean
 from ...explorers.base import Explorer
+from ...programs import Call
 from ..map_estimate import best_fit, by_name, noise_sd
 from ..marginal import CollapsedSpectrum
 from ..result import Fit
 from .draws import Draws
-from .importance import BATCH, compile_importance, importance
-from .noise import TemperedRuns, compile_nodes, move_on
+from .importance import BATCH, importance, importance_calls
+from .noise import TemperedRuns, move_on
 
 # Draws of a posterior.
 DRAWS = 2000
@@ -46,7 +47,7 @@ def gather(
     sweep, of = rng.integers(COUNTED, size=BATCH), rng.integers(len(beta), size=BATCH)
     moved = replace(draws, z=z[SETTLED:][sweep, of], beta=beta[of], run=run[of], independent=len(beta))
     final = _weighed(density, draws, moved, peaks, noise_known, rng)
-    shapes, heights = _told(density, final.z, final.beta)
+    shapes, heights = _parameters(density, final.z, final.beta)
     best, log_likelihood = best_fit(density, final.z, np.asarray(heights), final.beta, peaks)
     posterior = by_name(shapes, np.asarray(heights), noise_sd(density, final.beta), peaks)
     return Fit(
@@ -80,17 +81,14 @@ def _weighed(density, draws, moved, peaks, noise_known, rng) -> Draws:
     return replace(moved.take(slice(DRAWS)), independent=found.independent)
 
 
-def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
-    """Compiles what `gather` runs for so many particles."""
-    z = np.full((DRAWS, density.size), 0.5)
-    compile_nodes(density, particles)
-    _told(density, z[:DRAWS], np.ones(DRAWS))
-    compile_importance(density)
-    # As a whole: most of what the best fit compiles are single operations.
-    best_fit(density, z[:DRAWS], np.zeros((DRAWS, density.heights)), np.ones(DRAWS), int(np.sum(density.live)))
+def gather_calls(density: CollapsedSpectrum) -> list[Call]:
+    """The calls that `gather` makes after its draws have moved on, those that compile the most first."""
+    z, beta = np.full((DRAWS, density.size), 0.5), np.ones(DRAWS)
+    fit = density, z, np.zeros((DRAWS, density.heights)), beta, int(np.sum(density.live))
+    return [*importance_calls(density), Call(_parameters, (density, z, beta)), Call(best_fit, fit)]
 
 
 @eqx.filter_jit
-def _told(density: CollapsedSpectrum, z: Any, beta: Any) -> Any:
+def _parameters(density: CollapsedSpectrum, z: Any, beta: Any) -> Any:
     z = jnp.asarray(z)
     return density.shapes(z), density.draw(density.evaluate(z), jnp.asarray(beta))

@@ -35,6 +35,7 @@ from scipy.optimize import brentq, linear_sum_assignment
 from scipy.special import expit, gammaln, logsumexp, ndtri
 
 from ...explorers.mixture import Mixture, fit_mixture
+from ...programs import Call
 from ..marginal import SHAPES, CollapsedSpectrum
 from .draws import Draws
 
@@ -159,13 +160,13 @@ def _error_of_mean(values: np.ndarray, moved: Draws) -> float:
     return max(within, between)
 
 
-def compile_importance(density: CollapsedSpectrum) -> None:
-    """Compiles what `importance` runs."""
-    size = density.size - density.heights + 1
-    mixture = _fitted(jnp.asarray(np.random.default_rng(0).normal(size=(POOL, size))))
-    draws = _target(density, *_proposed(density, mixture, jnp.zeros(2), jax.random.key(0)))
-    _with_uniforms(density, _with_heights(density, draws.z, draws.beta), draws.beta)
-    _log_density(mixture, draws.x)
+def importance_calls(density: CollapsedSpectrum) -> list[Call]:
+    """The calls of jitted functions that `importance` makes."""
+    fit = Call(_fitted, (jnp.zeros((POOL, density.size - density.heights + 1)),))
+    propose = Call(_proposed, (density, fit.zeros(), jnp.zeros(2), jax.random.key(0)))
+    x, z, beta = propose.zeros()
+    points = Call(_with_heights, (density, z, beta)), Call(_with_uniforms, (density, z, beta))
+    return [fit, propose, Call(_target, (density, x, z, beta)), *points, Call(_log_density, (fit.zeros(), x))]
 
 
 def _in_order(density: CollapsedSpectrum, order: "_Order", moved: Draws) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy.interpolate import make_interp_spline
 
 from ...._util.statistics import log_mean, spread
 from ...explorers.base import Explorer
+from ...programs import Call
 from ...tempering.sequential import moved
 from ...tempering.sequential_result import SMCResult
 from ..marginal import CollapsedSpectrum
@@ -81,9 +82,13 @@ def move_on(
     """
     which = rng.choice(len(draws.beta), runs.points, replace=runs.points > len(draws.beta))
     z, beta, key = draws.z[which], draws.beta[which], jax.random.key(int(rng.integers(2**31)))
-    points = z, _evaluated(density, z), beta
+    points = z, _evaluation(density, z)(), beta
     new = moved(density, explorer, *points, runs.settings, key=key, sweeps=sweeps, workers=workers)
     return new, beta, draws.run[which]
+
+
+def _evaluation(density: CollapsedSpectrum, z: np.ndarray) -> Call:
+    return Call(_evaluated, (density, z))
 
 
 @eqx.filter_jit
@@ -91,11 +96,11 @@ def _evaluated(density: CollapsedSpectrum, z: Any) -> Any:
     return density.evaluate(jnp.asarray(z))
 
 
-def compile_nodes(density: CollapsedSpectrum, particles: int) -> None:
-    """Compiles what `over_noise` runs for so many particles."""
-    shapes = eqx.filter_eval_shape(density.evaluate, np.full((particles, density.size), 0.5))
-    terms = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    _changes(density, terms, np.float64(1.0), np.ones(BETWEEN))
+def noise_calls(density: CollapsedSpectrum, runs: int, particles: int) -> list[Call]:
+    """The calls of jitted functions that `over_noise` and `move_on` make after so many runs that kept all particles."""
+    terms = _evaluation(density, np.zeros((particles, density.size))).zeros()
+    changes = Call(_changes, (density, terms, np.float64(1), np.ones(BETWEEN)))
+    return [changes, _evaluation(density, np.zeros((runs * particles, density.size)))]
 
 
 def _by_origin(result: SMCResult, runs: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, float]:

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...programs import Call
 from ..marginal import SHAPES, CollapsedSpectrum
 from ..result import RUNS
 from ..truncated_normal import FIXED
@@ -76,11 +77,10 @@ def _numbered(draws: Draws, first: int) -> Draws:
     return replace(draws, run=draws.run + first, expected=expected)
 
 
-def compile_sharing(density: CollapsedSpectrum) -> None:
-    """Compiles births to, and deaths from, what has as many slots as the density."""
-    z, beta, key = jnp.asarray(np.full((MADE, density.size), 0.5)), jnp.asarray(np.ones(MADE)), jax.random.key(0)
-    for made in (born, died):
-        made(density, density, z, beta, key)
+def share_calls(density: CollapsedSpectrum) -> list[Call]:
+    """Births to, and deaths from, what has as many slots as the density."""
+    of = density, density, jnp.zeros((MADE, density.size)), jnp.ones(MADE), jax.random.key(0)
+    return [Call(born, of), Call(died, of)]
 
 
 def _lent(draws, mass, ends, densities, explorer, runs, rng, workers) -> list[tuple[Draws, float]]:

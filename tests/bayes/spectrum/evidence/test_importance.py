@@ -130,7 +130,7 @@ def test_peaks_take_their_heights_with_them_into_order(highest):
     ordered = importance._in_order(density, importance._Order(density, z, 3), draws_of(z, beta))
 
     def parameters(points):
-        shapes, heights = assemble._told(density, points, beta)
+        shapes, heights = assemble._parameters(density, points, beta)
         peaks = [np.asarray(each)[:, :3] for each in (shapes.centres, shapes.widths, heights[:, -density.slots :])]
         by_place = np.argsort(peaks[0], axis=1)
         return [np.asarray(heights)[:, :4], *(np.take_along_axis(each, by_place, 1) for each in peaks)]
