@@ -1,4 +1,4 @@
-"""What a sampler learns from its points: step sizes, and the shape of their cloud."""
+"""Step sizes and covariances that explorers learn from their points."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,7 @@
-"""Where a parameter may be, from draws of its posterior: places, how sure their shares are, the smallest region.
+"""Credible places and regions of a parameter from draws of its posterior, and the standard errors of their shares.
 
 A white line may be either of two lines. One interval of all draws then spans what no draw is at, and its width jumps
-when the share of the other place passes what the interval leaves out. Places are told one by one, and the width of the
+when the share of the other place passes what the interval leaves out. Places are given one by one, and the width of the
 smallest region that holds a probability (R. J. Hyndman, Am. Stat. 50 (1996) 120) changes no faster than the shares do.
 """
 
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..._util.statistics import jackknife
 
-# The share of draws that tells a density, and how many times lower a valley between two places is.
+# The share of draws by which a density is estimated, and how many times lower a valley between two places is.
 NEIGHBOURS = 0.02
 DEPTH = 3.0
 # Of the 90 % of the draws, the part of their width that is not looked into: equal draws are no place.
@@ -94,7 +94,7 @@ def _error_by_runs(inside: np.ndarray, run: np.ndarray, groups: Sequence[Sequenc
 
     def error(each: Sequence[set[int]]) -> float:
         left = [inside[~np.isin(run, list(group))] for group in each]
-        # Where one has all the draws nothing tells what others would give.
+        # Where one has all the draws it is unknown what others would give.
         return jackknife([np.mean(rest) for rest in left]) if all(map(len, left)) else unknown
 
     return max((error(each) for each in groups if len(each) > 1), default=unknown)

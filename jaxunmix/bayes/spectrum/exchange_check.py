@@ -10,10 +10,12 @@ from ..tempering.evidence import free_energy
 from ..tempering.exchange import replica_exchange
 from ..tempering.initial import from_particles, learned
 from ..tempering.sequential_result import SMCResult
-from .evidence.assemble import LADDERS, WARMUP
 from .map_estimate import noise_sd
 from .marginal import CollapsedSpectrum
 from .result import Exchange, Fit
+
+# Ladders side by side, and sweeps before those that count, in which steps and rungs are tuned.
+LADDERS, WARMUP = 16, 128
 
 
 def exchanged(

@@ -41,7 +41,8 @@ class FreeEnergy:
     Attributes:
         value: -ln Z in nats.
         error: one standard error: the largest of a jackknife over blocks of sweeps, the spread between chains, and half
-            of what the halves of the run differ by; of tempered runs, of what their weights tell and their spread.
+            of what the halves of the run differ by. For `smc`: the larger of that by the weights and that by the spread
+            of the runs, or by lines of descent where runs were united.
         estimates: -ln Z by each method.
         diagnostics: what the warnings look at, and more; see `diagnose`.
         warnings: why the value may be wrong although its error is small.
@@ -102,7 +103,7 @@ def _chains_first(leaf: np.ndarray, name: str) -> np.ndarray:
 def _of_record(record: Record) -> FreeEnergy:
     sweeps = record.up.shape[1]
     if sweeps < BLOCKS:
-        raise ValueError(f"free_energy: {sweeps} sweeps are too few to tell an error; run {BLOCKS} or more.")
+        raise ValueError(f"free_energy: {sweeps} sweeps are too few to estimate an error; run {BLOCKS} or more.")
     estimates = {method: -value for method, value in estimate(record).items()}
     chains = np.array([_bar(_part(record, np.s_[c : c + 1])).sum() for c in range(len(record.up))])
     edges = np.linspace(0, sweeps, BLOCKS + 1).astype(int)
@@ -232,7 +233,7 @@ def _of_particles(result: SMCResult) -> FreeEnergy:
     found = {"chains": runs, "ancestors": result.ancestors[:, -1], "status": result.status}
     wrong = [f"the runs differ by {np.ptp(runs):.2g} nats"] if np.ptp(runs) > CHAINS_APART else []
     wrong += [f"run {i}: {s.value}" for i, s in enumerate(result.status) if s.name != "DONE"]
-    # Tempered runs tell Z without bias, not its logarithm. United ones have one Z, of which only their descent tells.
+    # Tempered runs estimate Z without bias, not its logarithm. United runs have one Z: its error is that by descent.
     value = -log_mean(-runs)
     apart = result.of_descent(result.origin[-1].ravel())[1] if result.united else spread(-runs)
     error = max(float(within), _standard_error(runs), apart)

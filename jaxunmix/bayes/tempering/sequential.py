@@ -9,9 +9,10 @@ was 1.4 nats off and claimed 0.2. Replica exchange from the particles mends it.
 A run may also be divided between parts of the prior (`strata`), each of which is resampled for itself and weighs what
 its evidence does, so that modes do not compete where they are still rare. Where the weights of the parts have become
 uneven, all parts of all runs are united, and resampled as a whole from there on (as islands of particles are when their
-effective number falls: C. Verge et al., Stat. Comput. 25 (2015) 243); the error is then told by the offspring of each
-run and of each point. With 14 peaks the evidences of parts kept by themselves differed by 1.4 nats (their sd) where the
-noise was 4 times that of the data, and by 3 to 5 at the end, where all but 2 to 5 of 32 had been moved for nothing.
+effective number falls: C. Verge et al., Stat. Comput. 25 (2015) 243); the error is then estimated from the offspring of
+each run and of each point. With 14 peaks the evidences of parts kept by themselves differed by 1.4 nats (their sd)
+where the noise was 4 times that of the data, and by 3 to 5 at the end, where all but 2 to 5 of 32 had been moved for
+nothing.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""From what tempered runs have found to the `Fit` of one number of peaks: draws, the best fit, a check."""
+"""The `Fit` of one number of peaks from its tempered runs: evidence, draws of the posterior, the best fit."""
 
 import math
 from concurrent.futures import Executor
@@ -27,8 +27,6 @@ SETTLED, COUNTED = 5, 5
 # The share of the posterior within reach of the mixtures from which their evidence is relied on: with 0.2 (7 peaks on
 # data of 5) repeated ones lay within their errors of 0.3; with next to nothing (10 on 8) 2 nats below runs that agreed.
 RELIABLE = 0.15
-# Ladders side by side in replica exchange, and sweeps before, in which steps and rungs are tuned.
-LADDERS, WARMUP = 16, 128
 
 
 def gather(

@@ -1,4 +1,4 @@
-r"""Evidence and posterior of a number of peaks by importance and bridge sampling, from what tempered runs have left.
+r"""Evidence and posterior of a number of peaks by importance and bridge sampling, from draws of tempered runs.
 
 Tempered runs find the places of the posterior, but the weight that reaches a place is what many levels of resampling
 have made of it: with 8 peaks runs in the same place differ by a nat and more. What a place holds is better asked of
@@ -102,7 +102,7 @@ def importance(
         log_w = _log_weight(density, draws, log_q)
         _leave_out(log_w, draws, order)
         if not np.any(np.isfinite(log_w)):
-            # No draw is in order: nothing is within reach, and there is no evidence to tell.
+            # No draw is in order: nothing is within reach, and the evidence cannot be estimated.
             return Draws(moved.z, moved.beta, moved.run, -math.inf, math.inf)
         weights = np.exp(log_w - logsumexp(log_w))
         sizes.append(float(1 / np.sum(weights**2)))

@@ -21,7 +21,7 @@ from ..marginal import CollapsedSpectrum
 from .draws import Draws
 from .importance import POOL
 
-# Points of the grid of noise between two levels of a run, and noises at which F is told.
+# Points of the grid of noise between two levels of a run, and noises at which F is given.
 BETWEEN, GRID = 8, 200
 # Levels whose noise is less probable than the best by more than this are left out of the integral over the noise.
 WINDOW = 14.0

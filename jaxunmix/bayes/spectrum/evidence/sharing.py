@@ -100,7 +100,7 @@ def _lent(draws, mass, ends, densities, explorer, runs, rng, workers) -> list[tu
     z = _resized(z, more.slots, densities[target].slots, rng)
     log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
     weights = np.exp(log_w - max(np.max(log_w), np.finfo(float).min))
-    # Copies of one draw tell no more than it does.
+    # Copies of one draw count as one draw.
     size = float(np.sum(weights) ** 2 / max(np.sum(np.bincount(copy_of.ravel(), weights) ** 2), np.finfo(float).tiny))
     if size < LEAST:
         return []
