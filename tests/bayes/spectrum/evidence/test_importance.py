@@ -194,8 +194,9 @@ def test_what_the_mixture_does_not_reach_is_counted_by_draws_of_the_posterior(sh
     assert found.reached == pytest.approx(share, abs=0.04)
     # The draws together are the posterior: what is out of reach has its share.
     assert found.weights[-importance.BATCH :].sum() == pytest.approx(1 - share, abs=0.04)
-    # The spread of a share of so many, by the runs or as if independent.
-    assert found.error > 0.9 * math.sqrt((1 - share) / share / importance.BATCH)
+    # The spread of a share of so many, by the runs or as if independent; by chance fewer of them may be out of reach.
+    out = importance.BATCH * (1 - share)
+    assert found.error > 0.9 * math.sqrt(max(out - 4 * math.sqrt(out), 0) / share) / importance.BATCH
 
 
 def test_error_of_a_bridge_is_the_spread_between_runs_where_they_differ():
