@@ -23,7 +23,7 @@ COLD_START_RUNGS = 16
 
 
 class Beginning(NamedTuple):
-    """A beginning.
+    """A ladder and points at each rung for replica exchange to begin from.
 
     Attributes:
         betas: (rungs,), from 0.

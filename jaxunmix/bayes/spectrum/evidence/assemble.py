@@ -80,7 +80,7 @@ def _weighed(density, draws, moved, peaks, noise_known, rng) -> Draws:
 
 
 def gather_calls(density: CollapsedSpectrum) -> list[Call]:
-    """The calls that `gather` makes after its draws have moved on, those that compile the most first."""
+    """The calls that `gather` makes after its draws have moved on; the best fit compiles several programs."""
     z, beta = np.full((DRAWS, density.size), 0.5), np.ones(DRAWS)
     fit = density, z, np.zeros((DRAWS, density.heights)), beta, int(np.sum(density.live))
     return [*importance_calls(density), Call(_parameters, (density, z, beta)), Call(best_fit, fit)]

@@ -153,7 +153,7 @@ def _surface(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -
     best = np.array([np.max(density.log_marginal(b, log_z)[b >= first]) for b, log_z in pairs])
     b = np.geomspace(first, np.min(result.betas[best > best.max() - BEYOND, -1]), GRID)
     runs = [density.log_marginal(b, _between(pair, b)) for pair in pairs]
-    return 1 / np.sqrt(b[::-1]), -(np.logaddexp.reduce(runs, axis=0) - math.log(len(runs)))[::-1]
+    return 1 / np.sqrt(b[::-1]), -np.array([log_mean(each) for each in np.transpose(runs)])[::-1]
 
 
 @dataclass

@@ -89,13 +89,10 @@ def _lent(draws, mass, ends, densities, explorer, runs, rng, workers) -> list[tu
     more, less = (densities[count] for count in sorted(ends, reverse=True))
     fewer = replace(more, live=(jnp.arange(more.slots) < min(ends)).astype(float), prior=less.prior)
     # They are in no order.
-    source_draws = draws.take(slice(MADE))
-    _, copy_of = np.unique(source_draws.z, axis=0, return_inverse=True)
-    z, key = (
-        _resized(source_draws.z, densities[source].slots, more.slots, rng),
-        jax.random.key(int(rng.integers(2**31))),
-    )
-    made = (born if target > source else died)(more, fewer, jnp.asarray(z), jnp.asarray(source_draws.beta), key)
+    first = draws.take(slice(MADE))
+    _, copy_of = np.unique(first.z, axis=0, return_inverse=True)
+    z, key = _resized(first.z, densities[source].slots, more.slots, rng), jax.random.key(int(rng.integers(2**31)))
+    made = (born if target > source else died)(more, fewer, jnp.asarray(z), jnp.asarray(first.beta), key)
     z, log_w = map(np.asarray, made)
     z = _resized(z, more.slots, densities[target].slots, rng)
     log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
@@ -105,7 +102,7 @@ def _lent(draws, mass, ends, densities, explorer, runs, rng, workers) -> list[tu
     if size < LEAST:
         return []
     new = replace(
-        source_draws,
+        first,
         z=z,
         weights=weights / weights.sum(),
         log_evidence=draws.log_evidence + math.log(np.mean(weights)) + float(np.max(log_w)),
