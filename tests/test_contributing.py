@@ -1,4 +1,4 @@
-"""CONTRIBUTING says how to add a part of each kind, in one file and one line: its examples are added, and fitted with."""
+"""CONTRIBUTING says how to add a part of each kind, by one file and one line: its examples are added, and used."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def found(tmp_path_factory):
 
 
 def falls(trace):
-    return all(b <= a * (1 + 1e-5) for a, b in zip(trace[:-1], trace[1:], strict=True)) and trace[-1] < trace[0]
+    return all(b <= a * (1 + 1e-5) for a, b in pairwise(trace)) and trace[-1] < trace[0]
 
 
 def test_a_penalty(found):

@@ -1,4 +1,4 @@
-"""Random numbers of NumPy from keys of JAX."""
+"""Random numbers of NumPy from the keys of JAX."""
 
 import jax
 import numpy as np
@@ -6,5 +6,5 @@ from jaxtyping import Array, Key
 
 
 def numpy_generator(key: Key[Array, ""]) -> np.random.Generator:
-    """NumPy's generator, seeded by the key's own bits."""
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    """A generator of NumPy whose numbers follow from the key."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())

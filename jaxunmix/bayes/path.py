@@ -22,7 +22,7 @@ Points = Float[Array, "points size"]
 PerPoint = Float[Array, " points"]
 
 
-class Terms(NamedTuple):
+class TemperedTerms(NamedTuple):
     """What a tempered density needs to know of each point to give its value at any b.
 
     Attributes:
@@ -62,9 +62,9 @@ class Density(eqx.Module):
 
 
 class TemperedDensity(Density):
-    """Tempering: q_b = p L^b (p f L^b where there are prior factors f), from `Terms`."""
+    """Tempering: q_b = p L^b (p f L^b where there are prior factors f), from `TemperedTerms`."""
 
-    def log_density(self, terms: Terms, beta: PerPoint) -> PerPoint:
+    def log_density(self, terms: TemperedTerms, beta: PerPoint) -> PerPoint:
         """The sum ln p + ln f + b ln L; at b = 0 ln p alone."""
         # A likelihood of -inf has no place in a product with zero, nor its gradient.
         likelihood = jnp.where(beta > 0, terms.likelihood, 0)
@@ -90,9 +90,9 @@ class FunctionDensity(TemperedDensity):
     def sample(self, key: Key[Array, ""], points: int) -> Points:
         return jax.vmap(self.draw)(jax.random.split(key, points))
 
-    def evaluate(self, z: Points) -> Terms:
+    def evaluate(self, z: Points) -> TemperedTerms:
         prior = jax.vmap(self.log_prior)(z)
-        return Terms(prior, jnp.zeros_like(prior), jax.vmap(self.log_likelihood)(z))
+        return TemperedTerms(prior, jnp.zeros_like(prior), jax.vmap(self.log_likelihood)(z))
 
 
 def value_and_grad(density: Density, z: Points, beta: PerPoint) -> tuple[PerPoint, Points, Any]:

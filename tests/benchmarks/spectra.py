@@ -43,11 +43,12 @@ import numpy as np
 from scipy.optimize import least_squares
 
 import jaxunmix as jxu
-from jaxunmix.bayes.spectrum import decompose as spectroscopy
-from jaxunmix.bayes.spectrum import marginal as collapsed
-from jaxunmix.bayes.spectrum import priors as paths
+from jaxunmix.bayes.spectrum.budget import explorer_of
 from jaxunmix.bayes.spectrum.evidence import importance
-from jaxunmix.bayes.tempering import initial as warm
+from jaxunmix.bayes.spectrum.evidence.draws import Draws
+from jaxunmix.bayes.spectrum.marginal import Shapes
+from jaxunmix.bayes.spectrum.priors import path
+from jaxunmix.bayes.tempering.initial import learned
 from jaxunmix.simulate import xas
 
 NAMES = ("E_WL", "E0", "edge_width", "line_width", "baseline", "step", "lorentzian", "gaussian")
@@ -96,12 +97,12 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
     names = ("E_WL", "E0", "edge_width", "line_width", "peak_centre", "peak_width")
     peaks = truth.sizes["peak"]
     # Walkers are told apart, so none exchanges anything with another.
-    explorer = replace(spectroscopy.explorer_of(peaks), crossovers=0)
+    explorer = replace(explorer_of(peaks), crossovers=0)
     at = list(found.table["peaks"].values).index(peaks)
     fit, rng = found.fits[at], np.random.default_rng(0)
     with jax.enable_x64(True):
-        density = paths.path(energy, intensity, peaks, None, found.priors)
-        shapes = collapsed.Shapes(*(jax.numpy.asarray(truth[n].values)[None] for n in names))
+        density = path(energy, intensity, peaks, None, found.priors)
+        shapes = Shapes(*(jax.numpy.asarray(truth[n].values)[None] for n in names))
         beta = fit.posterior["noise"].values ** -2
         z = np.tile(density.point(shapes), (len(beta), 1))
         z[:, -density.heights :] = rng.uniform(size=(len(beta), density.heights))
@@ -113,13 +114,15 @@ def run_from_truth(energy, intensity, truth, found, sweeps) -> tuple[float, floa
                 seen.append(np.asarray(z))
                 if sweep < sweeps // 3:
                     steps = {"peaks": settings.peaks, "shapes": settings.shapes}
-                    settings = warm.learned(density, explorer, seen[-1][None])._replace(**steps)
+                    settings = learned(density, explorer, seen[-1][None])._replace(**steps)
         first = seen[len(seen) // 2 : -2]
         pool, last = rng.choice(len(first) * len(beta), importance.POOL), rng.choice(len(beta), importance.BATCH)
-        moved = importance.Moved(seen[-1][last], beta[last], last % 4, len(beta))
-        draws = np.concatenate(first)[pool], np.tile(beta, len(first))[pool]
+        # Neither the evidence nor its error is known.
+        unknown = {"log_evidence": np.nan, "error": np.nan, "independent": len(beta)}
+        moved = Draws(seen[-1][last], beta[last], last % 4, **unknown)
+        draws = Draws(np.concatenate(first)[pool], np.tile(beta, len(first))[pool], pool % 4, **unknown)
         noise = tuple(np.asarray(density.prior.noise).tolist())
-        told = importance.importance(density, *draws, moved, peaks, noise, rng)
+        told = importance.importance(density, draws, moved, peaks, noise, rng)
     gain = told.log_evidence - fit.log_evidence
     evidence = np.array([fit.log_evidence for fit in found.fits])
     # Places that have less than the particles have found elsewhere take nothing from it.
@@ -225,12 +228,12 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     for peaks in options.peaks:
         for seed in range(options.seeds):
-            path = options.folder / f"{peaks}-{seed}.json"
-            if not path.exists():
-                row, part = case(peaks, seed, options), path.with_suffix(".part")
+            file = options.folder / f"{peaks}-{seed}.json"
+            if not file.exists():
+                row, part = case(peaks, seed, options), file.with_suffix(".part")
                 part.write_text(json.dumps(row))
-                os.replace(part, path)
-            cells = shown(json.loads(path.read_text()))
+                os.replace(part, file)
+            cells = shown(json.loads(file.read_text()))
             if peaks == options.peaks[0] and seed == 0:
                 print("| " + " | ".join(cells) + " |\n" + "|---" * len(cells) + "|")
             print("| " + " | ".join(cells.values()) + " |", flush=True)

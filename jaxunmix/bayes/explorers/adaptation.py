@@ -1,4 +1,4 @@
-"""What a sampler learns from its points: step sizes, and the shape of their cloud."""
+"""Step sizes and covariances that explorers learn from their points."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,13 @@ from jaxtyping import Array, Float
 
 from ..path import Density, Points
 from .base import Info
+from .linalg import factor_covariances
 
 PerGroup = Float[Array, " groups"]
 
 
-class Settings(NamedTuple):
-    """What an explorer has learned of each temperature.
+class LocalSettings(NamedTuple):
+    """What moves within a mode have learned of each temperature: their step, and the shape of the cloud.
 
     Attributes:
         log_step: (groups,).
@@ -29,15 +30,15 @@ class Settings(NamedTuple):
     factor: Float[Array, "groups size size"]
 
 
-def blank(density: Density, groups: int, step: float) -> Settings:
+def blank(density: Density, groups: int, step: float) -> LocalSettings:
     """Settings before anything is known: no whitening, and this step."""
     size, dtype = density.size, jnp.result_type(float)
     eye = jnp.broadcast_to(jnp.eye(size, dtype=dtype), (groups, size, size))
     log_step = jnp.full(groups, jnp.log(step), dtype)
-    return Settings(log_step, jnp.zeros(groups, dtype), jnp.zeros((groups, size), dtype), eye, eye)
+    return LocalSettings(log_step, jnp.zeros(groups, dtype), jnp.zeros((groups, size), dtype), eye, eye)
 
 
-def learn(settings: Settings, z: Points, info: Info | None, memory: float | Array) -> Settings:
+def learn(settings: LocalSettings, z: Points, info: Info | None, memory: float | Array) -> LocalSettings:
     """The step steered by the sweep's signal, the moments brought up to date with the cloud.
 
     The covariance S of n points in d dimensions is shrunk to its diagonal by (d / (n + d))^2, so that it can always be
@@ -60,18 +61,4 @@ def learn(settings: Settings, z: Points, info: Info | None, memory: float | Arra
         signal = jnp.mean(info.signal.reshape(groups, -1), 1)
         log_step = jnp.clip(log_step + min(1.0, walkers**0.5 / 8) * signal, -20.0, 3.0)
     count = kept + walkers
-    return Settings(log_step, count, mean, covariance, factored(covariance, count))
-
-
-def factored(covariance: Float[Array, "groups size size"], count: PerGroup) -> Float[Array, "groups size size"]:
-    """The lower triangular factors of covariances of so many points each, shrunk to their diagonals."""
-    size = covariance.shape[-1]
-    shrink = ((size / (count + size)) ** 2)[:, None, None]
-    variance = jnp.diagonal(covariance, axis1=1, axis2=2)
-    variance = jnp.maximum(variance, jnp.finfo(variance.dtype).eps * (1 + jnp.max(variance, 1, keepdims=True)))
-    scale = jnp.sqrt(variance)
-    correlation = covariance / (scale[:, :, None] * scale[:, None, :])
-    eye = jnp.eye(size, dtype=covariance.dtype)
-    correlation = jnp.where(eye > 0, 1 + 1e-5, (1 - shrink) * correlation)
-    factor = jnp.linalg.cholesky(correlation)
-    return scale[:, :, None] * jnp.where(jnp.isfinite(factor), factor, eye)
+    return LocalSettings(log_step, count, mean, covariance, factor_covariances(covariance, count))

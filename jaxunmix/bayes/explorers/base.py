@@ -16,7 +16,7 @@ from ..path import Density, PerPoint, Points
 
 
 class Info(NamedTuple):
-    """What a sweep tells of itself.
+    """How a sweep of each point went.
 
     Attributes:
         acceptance: (points,), the mean acceptance probability (of `Slice`: the share of lines that moved the point).

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from ..path import Density, PerPoint, Points, choose, value_and_grad
-from .adaptation import Settings, blank, learn
+from .adaptation import LocalSettings, blank, learn
 from .base import Explorer, Info, _probability, _rotate
 
 
@@ -27,11 +27,11 @@ class HMC(Explorer):
     steps: int = eqx.field(static=True, default=8)
     target: float = eqx.field(static=True, default=0.8)
 
-    def init(self, density: Density, groups: int) -> Settings:
+    def init(self, density: Density, groups: int) -> LocalSettings:
         return blank(density, groups, 0.3)
 
     def sweep(
-        self, key: Key[Array, ""], density: Density, z: Points, terms: Any, beta: PerPoint, settings: Settings
+        self, key: Key[Array, ""], density: Density, z: Points, terms: Any, beta: PerPoint, settings: LocalSettings
     ) -> tuple[Points, Any, Info]:
         keys = jax.random.split(key, 3)
         start = jax.random.normal(keys[0], z.shape, z.dtype)
@@ -53,5 +53,5 @@ class HMC(Explorer):
         moved = jax.random.uniform(keys[2], (points,), z.dtype) < accept
         return jnp.where(moved[:, None], at, z), choose(moved, reached, terms), Info(accept, accept - self.target)
 
-    def tune(self, settings: Settings, z: Points, info: Info | None, memory: float | Array = 0.0) -> Settings:
+    def tune(self, settings: LocalSettings, z: Points, info: Info | None, memory: float | Array = 0.0) -> LocalSettings:
         return learn(settings, z, info, memory)

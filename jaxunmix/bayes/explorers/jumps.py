@@ -11,36 +11,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Key
 
 from ..path import Density, PerPoint, Points, choose
-from .adaptation import factored
 from .base import Explorer, Info
 from .hmc import HMC
+from .mixture import Mixture, fit_mixture, standard_mixture
 
-# A fit looks at this many points of a cloud, and takes this many steps.
+# A fit looks at this many points of a cloud.
 FITTED = 1024
-EM_STEPS = 12
-# Each component keeps this share of the proposals.
-LEAST_SHARE = 1e-3
-LOG_2PI = 1.8378770664093453
-
-
-class Mixture(NamedTuple):
-    """A mixture of normals for each temperature.
-
-    Attributes:
-        log_weight: (groups, components).
-        mean: (groups, components, size).
-        factor: (groups, components, size, size), the lower triangular factors of the covariances.
-        inverse: (groups, components, size, size), the inverses of the factors.
-    """
-
-    log_weight: Float[Array, "groups components"]
-    mean: Float[Array, "groups components size"]
-    factor: Float[Array, "groups components size size"]
-    inverse: Float[Array, "groups components size size"]
 
 
 class JumpSettings(NamedTuple):
@@ -67,11 +46,9 @@ class Jumps(Explorer):
     jumps: int = eqx.field(static=True, default=2)
 
     def init(self, density: Density, groups: int) -> JumpSettings:
-        size, dtype = density.size, jnp.result_type(float)
-        log_weight = jnp.full((groups, self.components), -jnp.log(self.components), dtype)
-        factor = jnp.broadcast_to(jnp.eye(size, dtype=dtype), (groups, self.components, size, size))
-        mean = jnp.zeros((groups, self.components, size), dtype)
-        return JumpSettings(self.local.init(density, groups), Mixture(log_weight, mean, factor, factor))
+        first = standard_mixture(self.components, density.size, jnp.result_type(float))
+        mixture = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (groups, *leaf.shape)), first)
+        return JumpSettings(self.local.init(density, groups), mixture)
 
     def sweep(
         self, key: Key[Array, ""], density: Density, z: Points, terms: Any, beta: PerPoint, settings: JumpSettings
@@ -105,79 +82,24 @@ class Jumps(Explorer):
 
 
 def log_mixture(mixture: Mixture, z: Points) -> PerPoint:
-    """The logarithm of the mixture's density at points that lie group after group."""
-    groups = len(mixture.mean)
-    cloud = z.reshape(groups, -1, z.shape[-1])
-    return logsumexp(jax.vmap(_log_parts)(mixture, cloud), axis=-1).reshape(-1)
-
-
-def _log_parts(mixture: Mixture, points: Points) -> Float[Array, "points components"]:
-    def one(log_weight, mean, factor, inverse):
-        white = inverse @ points.T - (inverse @ mean)[:, None]
-        size = jnp.sum(jnp.log(jnp.diagonal(factor))) + points.shape[1] * LOG_2PI / 2
-        return log_weight - size - jnp.sum(white**2, 0) / 2
-
-    return jax.vmap(one, out_axes=-1)(*mixture)
+    """The logarithm of the mixture's density, up to a constant, at points that lie group after group."""
+    cloud = z.reshape(len(mixture.mean), -1, z.shape[-1])
+    return jax.vmap(Mixture.log_density)(mixture, cloud).reshape(-1)
 
 
 def _draw(key: Key[Array, ""], mixture: Mixture, draws: int, points: int) -> Float[Array, "draws points size"]:
-    groups, components, size = mixture.mean.shape
-    keys = jax.random.split(key)
-    normal = jax.random.normal(keys[0], (draws, groups, points // groups, size), mixture.mean.dtype)
-    uniform = jax.random.uniform(keys[1], (draws, groups, points // groups, 1), normal.dtype)
-    share = jnp.cumsum(jnp.exp(mixture.log_weight), 1)[:, None, :-1]
-    which = jnp.sum(uniform > share, -1)
-    chosen = jax.nn.one_hot(which, components, dtype=normal.dtype)
-    each = jnp.einsum("gkij,dgwj->dgwki", mixture.factor, normal) + mixture.mean[:, None]
-    return jnp.einsum("dgwk,dgwki->dgwi", chosen, each).reshape(draws, points, size)
+    groups, _, size = mixture.mean.shape
+    keys, each = jax.random.split(key), draws * points // groups
+    uniform = jax.random.uniform(keys[0], (groups, each), mixture.mean.dtype)
+    normal = jax.random.normal(keys[1], (groups, each, size), mixture.mean.dtype)
+    found = jax.vmap(Mixture.draw)(mixture, uniform, normal).reshape(groups, draws, -1, size)
+    return jnp.swapaxes(found, 0, 1).reshape(draws, points, size)
 
 
 def _fit(points: Points, components: int) -> Mixture:
-    """Expectation maximisation from centres drawn by squared distance (k-means++)."""
-    scale = jnp.std(points, 0) + jnp.finfo(points.dtype).tiny
-    white = (points - jnp.mean(points, 0)) / scale
-    centres = _spread(white, components)
-    distance = jnp.sum((white[:, None] - centres) ** 2, -1)
-    share = jax.nn.one_hot(jnp.argmin(distance, 1), components, dtype=points.dtype)
-    mixture = lax.fori_loop(0, EM_STEPS, lambda _, m: _maximise(white, _shares(m, white)), _maximise(white, share))
-    mean = jnp.mean(points, 0) + scale * mixture.mean
-    return Mixture(mixture.log_weight, mean, scale[:, None] * mixture.factor, mixture.inverse / scale)
-
-
-def _spread(white: Points, components: int) -> Float[Array, "components size"]:
-    uniform = jax.random.uniform(jax.random.key(0), (components,), white.dtype)
-    centres = jnp.zeros((components, white.shape[1]), white.dtype)
-    nearest = jnp.ones(len(white), white.dtype)
-
-    def pick(k, carry):
-        centres, nearest = carry
-        share = jnp.cumsum(nearest)
-        chosen = white[jnp.minimum(jnp.sum(share < uniform[k] * share[-1]), len(white) - 1)]
-        away = jnp.sum((white - chosen) ** 2, 1)
-        return centres.at[k].set(chosen), jnp.where(k == 0, away, jnp.minimum(nearest, away))
-
-    return lax.fori_loop(0, components, pick, (centres, nearest))[0]
-
-
-def _shares(mixture: Mixture, points: Points) -> Float[Array, "points components"]:
-    return jax.nn.softmax(_log_parts(mixture, points), axis=1)
-
-
-def _maximise(points: Points, share: Float[Array, "points components"]) -> Mixture:
-    """The weights, means and covariances of points shared between components; an empty one takes the whole cloud."""
-    size = points.shape[1]
-    count = jnp.sum(share, 0)
-    kept = (share / jnp.maximum(count, 1e-6)).T
-    mean = kept @ points
-    covariance = jax.vmap(lambda kept, mean: ((points - mean) * kept[:, None]).T @ (points - mean))(kept, mean)
-    few = count < 2
-    covariance = jnp.where(few[:, None, None], jnp.cov(points, rowvar=False).reshape(size, size), covariance)
-    weight = count / jnp.sum(count) + LEAST_SHARE
-    factor = factored(covariance, jnp.maximum(count, 1))
-    return Mixture(jnp.log(weight / jnp.sum(weight)), mean, factor, jax.vmap(_invert)(factor))
-
-
-def _invert(factor: Float[Array, "size size"]) -> Float[Array, "size size"]:
-    """The inverse of a lower triangular matrix, row by row: a hundred times faster in batches than LAPACK's calls."""
-    eye = jnp.eye(len(factor), dtype=factor.dtype)
-    return lax.fori_loop(0, len(factor), lambda i, x: x.at[i].set((eye[i] - factor[i] @ x) / factor[i, i]), 0 * eye)
+    """A mixture without the standard normal component, which has no meaning in these coordinates."""
+    # Means of components without points, and the least variances, are those of scores.
+    scale, centre = jnp.std(points, 0) + jnp.finfo(points.dtype).tiny, jnp.mean(points, 0)
+    scores = fit_mixture((points - centre) / scale, components, prior=None, standard_share=0.0)
+    mean, factor = centre + scale * scores.mean, scale[:, None] * scores.factor
+    return Mixture(scores.log_weight, mean, factor, scores.inverse / scale)

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from ..path import Density, PerPoint, Points, choose
-from .adaptation import Settings, blank, learn
+from .adaptation import LocalSettings, blank, learn
 from .base import Explorer, Info, _probability, _rotate
 
 
@@ -19,11 +19,11 @@ class RandomWalk(Explorer):
     moves: int = eqx.field(static=True, default=24)
     target: float = eqx.field(static=True, default=0.3)
 
-    def init(self, density: Density, groups: int) -> Settings:
+    def init(self, density: Density, groups: int) -> LocalSettings:
         return blank(density, groups, 2.4 / density.size**0.5)
 
     def sweep(
-        self, key: Key[Array, ""], density: Density, z: Points, terms: Any, beta: PerPoint, settings: Settings
+        self, key: Key[Array, ""], density: Density, z: Points, terms: Any, beta: PerPoint, settings: LocalSettings
     ) -> tuple[Points, Any, Info]:
         keys = jax.random.split(key, 3)
         groups, points = len(settings.log_step), len(z)
@@ -48,5 +48,5 @@ class RandomWalk(Explorer):
         accept = jnp.mean(accept, 0)
         return z, terms, Info(accept, accept - self.target)
 
-    def tune(self, settings: Settings, z: Points, info: Info | None, memory: float | Array = 0.0) -> Settings:
+    def tune(self, settings: LocalSettings, z: Points, info: Info | None, memory: float | Array = 0.0) -> LocalSettings:
         return learn(settings, z, info, memory)

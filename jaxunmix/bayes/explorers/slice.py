@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from ..path import Density, PerPoint, Points, choose
-from .adaptation import Settings, blank, learn
+from .adaptation import LocalSettings, blank, learn
 from .base import Explorer, Info, _rotate
 
 
@@ -25,11 +25,11 @@ class Slice(Explorer):
     out: int = eqx.field(static=True, default=4)
     shrink: int = eqx.field(static=True, default=8)
 
-    def init(self, density: Density, groups: int) -> Settings:
+    def init(self, density: Density, groups: int) -> LocalSettings:
         return blank(density, groups, 2.0)
 
     def sweep(
-        self, key: Key[Array, ""], density: Density, z: Points, terms: Any, beta: PerPoint, settings: Settings
+        self, key: Key[Array, ""], density: Density, z: Points, terms: Any, beta: PerPoint, settings: LocalSettings
     ) -> tuple[Points, Any, Info]:
         keys = jax.random.split(key, 2)
         groups, points = len(settings.log_step), len(z)
@@ -89,5 +89,5 @@ class Slice(Explorer):
         ((z, terms, value), _, _, found), _ = lax.scan(attempt, (start, *ends, found), uniform)
         return z, terms, value, found.astype(value.dtype)
 
-    def tune(self, settings: Settings, z: Points, info: Info | None, memory: float | Array = 0.0) -> Settings:
+    def tune(self, settings: LocalSettings, z: Points, info: Info | None, memory: float | Array = 0.0) -> LocalSettings:
         return learn(settings, z, info, memory)

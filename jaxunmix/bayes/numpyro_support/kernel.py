@@ -1,6 +1,5 @@
 """Replica exchange as a kernel of NumPyro's MCMC, for any model with observed sites."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 from jax.sharding import Sharding
 from numpyro.infer.mcmc import MCMCKernel
 
+from ..._util.files import replacing
 from ..explorers.base import Explorer
 from ..explorers.jumps import Jumps
 from ..tempering.exchange import Record, Replicas, begin, sweep
@@ -172,11 +172,9 @@ class ReplicaExchange(MCMCKernel):
     def save(self, path: str | Path, state: ReplicaExchangeState) -> None:
         """Writes a state, `mcmc.last_state`, to an npz file, all or nothing."""
         leaves: dict[str, Any] = {f"leaf_{i}": _plain(x) for i, x in enumerate(jax.tree.leaves(state.replicas))}
-        target = Path(path)
-        part = target.with_name(target.name + ".part")
-        with part.open("wb") as file:
+        # An open file, as NumPy adds a suffix to names that have another one.
+        with replacing(Path(path)) as part, part.open("wb") as file:
             np.savez(file, chains=self._chains, shape=state.replicas.replica.shape, **leaves)
-        os.replace(part, target)
 
     def load(self, path: str | Path, *args: Any, **kwargs: Any) -> ReplicaExchangeState:
         """A state that `save` wrote, for `mcmc.post_warmup_state`; the model's arguments follow the path.

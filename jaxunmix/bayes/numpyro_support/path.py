@@ -15,7 +15,7 @@ from numpyro.handlers import seed, substitute, trace
 from numpyro.infer.util import _unconstrain_reparam
 from numpyro.primitives import Messenger
 
-from ..path import PerPoint, Points, TemperedDensity, Terms
+from ..path import PerPoint, Points, TemperedDensity, TemperedTerms
 
 # Prior draws of which at least one must have a finite likelihood.
 PROBES = 200
@@ -81,10 +81,10 @@ class NumpyroDensity(TemperedDensity):
 
         return jax.vmap(one)(jax.random.split(key, points))
 
-    def evaluate(self, z: Points) -> Terms:
+    def evaluate(self, z: Points) -> TemperedTerms:
         return jax.vmap(self._split)(z)
 
-    def _split(self, z: Float[Array, " size"]) -> Terms:
+    def _split(self, z: Float[Array, " size"]) -> TemperedTerms:
         substituted = substitute(seed(self.model, 0), substitute_fn=partial(_unconstrain_reparam, self.unravel(z)))
         sites = trace(substituted).get_trace(*self.args, **self.kwargs)
         jacobians = {f"_{name}_log_det" for name, _ in self.layout}
@@ -95,7 +95,7 @@ class NumpyroDensity(TemperedDensity):
             is_prior = not site["is_observed"] or name in jacobians
             part = "prior" if is_prior else "factor" if name in self.prior_factors else "likelihood"
             sums[part] += _log_prob(site)
-        return Terms(**sums)
+        return TemperedTerms(**sums)
 
     def unravel(self, z: Float[Array, " size"]) -> dict[str, Array]:
         """The unconstrained value of each site from one flat point."""

@@ -1,43 +1,35 @@
-"""Programs that are compiled side by side before they are called."""
+"""Programs of a decomposition, compiled side by side before they are called."""
 
-from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-
-from ..tempering.sequential import compilations
+from ..programs import compile_ahead
+from ..tempering.sequential import smc_calls
 from .budget import UNDIVIDED
-from .evidence.assemble import compile_gathering
-from .evidence.sharing import compile_sharing
+from .evidence.assemble import gather_calls
+from .evidence.noise import noise_calls
+from .evidence.sharing import share_calls
 
 
-def _await(programs: list[Future]) -> None:
-    for program in programs:
-        program.result()
+class Programs(NamedTuple):
+    """The programs of one number of peaks: those of `smc`, and those of what follows."""
+
+    of_smc: list[Future]
+    of_draws: list[Future]
 
 
-def _programs(pool: Executor, densities: dict, explorers: dict, shared: dict) -> dict[int, list[Future]]:
-    """What compiles the programs of each number of peaks, each once and side by side, those of `smc` first."""
-    known: dict[Any, list[Future]] = {}
+def compile_programs(pool: Executor, densities: dict, explorers: dict, shared: dict) -> dict[int, Programs]:
+    """Compiles the programs of each number of peaks, each once and side by side, those of `smc` first."""
+    known: dict[Any, Programs] = {}
     found = {}
     for count, density in sorted(densities.items(), reverse=True):
-        name = (density.slots, *shared[count].values())
+        name, how = (density.slots, *shared[count].values()), shared[count]
         if name not in known:
-            calls: list[Callable[[], Any]] = [
-                *compilations(density, explorers[count], **shared[count]),
-                partial(compile_gathering, density, shared[count]["particles"]),
-            ]
+            of_smc = compile_ahead(smc_calls(density, explorers[count], **how), pool)
+            calls = [*noise_calls(density, how["runs"], how["particles"]), *gather_calls(density)]
             alike = [k for k, d in densities.items() if (d.slots, *shared[k].values()) == name]
             if any(k > UNDIVIDED and k - 1 in densities for k in alike):
-                calls.append(partial(compile_sharing, density))
-            known[name] = [pool.submit(_in_double, call) for call in calls]
+                calls += share_calls(density)
+            known[name] = Programs(of_smc, compile_ahead(calls, pool))
         found[count] = known[name]
     return found
-
-
-def _in_double(call: Callable[[], Any]) -> None:
-    # The precision is a setting of the thread.
-    with jax.enable_x64(True):
-        jax.block_until_ready(call())

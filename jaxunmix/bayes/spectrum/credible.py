@@ -1,7 +1,7 @@
-"""Where a parameter may be, from draws of its posterior: places, how sure their shares are, the smallest region.
+"""Credible places and regions of a parameter from draws of its posterior, and the standard errors of their shares.
 
 A white line may be either of two lines. One interval of all draws then spans what no draw is at, and its width jumps
-when the share of the other place passes what the interval leaves out. Places are told one by one, and the width of the
+when the share of the other place passes what the interval leaves out. Places are given one by one, and the width of the
 smallest region that holds a probability (R. J. Hyndman, Am. Stat. 50 (1996) 120) changes no faster than the shares do.
 """
 
@@ -15,15 +15,15 @@ from jaxtyping import Bool, Float, Int
 
 from ..._util.statistics import jackknife
 
-# The share of draws that tells a density, and how many times lower a valley between two places is.
+# The share of draws by which a density is estimated, and how many times lower a valley between two places is.
 NEIGHBOURS = 0.02
 DEPTH = 3.0
 # Of the 90 % of the draws, the part of their width that is not looked into: equal draws are no place.
 FINEST = 0.02
 
 
-class Runs(NamedTuple):
-    """What draws come from, as far as it tells how sure shares of them are.
+class Provenance(NamedTuple):
+    """Provenance of posterior draws, used for the standard error of their fractions.
 
     Attributes:
         run: (draws,), which tempered run each comes from; -1 where it is one of a mixture.
@@ -38,7 +38,7 @@ class Runs(NamedTuple):
     of_mixture: float
 
 
-def places(draws: Float[np.ndarray, " draws"], runs: Runs, prob: float) -> xr.Dataset:
+def places(draws: Float[np.ndarray, " draws"], sources: Provenance, prob: float) -> xr.Dataset:
     """See `Decomposition.places`."""
     check_probability(prob)
     order = np.argsort(draws, kind="stable")
@@ -46,7 +46,7 @@ def places(draws: Float[np.ndarray, " draws"], runs: Runs, prob: float) -> xr.Da
     parts = sorted(np.split(order, cuts), key=len, reverse=True)
     ends = [np.quantile(draws[part], [0.5, (1 - prob) / 2, (1 + prob) / 2]) for part in parts]
     inside = [np.isin(np.arange(len(draws)), part) for part in parts]
-    columns = {"share": list(map(np.mean, inside)), "error": [share_error(each, runs) for each in inside]}
+    columns = {"share": list(map(np.mean, inside)), "error": [share_error(each, sources) for each in inside]}
     columns |= dict(zip(("median", "low", "high"), np.transpose(ends), strict=True))
     return xr.Dataset({name: ("place", np.asarray(values)) for name, values in columns.items()})
 
@@ -68,7 +68,7 @@ def region(draws: Float[np.ndarray, " draws"], prob: float) -> Float[np.ndarray,
     return np.array(found)
 
 
-def share_error(inside: Bool[np.ndarray, " draws"], runs: Runs) -> float:
+def share_error(inside: Bool[np.ndarray, " draws"], sources: Provenance) -> float:
     """The standard error of the share p of draws that are inside.
 
     With m of the draws from tempered runs and the others from the mixture, p = (1 - m) p_q + m p_r:
@@ -77,14 +77,14 @@ def share_error(inside: Bool[np.ndarray, " draws"], runs: Runs) -> float:
 
     n being the number of draws that were picked, and var_r the jackknife's over runs.
     """
-    share, of_run = float(np.mean(inside)), runs.run >= 0
+    share, of_run = float(np.mean(inside)), sources.run >= 0
     part = float(np.mean(of_run))
     own, other = (float(np.mean(inside[which])) if np.any(which) else share for which in (of_run, ~of_run))
-    variance = share * (1 - share) / len(inside) + (own - other) ** 2 * runs.of_mixture**2
+    variance = share * (1 - share) / len(inside) + (own - other) ** 2 * sources.of_mixture**2
     if part < 1:
-        variance += (1 - part) ** 2 * other * (1 - other) / runs.independent
+        variance += (1 - part) ** 2 * other * (1 - other) / sources.independent
     if part:
-        variance += (part * _error_by_runs(inside[of_run], runs.run[of_run], runs.groups)) ** 2
+        variance += (part * _error_by_runs(inside[of_run], sources.run[of_run], sources.groups)) ** 2
     return math.sqrt(variance)
 
 
@@ -94,7 +94,7 @@ def _error_by_runs(inside: np.ndarray, run: np.ndarray, groups: Sequence[Sequenc
 
     def error(each: Sequence[set[int]]) -> float:
         left = [inside[~np.isin(run, list(group))] for group in each]
-        # Where one has all the draws nothing tells what others would give.
+        # Where one has all the draws it is unknown what others would give.
         return jackknife([np.mean(rest) for rest in left]) if all(map(len, left)) else unknown
 
     return max((error(each) for each in groups if len(each) > 1), default=unknown)

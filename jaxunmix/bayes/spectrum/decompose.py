@@ -1,7 +1,7 @@
 r"""Decomposition of an X-ray absorption spectrum: how many peaks, where, and how sure that is.
 
 A spectrum near an edge is modelled as baseline, arctangent edge, white line (pseudo-Voigt) and K Gaussians, none higher
-than the white line; see `collapsed` for the equations and the priors. For each K the free energy
+than the white line; see `marginal` for the equations and the priors. For each K the free energy
 
     F(K, b) = -ln p(D | K, b) = -(n / 2) ln (b / 2 pi) - ln Z_K(b),        b = 1 / sigma^2,
 
@@ -9,7 +9,7 @@ comes from one tempered run, since Z_K(b) is what tempered sampling passes throu
 together with K by its minimum (K. Nagata et al., Neural Networks 28 (2012) 82; S. Tokuda et al., J. Phys. Soc. Jpn. 86
 (2017) 024001), or integrated out with a prior uniform in ln sigma, which gives the posterior of K. What the runs have
 found is then weighed again by `importance` and bridge sampling, whose evidence hardly carries the noise of their way.
-Above five peaks numbers of peaks that are next to each other first share what they have found, see `neighbours`.
+Above five peaks numbers of peaks that are next to each other first share what they have found, see `evidence.sharing`.
 
 Everything here runs in double precision, whatever the default: at 0.5 % noise the products of single precision are no
 longer exact to a nat.
@@ -28,12 +28,14 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Key
 from tqdm import tqdm
 
+from ..._util.random import numpy_generator
 from ...physics import lineshapes
+from ..programs import wait_for
 from ..tempering.evidence import BLOCKS
 from ..tempering.sequential import smc
 from ..tempering.sequential_result import SMCResult
 from .budget import UNDIVIDED, _divided, _shared, explorer_of
-from .compile import _await, _programs
+from .compile import compile_programs
 from .evidence.assemble import gather
 from .evidence.noise import over_noise
 from .evidence.sharing import share
@@ -41,8 +43,6 @@ from .exchange_check import exchanged
 from .priors import Priors, noise_of, past_the_best, path
 from .result import Decomposition, Decompositions, Exchange, Fit
 
-# Programs of the tempered runs among those of a number of peaks.
-SAMPLING = 2
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
 UNSURE, PROBABLE = 1.0, 0.01
 
@@ -153,7 +153,7 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     shared = {count: _shared(count, settings["runs"], settings["particles"]) for count in counts}
 
     def sampled(count: int) -> SMCResult:
-        _await(programs[count][:SAMPLING])
+        wait_for(programs[count].of_smc)
         with jax.enable_x64(True):
             own, how = _keys(key, count)[0], {"moves": settings["moves"], "keep": shared[count]["particles"]}
             how |= {"limit": last, "stop": stop, "workers": workers}
@@ -162,20 +162,20 @@ def _decomposed(energy, intensity, counts, noise, priors, key, settings, edge, e
     with ThreadPoolExecutor(cores) as workers, ThreadPoolExecutor(cores) as pool, jax.enable_x64(True):
         densities = {k: _divided(path(energy, intensity, k, noise, chosen, edge), **shared[k]) for k in counts}
         # Programs first; then the largest K, which takes the longest.
-        programs = _programs(pool, densities, explorers, shared)
+        programs = compile_programs(pool, densities, explorers, shared)
         jobs = {count: pool.submit(sampled, count) for count in reversed(counts)}
-        rngs = {count: _generator(_keys(key, count)[1]) for count in counts}
-        results, founds = {}, {}
+        rngs = {count: numpy_generator(_keys(key, count)[1]) for count in counts}
+        results, tempered = {}, {}
         for count in tqdm(reversed(counts), total=len(counts), disable=not progress, unit="K"):
             result = jobs.pop(count).result()
-            _await(programs[count][SAMPLING:])
-            founds[count] = over_noise(densities[count], result, noise_known=limit is not None, rng=rngs[count])
+            wait_for(programs[count].of_draws)
+            tempered[count] = over_noise(densities[count], result, noise_known=limit is not None, rng=rngs[count])
             # Particles are many: they are kept only where they are asked for.
             results[count] = result if exchange else None
-        clouds = share(founds, densities, explorers, UNDIVIDED + 1, _generator(key), workers)
+        draws = share(tempered, densities, explorers, UNDIVIDED + 1, numpy_generator(key), workers)
 
         def fit(count: int) -> Fit:
-            own = densities[count], explorers[count], founds[count], clouds[count], count
+            own = densities[count], explorers[count], tempered[count], draws[count], count
             return gather(*own, noise_known=limit is not None, rng=rngs[count], workers=workers)
 
         fits = tuple(fit(count) for count in counts)
@@ -189,10 +189,6 @@ def _exchanged(fits, densities, explorers, results, key, sweeps) -> Exchange:
     # Ladders must know nothing of each other.
     alone = replace(explorers[best.peaks], crossovers=0)
     return exchanged(densities[best.peaks], alone, results[best.peaks], best, _keys(key, best.peaks)[2], sweeps)
-
-
-def _generator(key: Key[Array, ""]) -> np.random.Generator:
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
 
 
 def _keys(key: Key[Array, ""], peaks: int) -> Array:

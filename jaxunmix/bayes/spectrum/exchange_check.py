@@ -1,21 +1,21 @@
 """Replica exchange from the end of tempered runs, as a check of their evidence."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
 from ..explorers.base import Explorer
-from ..tempering import initial as warm
 from ..tempering.evidence import free_energy
 from ..tempering.exchange import replica_exchange
+from ..tempering.initial import from_particles, learned
 from ..tempering.sequential_result import SMCResult
-from .evidence.assemble import LADDERS, WARMUP
 from .map_estimate import noise_sd
 from .marginal import CollapsedSpectrum
 from .result import Exchange, Fit
+
+# Ladders side by side, and sweeps before those that count, in which steps and rungs are tuned.
+LADDERS, WARMUP = 16, 128
 
 
 def exchanged(
@@ -25,7 +25,6 @@ def exchanged(
     fit: Fit,
     key: Key[Array, ""],
     sweeps: int,
-    start: Any = None,
 ) -> Exchange:
     """Replica exchange from the particles of a fit to its most probable noise.
 
@@ -36,15 +35,15 @@ def exchanged(
         fit: what they gave.
         key: the randomness.
         sweeps: recorded ones, of `LADDERS` ladders.
-        start: (size,), a point at which all replicas begin; by default they begin at particles.
     """
     last = float(fit.noise[np.argmin(fit.free_energy)]) ** -2 if fit.noise.size else float(np.max(result.betas))
     keys = jax.random.split(key)
     density = density.united(jnp.asarray(True))
-    begin = warm.from_particles(density, result, keys[0], LADDERS, last=last)
-    settings = warm.learned(density, explorer, begin.cloud)
-    first = begin.start if start is None else np.broadcast_to(start, begin.start.shape)
-    run = replica_exchange(density, explorer, begin.betas, first, keys[1], sweeps, settings=settings, warmup=WARMUP)
+    begin = from_particles(density, result, keys[0], LADDERS, last=last)
+    settings = learned(density, explorer, begin.cloud)
+    run = replica_exchange(
+        density, explorer, begin.betas, begin.start, keys[1], sweeps, settings=settings, warmup=WARMUP
+    )
     found = free_energy(run, warn=False)
     seen = found.diagnostics
     with np.errstate(divide="ignore"):

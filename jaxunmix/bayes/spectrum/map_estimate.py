@@ -116,7 +116,7 @@ def _log_likelihood(density: CollapsedSpectrum, best: xr.Dataset, b: float) -> f
     return float(np.sum(-0.5 * b * (weight * (data - fitted)) ** 2 + 0.5 * np.log(b / (2 * np.pi)) + np.log(weight)))
 
 
-def _of(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
+def _squared(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
     """What is squared and halved in the negative log posterior: weighted residuals, and heights in their prior sds.
 
     They are those of a point that has the heights in place of its u. A peak above the white line, where that is to be
@@ -131,6 +131,16 @@ def _of(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
     return jnp.concatenate([jnp.sqrt(b) * misfit, heights, above])
 
 
-_residual = eqx.filter_jit(_of)
-_jacobian = eqx.filter_jit(lambda density, x, b: jax.jacfwd(lambda x: _of(density, x, b))(x))
-_residuals = eqx.filter_jit(lambda density, x, b: jax.vmap(lambda x: _of(density, x, b))(x))
+@eqx.filter_jit
+def _residual(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
+    return _squared(density, x, b)
+
+
+@eqx.filter_jit
+def _jacobian(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
+    return jax.jacfwd(lambda x: _squared(density, x, b))(x)
+
+
+@eqx.filter_jit
+def _residuals(density: CollapsedSpectrum, x: Array, b: Array) -> Array:
+    return jax.vmap(lambda x: _squared(density, x, b))(x)

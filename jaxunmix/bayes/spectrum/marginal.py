@@ -82,7 +82,7 @@ class Shapes(NamedTuple):
     widths: Array
 
 
-class Terms(NamedTuple):
+class CollapsedTerms(NamedTuple):
     """What q_b needs of a point: products of columns, columns with the data, u, and where counts are fitted columns."""
 
     gram: Float[Array, "points heights heights"]
@@ -265,19 +265,19 @@ class CollapsedSpectrum(Density):
         scale = np.maximum(beta, 1e-300) / (2 * np.pi)
         return log_z + 0.5 * len(self.measured) * np.log(scale) + np.sum(np.log(self.measured))
 
-    def evaluate(self, z: Points) -> Terms:
+    def evaluate(self, z: Points) -> CollapsedTerms:
         columns = self.columns(z)
-        return Terms(
+        return CollapsedTerms(
             jnp.einsum("pln,pmn->plm", columns, columns),
             columns @ self.target,
             z[:, -self.heights :],
             columns if self.poisson else None,
         )
 
-    def log_density(self, terms: Terms, beta: PerPoint) -> PerPoint:
+    def log_density(self, terms: CollapsedTerms, beta: PerPoint) -> PerPoint:
         return self._draw(terms, beta)[0]
 
-    def draw(self, terms: Terms, beta: PerPoint) -> Float[Array, "points heights"]:
+    def draw(self, terms: CollapsedTerms, beta: PerPoint) -> Float[Array, "points heights"]:
         """The heights that points carry, in the unit of the intensity: draws of their posterior given the shapes."""
         return self._draw(terms, beta)[1] * self.scales
 
@@ -288,7 +288,7 @@ class CollapsedSpectrum(Density):
         uniforms = uniforms_of(factor, v[0], terms.uniforms.T, self.ceiling, signed_first=not self.poisson)
         return z.at[:, -self.heights :].set(uniforms.T)
 
-    def _draw(self, terms: Terms, beta: PerPoint) -> tuple[PerPoint, Array]:
+    def _draw(self, terms: CollapsedTerms, beta: PerPoint) -> tuple[PerPoint, Array]:
         square = jnp.sum(self.target**2)
         factor, v = factorise(terms.gram, beta, (beta[:, None] * terms.moment)[:, None])
         heights, inside = positive(factor, v[0], terms.uniforms.T, self.ceiling, signed_first=not self.poisson)
@@ -298,7 +298,7 @@ class CollapsedSpectrum(Density):
             value = value + beta * self._poisson_over_normal(terms, heights.T)
         return jnp.where(jnp.isnan(value), -jnp.inf, value), heights.T
 
-    def _poisson_over_normal(self, terms: Terms, heights: Array) -> PerPoint:
+    def _poisson_over_normal(self, terms: CollapsedTerms, heights: Array) -> PerPoint:
         fitted = jnp.einsum("pl,pln->pn", heights, terms.columns)
         measured = self.weight > 0
         rate = jnp.maximum(fitted / jnp.where(measured, self.weight, 1), 1e-30)
@@ -352,7 +352,7 @@ def put(array: Array, new: Array, spans: Spans, axis: int, where: Array | None =
     return array
 
 
-def change_columns(terms: Terms, columns: Array, new: Array, spans: Spans, target: Array) -> Terms:
+def change_columns(terms: CollapsedTerms, columns: Array, new: Array, spans: Spans, target: Array) -> CollapsedTerms:
     """The terms after the columns at the spans have become `new`: only products with those are formed."""
     products = jnp.einsum("pln,pmn->plm", columns, new)
     products = put(products, jnp.einsum("pln,pmn->plm", new, new), spans, 1)

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from ..._util.statistics import jackknife
 from ...physics import lineshapes
-from .credible import Runs, check_probability, places, region
+from .credible import Provenance, check_probability, places, region
 
 RESOLVED = 0.95
 # Runs are numbered from so many times the number of peaks.
@@ -78,11 +78,11 @@ class Fit:
         return math.hypot(of_runs, self.of_weights, other.of_weights)
 
     @property
-    def sources(self) -> Runs:
-        """What the draws come from."""
+    def sources(self) -> Provenance:
+        """Which runs the draws come from, for the standard error of their fractions."""
         run = self.posterior["run"].to_numpy()
         known = self.shares.keys() | set(run[run >= 0].tolist())
-        return Runs(run, _grouped(known), self.independent, self.reached_error)
+        return Provenance(run, _grouped(known), self.independent, self.reached_error)
 
     def draws(self, name: str) -> np.ndarray:
         """(draws,), of a parameter that is one number.

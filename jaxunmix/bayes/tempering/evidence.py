@@ -22,12 +22,11 @@ from scipy.interpolate import CubicSpline
 from scipy.special import expit, logsumexp
 from scipy.stats import t as student
 
-from ..._util.statistics import log_mean, spread
+from ..._util.statistics import jackknife, log_mean, spread
 from .exchange import Record, ReplicaRun
 from .sequential_result import SMCResult
 
 BLOCKS = 20
-METHODS = ("bar", "forward", "backward", "integration")
 # Beyond these the user is warned; differences in nats.
 FEWEST_ROUND_TRIPS = 5
 CHAINS_APART = 1.5
@@ -42,7 +41,8 @@ class FreeEnergy:
     Attributes:
         value: -ln Z in nats.
         error: one standard error: the largest of a jackknife over blocks of sweeps, the spread between chains, and half
-            of what the halves of the run differ by; of tempered runs, of what their weights tell and their spread.
+            of what the halves of the run differ by. For `smc`: the larger of that by the weights and that by the spread
+            of the runs, or by lines of descent where runs were united.
         estimates: -ln Z by each method.
         diagnostics: what the warnings look at, and more; see `diagnose`.
         warnings: why the value may be wrong although its error is small.
@@ -103,17 +103,17 @@ def _chains_first(leaf: np.ndarray, name: str) -> np.ndarray:
 def _of_record(record: Record) -> FreeEnergy:
     sweeps = record.up.shape[1]
     if sweeps < BLOCKS:
-        raise ValueError(f"free_energy: {sweeps} sweeps are too few to tell an error; run {BLOCKS} or more.")
+        raise ValueError(f"free_energy: {sweeps} sweeps are too few to estimate an error; run {BLOCKS} or more.")
     estimates = {method: -value for method, value in estimate(record).items()}
     chains = np.array([_bar(_part(record, np.s_[c : c + 1])).sum() for c in range(len(record.up))])
     edges = np.linspace(0, sweeps, BLOCKS + 1).astype(int)
     blocks = [np.r_[0:low, high:sweeps] for low, high in pairwise(edges)]
-    left_out = np.array([_bar(_part(record, np.s_[:, block])).sum() for block in blocks])
-    jackknife = np.sqrt((BLOCKS - 1) * np.var(left_out))
+    left_out = [_bar(_part(record, np.s_[:, block])).sum() for block in blocks]
+    of_blocks = jackknife(left_out)
     halves = [_bar(_part(record, half)).sum() for half in (np.s_[:, : sweeps // 2], np.s_[:, sweeps // 2 :])]
     drift = abs(halves[1] - halves[0])
-    error = max(jackknife, _standard_error(chains), drift / 2)
-    found = diagnose(record) | {"chains": -chains, "jackknife": float(jackknife), "drift": float(drift)}
+    error = max(of_blocks, _standard_error(chains), drift / 2)
+    found = diagnose(record) | {"chains": -chains, "jackknife": of_blocks, "drift": float(drift)}
     return FreeEnergy(estimates["bar"], float(error), estimates, found, _warnings(estimates, found))
 
 
@@ -233,7 +233,7 @@ def _of_particles(result: SMCResult) -> FreeEnergy:
     found = {"chains": runs, "ancestors": result.ancestors[:, -1], "status": result.status}
     wrong = [f"the runs differ by {np.ptp(runs):.2g} nats"] if np.ptp(runs) > CHAINS_APART else []
     wrong += [f"run {i}: {s.value}" for i, s in enumerate(result.status) if s.name != "DONE"]
-    # Tempered runs tell Z without bias, not its logarithm. United ones have one Z, of which only their descent tells.
+    # Tempered runs estimate Z without bias, not its logarithm. United runs have one Z: its error is that by descent.
     value = -log_mean(-runs)
     apart = result.of_descent(result.origin[-1].ravel())[1] if result.united else spread(-runs)
     error = max(float(within), _standard_error(runs), apart)

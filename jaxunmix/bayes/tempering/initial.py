@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from ..._util.random import numpy_generator
 from ..explorers.base import Explorer
 from ..path import Density
+from .resampling import resample
 from .schedule import rungs
 from .sequential_result import SMCResult
 
@@ -20,8 +22,8 @@ COLD_START_FIRST = 1e-4
 COLD_START_RUNGS = 16
 
 
-class Warm(NamedTuple):
-    """A beginning.
+class Beginning(NamedTuple):
+    """A ladder and points at each rung for replica exchange to begin from.
 
     Attributes:
         betas: (rungs,), from 0.
@@ -41,7 +43,7 @@ def from_particles(
     walkers: int,
     temperatures: int | None = None,
     last: float | None = None,
-) -> Warm:
+) -> Beginning:
     """Rungs at equal steps of the barrier that the particles show, and points at each by importance resampling.
 
     The points of a rung come from the nearest level of each run, all runs together with their evidences as weights, so
@@ -56,7 +58,7 @@ def from_particles(
         last: b of the last rung; where None the last that all runs have reached.
     """
     runs = len(result.betas)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    rng = numpy_generator(key)
     last = float(np.min(result.betas[:, -1])) if last is None else last
     betas = rungs(result.betas, _rejections(density, result, rng), temperatures, last)
     levels = np.stack([_nearest(result.betas[run], betas) for run in range(runs)])
@@ -68,19 +70,19 @@ def from_particles(
     here = _log_density(density, terms, np.broadcast_to(own[:, :, None], shape))
     there = _log_density(density, terms, np.broadcast_to(betas[:, None, None], shape))
     weight = there - here + result.log_weight[chosen] + result.log_evidence[np.arange(runs), levels.T][..., None]
-    picks = [_resample(rng, change, CLOUD) for change in weight.reshape(len(betas), -1)]
+    picks = np.asarray(_resampled(weight.reshape(len(betas), -1), rng.random(len(betas)), CLOUD))
     flat = points.reshape(len(betas), -1, density.size)
     cloud = np.stack([each[pick] for each, pick in zip(flat, picks, strict=True)])
     start = np.stack([each[rng.choice(CLOUD, walkers, replace=walkers > CLOUD)] for each in cloud])
-    return Warm(betas, start, cloud[1:])
+    return Beginning(betas, start, cloud[1:])
 
 
-def from_prior(density: Density, key: Key[Array, ""], walkers: int, temperatures: int | None = None) -> Warm:
+def from_prior(density: Density, key: Key[Array, ""], walkers: int, temperatures: int | None = None) -> Beginning:
     """Draws from the prior at every rung, b from 1e-4 to 1 in equal steps of its logarithm."""
     number = COLD_START_RUNGS if temperatures is None else temperatures
     betas = np.concatenate([[0.0], np.geomspace(COLD_START_FIRST, 1, number - 1)])
     cloud = np.asarray(_draw(density, key, number * max(walkers, 64))).reshape(number, -1, density.size)
-    return Warm(betas, cloud[:, :walkers], cloud[1:])
+    return Beginning(betas, cloud[:, :walkers], cloud[1:])
 
 
 @eqx.filter_jit
@@ -126,8 +128,7 @@ def _nearest(levels: np.ndarray, betas: np.ndarray) -> np.ndarray:
     return np.argmin(distance, axis=1)
 
 
-def _resample(rng: np.random.Generator, change: np.ndarray, number: int) -> np.ndarray:
-    weight = np.exp(np.where(np.isnan(change), -np.inf, change) - np.nanmax(change))
-    places = (np.arange(number) + rng.random()) / number
-    share = np.cumsum(weight)
-    return np.minimum(np.searchsorted(share / share[-1], places), len(weight) - 1)
+@eqx.filter_jit
+def _resampled(log_weight: Any, uniform: Any, number: int) -> Array:
+    log_weight, uniform = jnp.asarray(log_weight, float), jnp.asarray(uniform, float)
+    return resample(jnp.where(jnp.isnan(log_weight), -jnp.inf, log_weight), uniform, number)

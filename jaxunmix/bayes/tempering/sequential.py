@@ -9,9 +9,10 @@ was 1.4 nats off and claimed 0.2. Replica exchange from the particles mends it.
 A run may also be divided between parts of the prior (`strata`), each of which is resampled for itself and weighs what
 its evidence does, so that modes do not compete where they are still rare. Where the weights of the parts have become
 uneven, all parts of all runs are united, and resampled as a whole from there on (as islands of particles are when their
-effective number falls: C. Verge et al., Stat. Comput. 25 (2015) 243); the error is then told by the offspring of each
-run and of each point. With 14 peaks the evidences of parts kept by themselves differed by 1.4 nats (their sd) where the
-noise was 4 times that of the data, and by 3 to 5 at the end, where all but 2 to 5 of 32 had been moved for nothing.
+effective number falls: C. Verge et al., Stat. Comput. 25 (2015) 243); the error is then estimated from the offspring of
+each run and of each point. With 14 peaks the evidences of parts kept by themselves differed by 1.4 nats (their sd)
+where the noise was 4 times that of the data, and by 3 to 5 at the end, where all but 2 to 5 of 32 had been moved for
+nothing.
 """
 
 from collections.abc import Callable
@@ -26,10 +27,11 @@ from jax import lax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ..explorers.base import Explorer
+from ..explorers.base import Explorer, Info
 from ..explorers.jumps import Jumps
 from ..path import Density, choose, take
-from .resampling import _mean_weight, _systematic
+from ..programs import Call
+from .resampling import average_weights, resample
 from .sequential_result import Log, SMCResult
 
 # Bisections of the logarithm of b: from 1e-30 of the limit to one part in a million.
@@ -120,8 +122,7 @@ def smc(
     log = Log(state, particles // min(keep, particles), runs)
     while np.any(log.active) and log.levels <= max_levels:
         own = jax.random.fold_in(keys[1], log.levels)
-        traced = jnp.asarray(log.active), jnp.asarray(threshold, float), jnp.asarray(limit, float)
-        state, level = _reweighted(density, explorer, state, own, *traced)
+        state, level = _reweighting(density, explorer, state, own, log.active, threshold, limit)()
         accepted = []
         for move in range(_sweeps(moves, strata, bool(state.united))):
             state, acceptance = _moved(density, explorer, state, jax.random.fold_in(own, move), log.active, workers)
@@ -166,25 +167,16 @@ def moved(
     return np.stack(found)
 
 
-def compilations(
-    density: Density, explorer: Explorer, runs: int, particles: int, strata: int
-) -> tuple[Callable[[], Any], ...]:
-    """Calls that compile what `smc` with workers runs, to be made side by side: each takes seconds of one core."""
+def smc_calls(density: Density, explorer: Explorer, runs: int, particles: int, strata: int) -> list[Call]:
+    """The calls of jitted functions that `smc` with workers makes; those that take the longest to compile first."""
     key, parts = jax.random.key(0), _parts(runs * strata)
-    active, half = np.ones(runs * strata, bool), jnp.asarray(0.5, float)
-
-    def swept() -> Any:
-        # This takes the longest: points of zeros, so that it does not wait for the program that draws them.
-        shapes = eqx.filter_eval_shape(_start, density, explorer, key, runs, particles, strata)
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        points = state.z, state.terms, np.zeros(len(state.z))
-        return _swept(density, explorer, key, np.asarray(False), *_part(points, state.settings, active, parts[0]))
-
-    def reweighted() -> Any:
-        state = _start(density, explorer, key, runs, particles, strata)
-        return _reweighted(density, explorer, state, key, jnp.asarray(active[::strata]), half, half)
-
-    return swept, reweighted
+    start = Call(_start, (density, explorer, key, runs, particles, strata))
+    state = start.zeros()
+    points, active = (state.z, state.terms, np.zeros(len(state.z))), np.ones(runs * strata, bool)
+    sweep = _sweep(density, explorer, key, state.united, points, state.settings, active, parts[0])
+    info = Info(*map(jnp.zeros_like, points[-1:] * 2))
+    tuning = Call(_tuned, (explorer, state.settings, state.z, info, runs))
+    return [sweep, _reweighting(density, explorer, state, key, active[::strata], 0.5, 1.0), start, tuning]
 
 
 def _sweeps(moves: int, strata: int, united: bool) -> int:
@@ -216,6 +208,12 @@ def _start(density: Density, explorer: Explorer, key: Key[Array, ""], runs: int,
     return _State(z, density.evaluate(z), settings, zeros, zeros, shares, ancestor, origin, jnp.asarray(False))
 
 
+def _reweighting(density, explorer, state, key, active, threshold, limit) -> Call:
+    """The change to the next b of each active run."""
+    numbers = jnp.asarray(threshold, float), jnp.asarray(limit, float)
+    return Call(_reweighted, (density, explorer, state, key, jnp.asarray(active), *numbers))
+
+
 @eqx.filter_jit
 def _reweighted(density, explorer, state, key, active, threshold, limit):
     """The next b of each active run, its weights, and the particles resampled by them."""
@@ -223,7 +221,7 @@ def _reweighted(density, explorer, state, key, active, threshold, limit):
     each = len(state.z) // (runs * strata)
     beta, change = _next(density, state, active, threshold, limit)
     change = change.reshape(runs, strata, each)
-    mean, variance = _mean_weight(change)
+    mean, variance = average_weights(change)
     log_share = state.log_share + mean
     gain = logsumexp(log_share, axis=1)
     evidence, log_share = state.evidence + gain, log_share - gain[:, None]
@@ -232,11 +230,13 @@ def _reweighted(density, explorer, state, key, active, threshold, limit):
     united = state.united | (jnp.all(active) & (count - 1 < EVEN * (strata - 1)) & (strata > 1))
 
     key, points = jax.random.fold_in(key, len(state.z)), jnp.arange(len(state.z)).reshape(change.shape)
-    within = _systematic(key, change.reshape(-1, each)).reshape(change.shape) + points[..., :1]
+    uniform = jax.random.uniform(key, (runs * strata,), change.dtype)
+    within = resample(change.reshape(-1, each), uniform, each).reshape(change.shape) + points[..., :1]
     # Copies of one point follow each other: they come into different strata of one run, so that these are alike, and
     # the runs, which learn from one another, have few in common.
     all_weights = state.evidence[:, None, None] + state.log_share[..., None] + change
-    whole = _systematic(key, all_weights.reshape(1, -1)).reshape(each, runs, strata)
+    uniform = jax.random.uniform(key, (1,), change.dtype)
+    whole = resample(all_weights.reshape(1, -1), uniform, len(state.z)).reshape(each, runs, strata)
     index = jnp.where(united, jnp.moveaxis(whole, 0, -1), within)
     index = jnp.where(active[:, None, None], index, points).reshape(-1)
     evidence = jnp.where(united, logsumexp(evidence) - jnp.log(runs), evidence)
@@ -271,7 +271,7 @@ def _in_parts(density, explorer, points, settings, key, active, workers, united)
         # The precision is a setting of the thread.
         with jax.enable_x64(double):
             own = jax.random.fold_in(key, part.start)
-            return jax.block_until_ready(_swept(density, explorer, own, united, *_part(points, settings, active, part)))
+            return jax.block_until_ready(_sweep(density, explorer, own, united, points, settings, active, part)())
 
     if len(parts) == 1:
         return one(parts[0])
@@ -293,6 +293,11 @@ def _part(points: tuple, settings: Any, active: np.ndarray, part: slice) -> tupl
         jax.tree.map(lambda leaf, of=of: np.asarray(leaf)[of], tree) for tree, of in ((points, own), (settings, part))
     )
     return *points, settings, active[part]
+
+
+def _sweep(density, explorer, key, united, points, settings, active, part) -> Call:
+    """The sweep of some of the groups."""
+    return Call(_swept, (density, explorer, key, united, *_part(points, settings, active, part)))
 
 
 @eqx.filter_jit

@@ -1,4 +1,4 @@
-"""What tempered SMC has seen, level by level: its result, and the log that it is made of."""
+"""Result and per-level history of tempered SMC."""
 
 import enum
 import math
@@ -26,7 +26,7 @@ class SMCResult:
     Attributes:
         betas: (runs, levels), from 0 upwards.
         log_evidence: (runs, levels), ln Z at each; of all together once they are united.
-        variance: (runs, levels), of ln Z as the weights alone tell it: too small where modes are lost.
+        variance: (runs, levels), of ln Z, estimated from the weights alone: too small where modes are lost.
         z: (runs, particles, size), the particles at the end.
         terms: `density.evaluate` of them, leading axes (runs, particles).
         particles: (levels, runs, kept, size), those that were kept of each level.
@@ -61,11 +61,11 @@ class SMCResult:
         return bool(np.any(self.origin[-1] // particles != np.arange(runs)[:, None]))
 
     def of_descent(self, origin: np.ndarray) -> tuple[np.ndarray, float]:
-        """Of points drawn from united runs: each run's share of them, and the error of ln Z that their descent tells.
+        """Each run's share of points that are drawn from united runs, and the error of ln Z by their lines of descent.
 
-        As lines of descent are judged (H. P. Chan and T. L. Lai, Ann. Stat. 41 (2013) 2877): with s_j the share of the
-        points that descend from point j of the N at the union, the relative variance of Z is sum_j s_j^2 - 1 / N. Or
-        by the offspring of each run; whichever tells more.
+        With s_j the share of the points that descend from point j of the N at the union, the relative variance of Z is
+        sum_j s_j^2 - 1 / N (H. P. Chan and T. L. Lai, Ann. Stat. 41 (2013) 2877). The error by the offspring of each
+        run is taken where it is larger.
 
         Args:
             origin: (points,), as `origin` has it.
@@ -83,7 +83,7 @@ class SMCResult:
 
 
 class Log:
-    """What happened so far, level by level, on the host."""
+    """The history of tempered SMC so far, level by level, on the host."""
 
     def __init__(self, state: Any, stride: int, runs: int):
         self.stride, self.runs = stride, runs

@@ -17,7 +17,7 @@ from jaxunmix.bayes.explorers.hmc import HMC
 from jaxunmix.bayes.explorers.jumps import Jumps, log_mixture
 from jaxunmix.bayes.explorers.random_walk import RandomWalk
 from jaxunmix.bayes.explorers.slice import Slice
-from jaxunmix.bayes.path import TemperedDensity, Terms
+from jaxunmix.bayes.path import TemperedDensity, TemperedTerms
 
 POINTS = 20_000
 NOISE = 0.5
@@ -36,7 +36,7 @@ class Product(TemperedDensity):
 
     def evaluate(self, z):
         prior = -jnp.sum(z**2, 1) / 2 - jnp.log(2 * jnp.pi)
-        return Terms(prior, jnp.zeros_like(prior), -(((self.y - z[:, 0] * z[:, 1]) / NOISE) ** 2) / 2)
+        return TemperedTerms(prior, jnp.zeros_like(prior), -(((self.y - z[:, 0] * z[:, 1]) / NOISE) ** 2) / 2)
 
 
 class Shrinking(Explorer):
@@ -130,7 +130,7 @@ class Narrow(TemperedDensity):
     def evaluate(self, z):
         prior = -jnp.sum(z**2, 1) / 2 - 2 * jnp.log(2 * jnp.pi)
         width = jnp.array([0.01, 0.1, 1.0, 1.0])
-        return Terms(prior, 0 * prior, -jnp.sum(((z - z[:, 1:2]) / width) ** 2, 1) / 2)
+        return TemperedTerms(prior, 0 * prior, -jnp.sum(((z - z[:, 1:2]) / width) ** 2, 1) / 2)
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
@@ -160,5 +160,6 @@ def test_the_mixture_finds_modes_of_unequal_size_and_width():
     cloud = np.where(far[:, None], 5 + 0.1 * rng.normal(size=(2000, 4)), rng.normal(size=(2000, 4)))
     mixture = jax.jit(lambda z: explorer.tune(explorer.init(density, 1), z, None))(jnp.asarray(cloud)).mixture
     values = log_mixture(mixture, jnp.asarray([[5.0] * 4, [0.0] * 4]))
-    expected = np.log([0.05 / 0.1**4, 0.95]) - 2 * np.log(2 * np.pi)
+    # Up to the constant of a normal distribution.
+    expected = np.log([0.05 / 0.1**4, 0.95])
     np.testing.assert_allclose(values, expected, atol=0.5)

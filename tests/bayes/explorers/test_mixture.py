@@ -27,7 +27,7 @@ def cloud():
 
 
 def test_finds_the_components_of_a_known_mixture(cloud):
-    found = mixture.fit(cloud, 2)
+    found = mixture.fit_mixture(cloud, 2)
     order = np.argsort(found.mean[:2, 0])
     assert np.exp(found.log_weight[:2])[order] == pytest.approx([0.95 * 0.7, 0.95 * 0.3], abs=0.005)
     np.testing.assert_allclose(found.mean[:2][order], MEANS, atol=0.05)
@@ -40,7 +40,7 @@ def test_fits_as_well_as_scikit_learn(cloud):
     rng = np.random.default_rng(1)
     ring = np.array([np.cos(a := rng.uniform(0, 6.3, 1000)), np.sin(a)]).T + 0.05 * rng.standard_normal((1000, 2))
     peer = GaussianMixture(8, random_state=0, n_init=3).fit(ring).score(ring)
-    found = mixture.fit(jnp.asarray(ring), 8)
+    found = mixture.fit_mixture(jnp.asarray(ring), 8)
     own = np.asarray(found.log_density(jnp.asarray(ring))).mean() - np.log(2 * np.pi)
     # A share of 0.05 is that of the standard normal.
     assert own > peer - 0.05 - 0.1
@@ -52,7 +52,7 @@ def drawn(found, points):
 
 
 def test_density_is_that_of_the_draws(cloud):
-    found = mixture.fit(cloud, 2)
+    found = mixture.fit_mixture(cloud, 2)
     at = jnp.asarray([[-1.0, 0.3], [0.0, 0.0], [2.0, 0.5]])
     parts = [
         w * multivariate_normal(m, f @ f.T).pdf(at)
@@ -67,13 +67,13 @@ def test_density_is_that_of_the_draws(cloud):
 
 @pytest.mark.parametrize("points", [jnp.zeros((64, 3)), jnp.tile(jnp.eye(3), (30, 1))], ids=["one", "three"])
 def test_points_without_extent_give_finite_numbers(points):
-    found = mixture.fit(points, 4)
+    found = mixture.fit_mixture(points, 4)
     assert np.all(np.isfinite(found.log_density(points)))
     assert np.all(np.isfinite(drawn(found, 100)))
 
 
 def test_density_of_t_is_that_of_the_peer_and_of_its_draws(cloud):
-    found, freedom = mixture.fit(cloud, 2), 5.0
+    found, freedom = mixture.fit_mixture(cloud, 2), 5.0
     at = jnp.asarray([[-1.0, 0.3], [0.0, 9.0], [2.0, 0.5]])
     parts = [
         w * multivariate_t(m, f @ f.T, freedom).pdf(at)
@@ -94,7 +94,7 @@ def test_density_of_t_is_that_of_the_peer_and_of_its_draws(cloud):
 
 
 def test_shrinking_draws_covariances_to_the_pooled_one(cloud):
-    apart = [mixture.fit(cloud, 2, prior) for prior in (0.0, 1e9)]
+    apart = [mixture.fit_mixture(cloud, 2, prior=prior) for prior in (0.0, 1e9)]
     covariances = [np.asarray(m.factor @ jnp.swapaxes(m.factor, 1, 2))[:2] for m in apart]
     assert np.max(np.abs(covariances[0][0] - covariances[0][1])) > 0.1
     np.testing.assert_allclose(*covariances[1], rtol=1e-5)

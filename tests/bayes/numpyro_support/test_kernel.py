@@ -20,7 +20,7 @@ from jaxunmix.bayes import ReplicaExchange, free_energy, replica_exchange
 from jaxunmix.bayes.explorers.base import Explorer, Info
 from jaxunmix.bayes.explorers.hmc import HMC
 from jaxunmix.bayes.numpyro_support.arviz import results
-from jaxunmix.bayes.path import TemperedDensity, Terms
+from jaxunmix.bayes.path import TemperedDensity, TemperedTerms
 from jaxunmix.bayes.tempering.schedule import equalise, monotone_cubic, rungs
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -244,7 +244,7 @@ class Line(TemperedDensity):
 
     def evaluate(self, z):
         prior = -(z[:, 0] ** 2) / 2
-        return Terms(prior, 0 * prior, -2 * (jnp.tile(self.y, len(z) // len(self.y)) - z[:, 0]) ** 2)
+        return TemperedTerms(prior, 0 * prior, -2 * (jnp.tile(self.y, len(z) // len(self.y)) - z[:, 0]) ** 2)
 
 
 class Still(Explorer):

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from jaxunmix.bayes.spectrum.credible import Runs, places, region, share_error
+from jaxunmix.bayes.spectrum.credible import Provenance, places, region, share_error
 
-ALONE = Runs(np.full(2000, -1), [], 2000.0, 0.0)
+ALONE = Provenance(np.full(2000, -1), [], 2000.0, 0.0)
 NARROW, BROAD = norm(7722, 0.1), norm(7718, 0.4)
 
 
@@ -97,7 +97,7 @@ def test_the_error_of_a_share_is_what_it_differs_by_between_calls(numbers):
         groups = [[{r} for r in known], [{r for r in known if r // 1000 == n} for n in range(numbers)]]
         inside = rng.random(2000) < own[run]
         shares.append(inside.mean())
-        errors.append(share_error(inside, Runs(of_number, groups, 0.0, 0.0)))
+        errors.append(share_error(inside, Provenance(of_number, groups, 0.0, 0.0)))
     # The larger of two estimates is too large on average: with three numbers by an eighth (1.12).
     assert 0.9 < np.sqrt(np.mean(np.square(errors))) / np.std(shares) < 1.3
 
@@ -113,11 +113,11 @@ def test_the_error_of_a_share_covers_what_only_runs_tell():
         part = odds / (1 + odds)
         of_mixture = part * (1 - part) * 0.3 / 2
         shares.append(inside.mean())
-        errors.append(share_error(inside, Runs(run, [[{0}, {1}, {2}, {3}]], 1000.0, of_mixture)))
+        errors.append(share_error(inside, Provenance(run, [[{0}, {1}, {2}, {3}]], 1000.0, of_mixture)))
     assert 0.9 < np.sqrt(np.mean(np.square(errors))) / np.std(shares) < 1.2
 
 
 def test_a_share_that_one_run_alone_tells_is_not_called_sure():
     inside = np.arange(2000) < 800
-    one = Runs(np.zeros(2000, int), [[{0}, {1}, {2}, {3}], [{0, 1, 2, 3}]], 0.0, 0.0)
+    one = Provenance(np.zeros(2000, int), [[{0}, {1}, {2}, {3}], [{0, 1, 2, 3}]], 0.0, 0.0)
     assert share_error(inside, one) == pytest.approx(np.sqrt(0.24), rel=1e-3)

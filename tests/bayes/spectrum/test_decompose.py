@@ -15,14 +15,15 @@ import jaxunmix as jxu
 from jaxunmix._util.statistics import log_mean, spread
 from jaxunmix.bayes import Priors, decompose_spectrum, spectrum_model
 from jaxunmix.bayes.numpyro_support.path import NumpyroDensity
-from jaxunmix.bayes.spectrum import decompose as spectroscopy
+from jaxunmix.bayes.spectrum import decompose
 from jaxunmix.bayes.spectrum.decompose import warn_of_errors
-from jaxunmix.bayes.spectrum.evidence import assemble as fits
+from jaxunmix.bayes.spectrum.evidence import assemble
 from jaxunmix.bayes.spectrum.map_estimate import best_fit
 from jaxunmix.bayes.spectrum.priors import path
 from jaxunmix.bayes.spectrum.result import Exchange, curves
 from jaxunmix.bayes.tempering.sequential import smc
 from jaxunmix.cli import spectrum as cli_spectrum
+from jaxunmix.simulate import xas
 
 pytestmark = pytest.mark.optimised
 # Few peaks, much noise. Their number and that of the particles are those of other tests, to share their programs.
@@ -85,7 +86,7 @@ def test_noise_and_white_line_are_found_within_their_errors(found):
 
 def test_the_best_fit_is_at_least_as_likely_as_the_truth(found):
     result, truth = found
-    residual = result.intensity - jxu.data.edges.spectrum(result.energy, truth)
+    residual = result.intensity - xas.spectrum(result.energy, truth)
     noise = float(1 / np.sqrt(np.mean(1 / result.fit.posterior["noise"] ** 2)))
     at_truth = np.sum(-0.5 * (residual / noise) ** 2 - np.log(noise) - 0.5 * np.log(2 * np.pi))
     assert result.fit.log_likelihood > at_truth - 1
@@ -118,7 +119,7 @@ def test_posterior_is_laid_out_by_chain_draw_and_peak(found):
 def test_where_importance_sampling_is_not_reliable_the_tempered_runs_tell(monkeypatch):
     energy, intensity, _ = jxu.simulate.edge_spectrum(jax.random.key(5), peaks=0, noise=0.05, channels=60)
     by_weights = decompose_spectrum(energy, intensity, 0, key=jax.random.key(0), **QUICK).fit
-    monkeypatch.setattr(fits, "RELIABLE", np.inf)
+    monkeypatch.setattr(assemble, "RELIABLE", np.inf)
     by_runs = decompose_spectrum(energy, intensity, 0, key=jax.random.key(0), **QUICK).fit
     np.testing.assert_array_equal(by_weights.run_log_evidence, by_runs.run_log_evidence)
     assert by_weights.reached > 0.5
@@ -362,10 +363,10 @@ def test_bad_input_is_refused(message):
 
 
 def test_numbers_of_numpy_are_whole_and_fractions_are_not():
-    assert spectroscopy._whole("peaks", np.int64(3), 0) == 3
+    assert decompose._whole("peaks", np.int64(3), 0) == 3
     for value in (1.5, 2.0, "2", np.float64(2)):
         with pytest.raises(ValueError, match="peaks must be whole, 0 or more, got"):
-            spectroscopy._whole("peaks", value, 0)
+            decompose._whole("peaks", value, 0)
 
 
 def test_a_probability_that_no_interval_can_hold_is_refused(found):
@@ -405,6 +406,6 @@ def test_simulated_spectra_refuse_what_makes_no_sense(options):
     ("peaks", "particles", "expected"), [(5, 700, 700), (8, 700, 704), (8, 100, 100), (14, None, 640)]
 )
 def test_particles_are_shared_out_evenly_between_strata(peaks, particles, expected):
-    shared = spectroscopy._shared(peaks, 4, particles)
+    shared = decompose._shared(peaks, 4, particles)
     assert shared["particles"] == expected
     assert shared["strata"] == (8 if peaks > 5 and expected > 500 else 1)

@@ -12,12 +12,11 @@ from scipy.stats import multivariate_normal, norm, poisson
 
 from jaxunmix.bayes import Priors
 from jaxunmix.bayes.explorers.base import Explorer
-from jaxunmix.bayes.spectrum import marginal as collapsed
-from jaxunmix.bayes.spectrum.moves import peaks as peak_moves
+from jaxunmix.bayes.spectrum import marginal, moves
 from jaxunmix.bayes.spectrum.moves import relocation
 from jaxunmix.bayes.spectrum.moves.crossover import crossed
 from jaxunmix.bayes.spectrum.moves.peaks import PeakMoves
-from jaxunmix.bayes.spectrum.moves.random_numbers import luck
+from jaxunmix.bayes.spectrum.moves.random_numbers import draw_random_numbers
 from jaxunmix.bayes.spectrum.truncated_normal import BASELINE, FIXED, GAUSS, LORENTZ, STEP, factorise, positive
 
 CHANNELS = 16
@@ -36,22 +35,22 @@ def prior(height=1.0, peaks=0):
     # Where peaks are told, the white line is the highest.
     pairs["log_share"] = Priors(heights=(height,) * 4).log_share(peaks) if peaks else 0.0
     pairs["highest"] = float(peaks > 0)
-    return collapsed.Prior(**{name: jnp.asarray(value, float) for name, value in pairs.items()})
+    return marginal.Prior(**{name: jnp.asarray(value, float) for name, value in pairs.items()})
 
 
 def density(slots=1, live=1, intensity=None, poisson=False, height=1.0, highest=False):
     y = np.linspace(0.2, 1.4, CHANNELS) if intensity is None else np.asarray(intensity)
     weight = 1 / np.sqrt(np.maximum(y, 1)) if poisson else np.ones(CHANNELS)
     arrays = [jnp.asarray(a, float) for a in (ENERGY, y, weight, np.arange(slots) < live)]
-    return collapsed.CollapsedSpectrum(*arrays, prior(height, live if highest else 0), poisson)
+    return marginal.CollapsedSpectrum(*arrays, prior(height, live if highest else 0), poisson)
 
 
 # As one program each: step by step most of the time would be the compiler's.
-evaluate = eqx.filter_jit(collapsed.CollapsedSpectrum.evaluate)
-sample = eqx.filter_jit(collapsed.CollapsedSpectrum.sample)
-draw = eqx.filter_jit(collapsed.CollapsedSpectrum.draw)
-point_of_heights = eqx.filter_jit(collapsed.CollapsedSpectrum.point_of_heights)
-columns_of = eqx.filter_jit(collapsed.CollapsedSpectrum.columns)
+evaluate = eqx.filter_jit(marginal.CollapsedSpectrum.evaluate)
+sample = eqx.filter_jit(marginal.CollapsedSpectrum.sample)
+draw = eqx.filter_jit(marginal.CollapsedSpectrum.draw)
+point_of_heights = eqx.filter_jit(marginal.CollapsedSpectrum.point_of_heights)
+columns_of = eqx.filter_jit(marginal.CollapsedSpectrum.columns)
 
 
 @eqx.filter_jit
@@ -136,7 +135,7 @@ def test_heights_are_positive_and_follow_the_posterior_of_one_height():
     heights = np.asarray(draw(d, evaluate(d, z), jnp.full(2000, 50.0)))
     assert np.all(heights[:, 1:] >= 0)
     uniforms = jax.random.uniform(jax.random.key(5), (5000, 1))
-    flat = collapsed.Terms(jnp.full((5000, 1, 1), 4.0), jnp.full((5000, 1), -1.0), uniforms, None)
+    flat = marginal.CollapsedTerms(jnp.full((5000, 1, 1), 4.0), jnp.full((5000, 1), -1.0), uniforms, None)
     factor, v = factorise(flat.gram, jnp.ones(5000), flat.moment[:, None])
     found, mass = positive(factor, v[0], flat.uniforms.T, jnp.zeros(1), signed_first=False)
     mean, sd = -1 / 5, 1 / np.sqrt(5)  # of N(M^-1 b A y, M^-1)
@@ -239,8 +238,8 @@ def test_changed_columns_give_the_terms_of_the_new_point(k):
     new = new.at[:, 4:6].set(old[:, 4:6]).at[:, 7:9].set(old[:, 7:9])
     spans = (STEP, 3), (FIXED + k, 1)
     changed = d.changed_columns(new, k)
-    np.testing.assert_allclose(collapsed.put(columns_of(d, old), changed, spans, 1), columns_of(d, new), atol=1e-12)
-    found = collapsed.change_columns(evaluate(d, old), columns_of(d, old), changed, spans, d.target)
+    np.testing.assert_allclose(marginal.put(columns_of(d, old), changed, spans, 1), columns_of(d, new), atol=1e-12)
+    found = marginal.change_columns(evaluate(d, old), columns_of(d, old), changed, spans, d.target)
     expected = evaluate(d, new)
     np.testing.assert_allclose(found.gram, expected.gram, atol=1e-12)
     np.testing.assert_allclose(found.moment, expected.moment, atol=1e-12)
@@ -355,18 +354,18 @@ class Alone(PeakMoves):
 
 @pytest.mark.slow
 def test_the_joint_distribution_shows_an_exchange_that_each_point_accepts_for_itself(monkeypatch):
-    def alone(luck, *of):
-        z, columns, _, possible = crossed(luck, *of)
+    def alone(random, *of):
+        z, columns, _, possible = crossed(random, *of)
         return z, columns, jnp.arange(len(z)), possible
 
-    monkeypatch.setattr(peak_moves, "crossed", alone)
+    monkeypatch.setattr(moves.peaks, "crossed", alone)
     assert joint(Alone(local=0, relocations=0, shapes=0, crossovers=30), 2000, others=7).max() > 6
 
 
 def test_crossover_is_its_own_inverse_and_gives_to_one_what_it_takes_from_the_other():
     d = eqx.tree_at(lambda d: d.live, density(4, 4), jnp.asarray([1.0, 1, 1, 0]))
     z = sample(d, jax.random.key(31), 96)
-    own = luck(jax.random.key(32), d, 96, [1])[0].of(0)
+    own = draw_random_numbers(jax.random.key(32), d, 96, [1])[0].of(0)
     new, columns, partner, possible = crossed(own, d, z, columns_of(d, z), 32)
     assert 10 < np.sum(possible) < 96
     np.testing.assert_array_equal(partner[partner], np.arange(96))

@@ -93,7 +93,7 @@ def test_warns_where_replicas_do_not_pass():
 
 
 def test_refused():
-    with pytest.raises(ValueError, match="too few to tell an error"):
+    with pytest.raises(ValueError, match="too few to estimate an error"):
         free_energy(ladder(sweeps=10))
     mcmc = MCMC(NUTS(lambda: numpyro.sample("z", dist.Normal(0, 1))), num_warmup=1, num_samples=1, progress_bar=False)
     with pytest.raises(ValueError, match="run MCMC with a ReplicaExchange kernel"):

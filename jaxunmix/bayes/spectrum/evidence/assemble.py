@@ -1,7 +1,8 @@
-"""From what tempered runs have found to the `Fit` of one number of peaks: draws, the best fit, a check."""
+"""The `Fit` of one number of peaks from its tempered runs: evidence, draws of the posterior, the best fit."""
 
 import math
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -10,11 +11,13 @@ import numpy as np
 
 from ...._util.statistics import log_mean
 from ...explorers.base import Explorer
+from ...programs import Call
 from ..map_estimate import best_fit, by_name, noise_sd
 from ..marginal import CollapsedSpectrum
 from ..result import Fit
-from .importance import BATCH, Moved, Weighted, compile_importance, importance
-from .noise import Cloud, Found, compile_nodes, move_on
+from .draws import Draws
+from .importance import BATCH, importance, importance_calls
+from .noise import TemperedRuns, move_on
 
 # Draws of a posterior.
 DRAWS = 2000
@@ -24,74 +27,66 @@ SETTLED, COUNTED = 5, 5
 # The share of the posterior within reach of the mixtures from which their evidence is relied on: with 0.2 (7 peaks on
 # data of 5) repeated ones lay within their errors of 0.3; with next to nothing (10 on 8) 2 nats below runs that agreed.
 RELIABLE = 0.15
-# Ladders side by side in replica exchange, and sweeps before, in which steps and rungs are tuned.
-LADDERS, WARMUP = 16, 128
 
 
 def gather(
     density: CollapsedSpectrum,
     explorer: Explorer,
-    found: Found,
-    cloud: Cloud,
+    runs: TemperedRuns,
+    draws: Draws,
     peaks: int,
     *,
     noise_known: bool,
     rng: np.random.Generator,
     workers: Executor | None = None,
 ) -> Fit:
-    """The `Fit` of one number of peaks from what its runs have found, and the cloud of that or a shared one."""
-    z, beta, which = move_on(density, explorer, found, cloud, SETTLED + COUNTED, rng, workers)
+    """The `Fit` of one number of peaks from its tempered runs, and from draws of these or shared ones."""
+    z, beta, run = move_on(density, explorer, runs, draws, SETTLED + COUNTED, rng, workers)
     sweep, of = rng.integers(COUNTED, size=BATCH), rng.integers(len(beta), size=BATCH)
-    further = Moved(z[SETTLED:][sweep, of], beta[of], cloud.origin[which][of], len(beta))
-    told, (z, beta, run) = _weighed(density, cloud, further, peaks, noise_known, rng)
-    shapes, heights = _told(density, z, beta)
-    best, log_likelihood = best_fit(density, z, np.asarray(heights), beta, peaks)
+    moved = replace(draws, z=z[SETTLED:][sweep, of], beta=beta[of], run=run[of], independent=len(beta))
+    final = _weighed(density, draws, moved, peaks, noise_known, rng)
+    shapes, heights = _parameters(density, final.z, final.beta)
+    best, log_likelihood = best_fit(density, final.z, np.asarray(heights), final.beta, peaks)
+    posterior = by_name(shapes, np.asarray(heights), noise_sd(density, final.beta), peaks)
     return Fit(
         peaks=peaks,
-        log_evidence=told.log_evidence,
-        error=told.error,
-        run_log_evidence=found.runs,
-        reached=told.reached,
-        shares={} if told.reached else cloud.shares,
-        reached_error=told.reached_error,
-        independent=told.independent,
-        of_weights=0.0 if told.reached else cloud.of_weights,
-        noise=found.noise,
-        free_energy=found.free_energy + log_mean(found.runs) - told.log_evidence,
-        posterior=by_name(shapes, np.asarray(heights), noise_sd(density, beta), peaks).assign_coords(run=("draw", run)),
+        log_evidence=final.log_evidence,
+        error=final.error,
+        run_log_evidence=runs.log_evidence,
+        reached=final.reached,
+        shares={} if final.reached else draws.shares,
+        reached_error=final.reached_error,
+        independent=final.independent,
+        of_weights=final.of_weights,
+        noise=runs.noise,
+        free_energy=runs.free_energy + log_mean(runs.log_evidence) - final.log_evidence,
+        posterior=posterior.assign_coords(run=("draw", final.run)),
         best=best,
         log_likelihood=log_likelihood,
-        levels=found.levels,
+        levels=runs.levels,
     )
 
 
-def _weighed(density, cloud, further, peaks, noise_known, rng) -> tuple[Weighted, tuple]:
-    """What importance sampling tells, and draws by its weights, where enough is within reach; or else the particles.
-
-    Draws are points, b and runs.
-    """
-    ends = (float(cloud.beta[0]) ** -0.5,) * 2 if noise_known else tuple(np.asarray(density.prior.noise).tolist())
-    found = importance(density, cloud.z, cloud.beta, further, peaks, ends, rng)
+def _weighed(density, draws, moved, peaks, noise_known, rng) -> Draws:
+    """Draws by the weights of importance sampling where enough is within its reach, or else those that have moved."""
+    ends = (float(draws.beta[0]) ** -0.5,) * 2 if noise_known else tuple(np.asarray(density.prior.noise).tolist())
+    found = importance(density, draws, moved, peaks, ends, rng)
     if found.reached > RELIABLE:
-        # Of what is out of reach the particles alone tell: 13 peaks on data of 14 had 0.35 within reach, and 3.5 nats
-        # less than the particles where 0.2 was told.
-        beyond = (1 - found.reached) * (found.log_evidence - cloud.log_evidence)
-        return found._replace(error=math.hypot(found.error, beyond)), found.drawn(DRAWS, rng)
-    told = {"log_evidence": cloud.log_evidence, "error": cloud.error, "reached": 0.0, "reached_error": 0.0}
-    return found._replace(**told), (further.z[:DRAWS], further.beta[:DRAWS], further.run[:DRAWS])
+        # Only the particles know what is out of reach: 13 peaks on data of 14 had 0.35 within reach, and 3.5 nats less
+        # than the particles with an error of 0.2.
+        beyond = (1 - found.reached) * (found.log_evidence - draws.log_evidence)
+        return replace(found.pick(DRAWS, rng), error=math.hypot(found.error, beyond))
+    return replace(moved.take(slice(DRAWS)), independent=found.independent)
 
 
-def compile_gathering(density: CollapsedSpectrum, particles: int) -> None:
-    """Compiles what `gather` runs for so many particles."""
-    z = np.full((DRAWS, density.size), 0.5)
-    compile_nodes(density, particles)
-    _told(density, z[:DRAWS], np.ones(DRAWS))
-    compile_importance(density)
-    # As a whole: most of what the best fit compiles are single operations.
-    best_fit(density, z[:DRAWS], np.zeros((DRAWS, density.heights)), np.ones(DRAWS), int(np.sum(density.live)))
+def gather_calls(density: CollapsedSpectrum) -> list[Call]:
+    """The calls that `gather` makes after its draws have moved on; the best fit compiles several programs."""
+    z, beta = np.full((DRAWS, density.size), 0.5), np.ones(DRAWS)
+    fit = density, z, np.zeros((DRAWS, density.heights)), beta, int(np.sum(density.live))
+    return [*importance_calls(density), Call(_parameters, (density, z, beta)), Call(best_fit, fit)]
 
 
 @eqx.filter_jit
-def _told(density: CollapsedSpectrum, z: Any, beta: Any) -> Any:
+def _parameters(density: CollapsedSpectrum, z: Any, beta: Any) -> Any:
     z = jnp.asarray(z)
     return density.shapes(z), density.draw(density.evaluate(z), jnp.asarray(beta))

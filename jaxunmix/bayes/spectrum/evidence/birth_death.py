@@ -24,7 +24,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Key
 
 from ...path import PerPoint, Points
-from ..marginal import SHAPES, CollapsedSpectrum, Terms
+from ..marginal import SHAPES, CollapsedSpectrum, CollapsedTerms
 from ..moves.relocation import middles, pick_place, place_log_density, place_weights
 from ..truncated_normal import FIXED
 
@@ -109,12 +109,12 @@ def _both(density: CollapsedSpectrum, fewer: CollapsedSpectrum, z: Points, beta:
     return density.log_density(terms, beta), lax.map(way, jnp.arange(density.slots))
 
 
-def _without(terms: Terms, which: Array, last: Array) -> Terms:
+def _without(terms: CollapsedTerms, which: Array, last: Array) -> CollapsedTerms:
     """The terms after a column has changed places with the last one and become zero."""
     index = jnp.arange(terms.moment.shape[1])
     order = jnp.where(index == which, last, jnp.where(index == last, which, index))
     keep = (index != last).astype(terms.moment.dtype)
-    return Terms(
+    return CollapsedTerms(
         terms.gram[:, order][:, :, order] * (keep[:, None] * keep),
         terms.moment[:, order] * keep,
         terms.uniforms[:, order],

@@ -1,4 +1,4 @@
-r"""Evidence and posterior of a number of peaks by importance and bridge sampling, from what tempered runs have left.
+r"""Evidence and posterior of a number of peaks by importance and bridge sampling, from draws of tempered runs.
 
 Tempered runs find the places of the posterior, but the weight that reaches a place is what many levels of resampling
 have made of it: with 8 peaks runs in the same place differ by a nat and more. What a place holds is better asked of
@@ -34,8 +34,10 @@ from jaxtyping import Array, Key
 from scipy.optimize import brentq, linear_sum_assignment
 from scipy.special import expit, gammaln, logsumexp, ndtri
 
-from ...explorers.mixture import Mixture, fit
+from ...explorers.mixture import Mixture, fit_mixture
+from ...programs import Call
 from ..marginal import SHAPES, CollapsedSpectrum
+from .draws import Draws
 
 # Components, the points by which their covariances are drawn to the pooled one, and their degrees of freedom: the tails
 # of q must not be lighter than those of the posterior.
@@ -58,8 +60,8 @@ NOTHING = 20.0
 FAR = 30.0
 
 
-class _Draws(NamedTuple):
-    """Draws: normal scores, points, 1 / sigma^2, and ln of q_b(x, u) N(x)."""
+class _Scored(NamedTuple):
+    """Draws with their normal scores: scores, points, 1 / sigma^2, and ln of q_b(x, u) N(x)."""
 
     x: Any
     z: Any
@@ -67,91 +69,41 @@ class _Draws(NamedTuple):
     log_target: Any
 
 
-class Moved(NamedTuple):
-    """Draws of the posterior that have moved on from where tempered runs left them.
-
-    Attributes:
-        z: (BATCH, size), points of the density.
-        beta: (BATCH,).
-        run: (BATCH,), which of the independent tempered runs each comes from.
-        independent: how many of them are: the points that moved.
-    """
-
-    z: np.ndarray
-    beta: np.ndarray
-    run: np.ndarray
-    independent: int
-
-
-class Weighted(NamedTuple):
-    """Weighted draws of a posterior.
-
-    Attributes:
-        z: (draws, size), points of the density.
-        beta: (draws,).
-        run: (draws,), which tempered run each comes from; -1 for draws of the mixtures.
-        weights: (draws,), adding up to one.
-        independent: how many independent draws those of the mixtures are worth.
-        log_evidence: ln p(D | K).
-        error: its standard error.
-        reached: the share of the posterior that is within reach of the mixtures.
-        reached_error: its standard error.
-    """
-
-    z: np.ndarray
-    beta: np.ndarray
-    run: np.ndarray
-    weights: np.ndarray
-    independent: float
-    log_evidence: float
-    error: float
-    reached: float
-    reached_error: float
-
-    def drawn(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points, beta and run of so many draws by their weights."""
-        index = rng.choice(len(self.weights), number, p=self.weights)
-        return self.z[index], self.beta[index], self.run[index]
-
-
 def importance(
     density: CollapsedSpectrum,
-    z: np.ndarray,
-    beta: np.ndarray,
-    moved: Moved,
+    posterior: Draws,
+    moved: Draws,
     peaks: int,
     noise: tuple[float, float],
     rng: np.random.Generator,
-) -> Weighted:
+) -> Draws:
     """Weighted draws from mixtures fitted to draws of the posterior, and of such that have moved on.
 
     Args:
         density: of the spectrum.
-        z: (POOL, size), draws.
-        beta: (POOL,), of each.
-        moved: others.
+        posterior: `POOL` draws that mixtures are fitted to.
+        moved: `BATCH` draws that have moved on from where the tempered runs left them.
         peaks: K.
         noise: the ends of the prior of sigma; equal where it is known.
         rng: the randomness.
     """
-    order, ends = _Order(density, z, peaks), np.log(noise)
-    posterior = pool = _scores(density, order.of(z), beta, peaks, ends, rng)
+    order, ends = _Order(density, posterior.z, peaks), np.log(noise)
+    start = pool = _scores(density, order.of(posterior.z), posterior.beta, peaks, ends, rng)
     mixtures: list[Mixture] = []
     sizes: list[float] = []
-    draws = _Draws(np.empty((0, pool.shape[1])), np.empty((0, density.size)), np.empty(0), np.empty(0))
+    draws = _Scored(np.empty((0, pool.shape[1])), np.empty((0, density.size)), np.empty(0), np.empty(0))
     log_q = np.empty((0, 0))
     while len(mixtures) < ROUNDS:
         mixtures.append(_fitted(jnp.asarray(pool)))
         keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), BATCHES)
         new = [_target(density, *_proposed(density, mixtures[-1], jnp.asarray(ends), key)) for key in keys]
-        draws = _Draws(*(np.concatenate([old, *parts]) for old, *parts in zip(draws, *new, strict=True)))
+        draws = _Scored(*(np.concatenate([old, *parts]) for old, *parts in zip(draws, *new, strict=True)))
         log_q = _grown(log_q, mixtures, draws.x)
         log_w = _log_weight(density, draws, log_q)
         _leave_out(log_w, draws, order)
         if not np.any(np.isfinite(log_w)):
-            # No draw is in order: nothing is within reach, and there is no evidence to tell.
-            even = np.full(len(moved.beta), 1 / len(moved.beta))
-            return Weighted(moved.z, moved.beta, moved.run, even, 0.0, -math.inf, math.inf, 0.0, 0.0)
+            # No draw is in order: nothing is within reach, and the evidence cannot be estimated.
+            return Draws(moved.z, moved.beta, moved.run, -math.inf, math.inf)
         weights = np.exp(log_w - logsumexp(log_w))
         sizes.append(float(1 / np.sum(weights**2)))
         if sizes[-1] > ENOUGH or (len(sizes) >= PATIENCE and max(sizes) < HOPELESS):
@@ -159,18 +111,16 @@ def importance(
         # Where hardly any draw weighs anything that weight may be zero.
         cut = np.minimum(weights, max(np.sort(weights)[-CUT], np.finfo(float).tiny))
         picked = rng.choice(len(cut), POOL // 2, p=cut / cut.sum())
-        pool = np.concatenate([posterior[: POOL // 2], draws.x[picked]])
+        pool = np.concatenate([start[: POOL // 2], draws.x[picked]])
     ordered = _in_order(density, order, moved)
     scores = _scores(density, ordered, moved.beta, peaks, ends, rng)
-    own = _Draws(*map(np.asarray, _target(density, scores, ordered, moved.beta)))
+    own = _Scored(*map(np.asarray, _target(density, scores, ordered, moved.beta)))
     return _bridged(
         draws, log_w, own, _log_weight(density, own, _grown(np.empty((0, 0)), mixtures, own.x)), moved, peaks
     )
 
 
-def _bridged(
-    draws: _Draws, log_w: np.ndarray, own: _Draws, own_log_w: np.ndarray, moved: Moved, peaks: int
-) -> Weighted:
+def _bridged(draws: _Scored, log_w: np.ndarray, own: _Scored, own_log_w: np.ndarray, moved: Draws, peaks: int) -> Draws:
     """Draws of the mixtures and of the posterior together."""
     odds = math.log(TRUSTED / len(log_w))
 
@@ -183,16 +133,16 @@ def _bridged(
     # What each draw adds to the posterior: n_p p / (n_q q Z + n_p p), that of its own among TRUSTED.
     weights = np.concatenate([from_q, TRUSTED * (1 - from_p) / len(from_p)])
     of_reached = _error_of_mean(from_p, moved)
-    return Weighted(
-        np.concatenate([draws.z, own.z]),
-        np.concatenate([draws.beta, own.beta]),
-        np.concatenate([np.full(len(from_q), -1), moved.run]),
-        weights / weights.sum(),
-        float(np.sum(from_q) ** 2 / np.sum(from_q**2)) / HONEST**2,
-        log_z + float(gammaln(peaks + 1)),
-        math.hypot(HONEST * _relative(from_q) / math.sqrt(len(from_q)), of_reached),
-        float(np.mean(from_p)),
-        float(np.mean(from_p)) * of_reached,
+    return Draws(
+        z=np.concatenate([draws.z, own.z]),
+        beta=np.concatenate([draws.beta, own.beta]),
+        run=np.concatenate([np.full(len(from_q), -1), moved.run]),
+        log_evidence=log_z + float(gammaln(peaks + 1)),
+        error=math.hypot(HONEST * _relative(from_q) / math.sqrt(len(from_q)), of_reached),
+        weights=weights / weights.sum(),
+        independent=float(np.sum(from_q) ** 2 / np.sum(from_q**2)) / HONEST**2,
+        reached=float(np.mean(from_p)),
+        reached_error=float(np.mean(from_p)) * of_reached,
     )
 
 
@@ -201,7 +151,7 @@ def _relative(values: np.ndarray) -> float:
     return float(np.std(values) / np.mean(values))
 
 
-def _error_of_mean(values: np.ndarray, moved: Moved) -> float:
+def _error_of_mean(values: np.ndarray, moved: Draws) -> float:
     """The relative error of the mean: by the runs that the values come from, or by as many as are independent."""
     mean, runs = np.mean(values), np.unique(moved.run)
     within = _relative(values) / math.sqrt(moved.independent)
@@ -210,16 +160,16 @@ def _error_of_mean(values: np.ndarray, moved: Moved) -> float:
     return max(within, between)
 
 
-def compile_importance(density: CollapsedSpectrum) -> None:
-    """Compiles what `importance` runs."""
-    size = density.size - density.heights + 1
-    mixture = _fitted(jnp.asarray(np.random.default_rng(0).normal(size=(POOL, size))))
-    draws = _target(density, *_proposed(density, mixture, jnp.zeros(2), jax.random.key(0)))
-    _with_uniforms(density, _with_heights(density, draws.z, draws.beta), draws.beta)
-    _log_density(mixture, draws.x)
+def importance_calls(density: CollapsedSpectrum) -> list[Call]:
+    """The calls of jitted functions that `importance` makes."""
+    fit = Call(_fitted, (jnp.zeros((POOL, density.size - density.heights + 1)),))
+    propose = Call(_proposed, (density, fit.zeros(), jnp.zeros(2), jax.random.key(0)))
+    x, z, beta = propose.zeros()
+    points = Call(_with_heights, (density, z, beta)), Call(_with_uniforms, (density, z, beta))
+    return [fit, propose, Call(_target, (density, x, z, beta)), *points, Call(_log_density, (fit.zeros(), x))]
 
 
-def _in_order(density: CollapsedSpectrum, order: "_Order", moved: Moved) -> np.ndarray:
+def _in_order(density: CollapsedSpectrum, order: "_Order", moved: Draws) -> np.ndarray:
     """Points with their peaks in order: each takes its height with it, from which the u follow.
 
     The density of shapes and u is that of shapes and heights, which alone does not depend on the order.
@@ -308,7 +258,7 @@ def _score(quantile: np.ndarray) -> np.ndarray:
     return ndtri(np.clip(quantile, tiny, 1 - tiny))
 
 
-def _leave_out(log_w: np.ndarray, draws: _Draws, order: _Order) -> None:
+def _leave_out(log_w: np.ndarray, draws: _Scored, order: _Order) -> None:
     """Makes the weights of draws whose peaks are in another order zero, where they are not next to nothing."""
     looked = np.zeros(len(log_w), bool)
     while True:
@@ -321,7 +271,7 @@ def _leave_out(log_w: np.ndarray, draws: _Draws, order: _Order) -> None:
 
 @eqx.filter_jit
 def _fitted(x: Array) -> Mixture:
-    return fit(x, COMPONENTS, SHRUNK)
+    return fit_mixture(x, COMPONENTS, prior=SHRUNK)
 
 
 @eqx.filter_jit
@@ -338,13 +288,13 @@ def _proposed(density: CollapsedSpectrum, mixture: Mixture, ends: Array, key: Ke
 
 
 @eqx.filter_jit
-def _target(density: CollapsedSpectrum, x: Any, z: Any, beta: Any) -> _Draws:
+def _target(density: CollapsedSpectrum, x: Any, z: Any, beta: Any) -> _Scored:
     x, z, beta = map(jnp.asarray, (x, z, beta))
     log_normal = -0.5 * jnp.sum(x**2, 1) - x.shape[1] / 2 * math.log(2 * math.pi)
-    return _Draws(x, z, beta, density.log_density(density.evaluate(z), beta) + log_normal)
+    return _Scored(x, z, beta, density.log_density(density.evaluate(z), beta) + log_normal)
 
 
-def _log_weight(density: CollapsedSpectrum, draws: _Draws, log_q: np.ndarray) -> np.ndarray:
+def _log_weight(density: CollapsedSpectrum, draws: _Scored, log_q: np.ndarray) -> np.ndarray:
     """Ln w, for q the mean of the mixtures."""
     return density.log_marginal(draws.beta, draws.log_target) - logsumexp(log_q, axis=0) + math.log(len(log_q))
 

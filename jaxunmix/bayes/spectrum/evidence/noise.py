@@ -1,9 +1,9 @@
-"""What tempered runs have left of the posterior of one number of peaks: evidences and draws, noise integrated out."""
+"""Evidence and posterior draws for K peaks from tempered runs, with the noise integrated out."""
 
 import math
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,12 +14,14 @@ from scipy.interpolate import make_interp_spline
 
 from ...._util.statistics import log_mean, spread
 from ...explorers.base import Explorer
+from ...programs import Call
 from ...tempering.sequential import moved
 from ...tempering.sequential_result import SMCResult
 from ..marginal import CollapsedSpectrum
+from .draws import Draws
 from .importance import POOL
 
-# Points of the grid of noise between two levels of a run, and noises at which F is told.
+# Points of the grid of noise between two levels of a run, and noises at which F is given.
 BETWEEN, GRID = 8, 200
 # Levels whose noise is less probable than the best by more than this are left out of the integral over the noise.
 WINDOW = 14.0
@@ -27,49 +29,22 @@ WINDOW = 14.0
 BEYOND = 5.0
 
 
-class Cloud(NamedTuple):
-    """Draws of a posterior, in no order, and their evidence.
-
-    Attributes:
-        z: (draws, size), points.
-        beta: (draws,), b of each.
-        origin: (draws,), which of the independent tempered runs each comes from.
-        log_evidence: ln p(D | K).
-        error: its standard error.
-        expected: of each run the share of the draws that it would have if all runs had told the same.
-        of_weights: the part of the error that comes from weights of what others have lent, not from the runs.
-    """
-
-    z: np.ndarray
-    beta: np.ndarray
-    origin: np.ndarray
-    log_evidence: float
-    error: float
-    expected: dict[int, float]
-    of_weights: float = 0.0
-
-    @property
-    def shares(self) -> dict[int, tuple[float, float]]:
-        """Of each run the share of the draws that it has, and the one that is expected."""
-        return {run: (float(np.mean(self.origin == run)), own) for run, own in self.expected.items()}
-
-
 @dataclass(frozen=True)
-class Found:
+class TemperedRuns:
     """What the tempered runs of one number of peaks have found.
 
     Attributes:
-        cloud: of all runs.
-        runs: (runs,), ln p(D | K) of each.
+        draws: of the posterior, those of all runs.
+        log_evidence: (runs,), ln p(D | K) by each run.
         settings: of the explorer at the best noise, leading axis (groups,).
         points: how many points the runs moved.
-        noise: sds at which F is told, increasing; empty where the noise is known.
+        noise: sds at which F is given, increasing; empty where the noise is known.
         free_energy: F(K, b) there.
         levels: how many the runs went through.
     """
 
-    cloud: Cloud
-    runs: np.ndarray
+    draws: Draws
+    log_evidence: np.ndarray
     settings: Any
     points: int
     noise: np.ndarray
@@ -77,38 +52,43 @@ class Found:
     levels: int
 
 
-def over_noise(density: CollapsedSpectrum, result: SMCResult, *, noise_known: bool, rng: np.random.Generator) -> Found:
-    """What tempered runs have found, over the noise."""
+def over_noise(
+    density: CollapsedSpectrum, result: SMCResult, *, noise_known: bool, rng: np.random.Generator
+) -> TemperedRuns:
+    """What tempered runs have found, with the noise integrated out."""
     nodes = _nodes(density, result, noise_known)
     runs = np.array([_integral(nodes, run, density, noise_known) for run in range(len(result.betas))])
     z, beta, origin = _drawn(result, nodes, runs, density, noise_known, rng)
     settings = _settings(result, nodes, runs, rng)
     noise, surface = _surface(density, result, noise_known)
     runs, error = _by_origin(result, runs, origin)
-    cloud = Cloud(
-        z, beta, origin // result.z.shape[1], log_mean(runs), error, {run: 1 / len(runs) for run in range(len(runs))}
-    )
-    return Found(cloud, runs, settings, math.prod(result.z.shape[:2]), noise, surface, result.betas.shape[1])
+    expected = {run: 1 / len(runs) for run in range(len(runs))}
+    draws = Draws(z, beta, origin // result.z.shape[1], log_mean(runs), error, expected)
+    return TemperedRuns(draws, runs, settings, math.prod(result.z.shape[:2]), noise, surface, result.betas.shape[1])
 
 
 def move_on(
     density: CollapsedSpectrum,
     explorer: Explorer,
-    found: Found,
-    cloud: Cloud,
+    runs: TemperedRuns,
+    draws: Draws,
     sweeps: int,
     rng: np.random.Generator,
     workers: Executor | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws of a cloud after each of some sweeps at their own b, their b, and which of the cloud they began as.
+    """Draws after each of some sweeps at their own b, (sweeps, points, size); b and run of each, (points,).
 
-    They are as many points as `smc` moved, so that it is one program with it: (sweeps, points, size).
+    They are as many points as `smc` moved, so that it is one program with it.
     """
-    which = rng.choice(len(cloud.beta), found.points, replace=found.points > len(cloud.beta))
-    z, beta, key = cloud.z[which], cloud.beta[which], jax.random.key(int(rng.integers(2**31)))
-    points = z, _evaluated(density, z), beta
-    new = moved(density, explorer, *points, found.settings, key=key, sweeps=sweeps, workers=workers)
-    return new, beta, which
+    which = rng.choice(len(draws.beta), runs.points, replace=runs.points > len(draws.beta))
+    z, beta, key = draws.z[which], draws.beta[which], jax.random.key(int(rng.integers(2**31)))
+    points = z, _evaluation(density, z)(), beta
+    new = moved(density, explorer, *points, runs.settings, key=key, sweeps=sweeps, workers=workers)
+    return new, beta, draws.run[which]
+
+
+def _evaluation(density: CollapsedSpectrum, z: np.ndarray) -> Call:
+    return Call(_evaluated, (density, z))
 
 
 @eqx.filter_jit
@@ -116,11 +96,11 @@ def _evaluated(density: CollapsedSpectrum, z: Any) -> Any:
     return density.evaluate(jnp.asarray(z))
 
 
-def compile_nodes(density: CollapsedSpectrum, particles: int) -> None:
-    """Compiles what `over_noise` runs for so many particles."""
-    shapes = eqx.filter_eval_shape(density.evaluate, np.full((particles, density.size), 0.5))
-    terms = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    _changes(density, terms, np.float64(1.0), np.ones(BETWEEN))
+def noise_calls(density: CollapsedSpectrum, runs: int, particles: int) -> list[Call]:
+    """The calls of jitted functions that `over_noise` and `move_on` make after so many runs that kept all particles."""
+    terms = _evaluation(density, np.zeros((particles, density.size))).zeros()
+    changes = Call(_changes, (density, terms, np.float64(1), np.ones(BETWEEN)))
+    return [changes, _evaluation(density, np.zeros((runs * particles, density.size)))]
 
 
 def _by_origin(result: SMCResult, runs: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, float]:
@@ -173,7 +153,7 @@ def _surface(density: CollapsedSpectrum, result: SMCResult, noise_known: bool) -
     best = np.array([np.max(density.log_marginal(b, log_z)[b >= first]) for b, log_z in pairs])
     b = np.geomspace(first, np.min(result.betas[best > best.max() - BEYOND, -1]), GRID)
     runs = [density.log_marginal(b, _between(pair, b)) for pair in pairs]
-    return 1 / np.sqrt(b[::-1]), -(np.logaddexp.reduce(runs, axis=0) - math.log(len(runs)))[::-1]
+    return 1 / np.sqrt(b[::-1]), -np.array([log_mean(each) for each in np.transpose(runs)])[::-1]
 
 
 @dataclass

@@ -15,14 +15,14 @@ from jaxtyping import Array, Bool, Int
 from ...path import Points
 from ..marginal import SHAPES, CollapsedSpectrum
 from ..truncated_normal import FIXED
-from .random_numbers import Luck
+from .random_numbers import RandomNumbers
 
 # The narrowest window, as a share of that of the peaks.
 NARROWEST = 0.03
 
 
 def crossed(
-    luck: Luck, density: CollapsedSpectrum, z: Points, columns: Array, each: int
+    random: RandomNumbers, density: CollapsedSpectrum, z: Points, columns: Array, each: int
 ) -> tuple[Points, Array, Int[Array, " points"], Bool[Array, " points"]]:
     """Points after an exchange with their partners, their columns, the partners, and for which points it is possible.
 
@@ -31,7 +31,7 @@ def crossed(
     is the same exchange. The volume stays, as all peaks have one prior.
 
     Args:
-        luck: of one move; what is of a pair is that of its first point.
+        random: of one move; what is of a pair is that of its first point.
         density: of the spectrum.
         z: (points, size).
         columns: (points, heights, channels), those of the points.
@@ -40,9 +40,9 @@ def crossed(
     points, slots, prior = len(z), density.slots, density.prior
     within = jnp.arange(points) % each
     index = jnp.arange(points)
-    partner = index - within + (luck.peak - within) % each
+    partner = index - within + (random.peak - within) % each
     first = jnp.minimum(index, partner)
-    middle, half = luck.uniform[0, first, None], NARROWEST ** luck.uniform[1, first, None] / 2
+    middle, half = random.uniform[0, first, None], NARROWEST ** random.uniform[1, first, None] / 2
 
     line = (density.shapes(z).white_line[:, None] - prior.peak[0]) / (prior.peak[1] - prior.peak[0])
     lines = jnp.abs(line - middle) < half

@@ -1,4 +1,4 @@
-"""Moves of edge and white line, and the random numbers of all moves of a spectrum.
+"""Moves of edge and white line.
 
 Edge, white line and the nearest peak are bound to each other: a broad line on one side of the edge and a narrow one on
 the other fit nearly alike, with a peak that makes up for the difference, and no path of good fits leads from one to the
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from ...path import PerPoint, Points
 from ..marginal import SHAPES, CollapsedSpectrum, log_quantile, normal_score, put
-from .random_numbers import Luck
+from .random_numbers import RandomNumbers
 
 # Local steps are log-uniform between these, in units of the tuned one.
 SMALLEST, LARGEST = 0.1, 5.0
@@ -37,7 +37,7 @@ def bound(z: Points, line: Array, live: Array) -> tuple[Float[Array, "points 6"]
     return normal_score(jnp.concatenate([z[:, :SHAPES], jnp.take_along_axis(z, index, 1)], 1)), k
 
 
-def from_mixture(luck: Luck, z: Points, settings: Any) -> tuple[Points, Array, Array, Array]:
+def from_mixture(random: RandomNumbers, z: Points, settings: Any) -> tuple[Points, Array, Array, Array]:
     """Edge, white line and the peak nearest to it anew, and the log ratio of the densities of the mixture."""
     groups = len(settings.peaks)
 
@@ -52,27 +52,27 @@ def from_mixture(luck: Luck, z: Points, settings: Any) -> tuple[Points, Array, A
         inside = jnp.all((quantiles > 0) & (quantiles < 1), 1) & (bound(moved, line, live)[1] == k)
         return moved, log_density[0] - log_density[1], inside, k
 
-    uniform, normal, members = (a.reshape(groups, -1, *a.shape[1:]) for a in (luck.uniform[0], luck.normal.T, z))
+    uniform, normal, members = (a.reshape(groups, -1, *a.shape[1:]) for a in (random.uniform[0], random.normal.T, z))
     found = jax.vmap(one)(uniform, normal, members, settings.mixture, settings.line, settings.live)
     return jax.tree.map(lambda a: a.reshape(len(z), *a.shape[2:]), found)
 
 
-def reshaped(luck: Luck, z: Points, step: PerPoint) -> tuple[Points, Array, Array]:
+def reshaped(random: RandomNumbers, z: Points, step: PerPoint) -> tuple[Points, Array, Array]:
     """A step of one of edge, white line and their widths, of both positions, or of all four."""
     kinds = jnp.concatenate([jnp.eye(SHAPES), jnp.asarray([[1.0, 1, 0, 0], [1, 1, 1, 1]])]).astype(z.dtype)
-    kind = (len(kinds) * luck.uniform[0]).astype(int)
-    by = luck.normal[:SHAPES].T * kinds[kind] * scales(luck.uniform[1], step)[:, None]
+    kind = (len(kinds) * random.uniform[0]).astype(int)
+    by = random.normal[:SHAPES].T * kinds[kind] * scales(random.uniform[1], step)[:, None]
     shapes = z[:, :SHAPES] + by
     return z.at[:, :SHAPES].set(shapes), jnp.zeros_like(step), jnp.all((shapes > 0) & (shapes < 1), 1)
 
 
-def exchanged(luck: Luck, density: CollapsedSpectrum, z: Points, k: Array) -> tuple[Points, Array, Array]:
+def exchanged(random: RandomNumbers, density: CollapsedSpectrum, z: Points, k: Array) -> tuple[Points, Array, Array]:
     """White line and peak k take each other's place and width; the edge stays, or goes with the white line.
 
     In quantiles the volume changes by the ratio of the prior densities in eV.
     """
     prior, slots = density.prior, density.slots
-    follow = luck.uniform[0] < 0.5
+    follow = random.uniform[0] < 0.5
     s = density.shapes(z)
     centre, width = s.centres[:, k], s.widths[:, k]
     edge = s.edge + jnp.where(follow, centre - s.white_line, 0)

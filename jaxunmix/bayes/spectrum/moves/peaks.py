@@ -1,6 +1,6 @@
 r"""Markov moves for peaks: local, relocation to where the residual is, exchange of roles, from a mixture.
 
-Relocation is in `relocation`, moves of edge and white line in `line_moves`, the exchange between points in `crossover`.
+Relocation is in `relocation`, moves of edge and white line in `edge`, the exchange between points in `crossover`.
 """
 
 import math
@@ -14,13 +14,13 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from ...explorers.base import Explorer, Info
-from ...explorers.mixture import Mixture, fit, standard
+from ...explorers.mixture import Mixture, fit_mixture, standard_mixture
 from ...path import PerPoint, Points, choose
-from ..marginal import SHAPES, CollapsedSpectrum, Spans, Terms, change_columns, put
+from ..marginal import SHAPES, CollapsedSpectrum, CollapsedTerms, Spans, change_columns, put
 from ..truncated_normal import FIXED, STEP
 from .crossover import crossed
 from .edge import bound, exchanged, from_mixture, reshaped, scales
-from .random_numbers import Luck, luck
+from .random_numbers import RandomNumbers, draw_random_numbers
 from .relocation import edge_relocated, middles, pick_place, place_weights
 
 # The columns of edge and white line.
@@ -60,7 +60,7 @@ class _At(NamedTuple):
 
     z: Points
     columns: Array
-    terms: Terms
+    terms: CollapsedTerms
     value: PerPoint
 
 
@@ -95,7 +95,7 @@ class PeakMoves(Explorer):
         window = prior.peak[1] - prior.peak[0]
         line = jnp.stack([prior.white_line[0] - prior.peak[0], prior.white_line[1]]) / window
         # Before there is a cloud: the prior.
-        first = standard(COMPONENTS, SHAPES + 2, dtype), line, density.live
+        first = standard_mixture(COMPONENTS + 1, SHAPES + 2, dtype), line, density.live
         return PeakSettings(step, step, *jax.tree.map(lambda a: jnp.broadcast_to(a, (groups, *a.shape)), first))
 
     def tune(self, settings: Any, z: Points, info: Info | None, memory: float | Array = 0.0) -> PeakSettings:
@@ -104,7 +104,7 @@ class PeakMoves(Explorer):
         if info is None and each >= LEAST_MEMBERS:
             members = z.reshape(groups, each, -1)[:, :: -(-each // MOST_MEMBERS)]
             x = jax.vmap(lambda z, line, live: bound(z, line, live)[0])(members, settings.line, settings.live)
-            return settings._replace(mixture=jax.vmap(partial(fit, components=COMPONENTS))(x))
+            return settings._replace(mixture=jax.vmap(partial(fit_mixture, components=COMPONENTS))(x))
         if info is None:
             return settings
 
@@ -142,7 +142,7 @@ class PeakMoves(Explorer):
         live = jnp.sum(density.live).astype(int)
         most = self.relocations * density.slots, self.local * density.slots, len(ROUND) * self.shapes
         most = *most, *(number for number in (self.crossovers, self.edges) if number)
-        places, peaks, shapes, *others = luck(key, density, len(z), [max(number, 1) for number in most])
+        places, peaks, shapes, *others = draw_random_numbers(key, density, len(z), [max(number, 1) for number in most])
         if self.relocations:
             at = self._relocated(places, density, at, beta, live)
         if self.crossovers:
@@ -165,13 +165,15 @@ class PeakMoves(Explorer):
         acceptance = jnp.where(live > 0, local, told)
         return at.z, at.terms, Info(acceptance, told - TARGET)
 
-    def _relocated(self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array) -> _At:
+    def _relocated(
+        self, random: RandomNumbers, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array
+    ) -> _At:
         """Every peak in turn to where the residual of the others is."""
         grid, seen = _seen(density, at, self.cells)
 
         def relocate(i, carry):
             at, seen = carry
-            own, k = luck.of(i), i % live
+            own, k = random.of(i), i % live
             weights = place_weights(density, at.columns, at.terms, beta, FIXED + k, grid, seen)
             old = _peak(at.z, k, density.slots)
             (centre, width), ratio = pick_place(own.uniform, weights, weights, old, self.cells)
@@ -181,13 +183,13 @@ class PeakMoves(Explorer):
         return lax.fori_loop(0, self.relocations * live, relocate, (at, seen))[0]
 
     def _walked(
-        self, luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array, step: PerPoint
+        self, random: RandomNumbers, density: CollapsedSpectrum, at: _At, beta: PerPoint, live: Array, step: PerPoint
     ) -> tuple[_At, Array]:
         """Every peak in turn a little, and the acceptance."""
 
         def walk(i, carry):
             at, total = carry
-            own, k = luck.of(i), i % live
+            own, k = random.of(i), i % live
             at, ok = _moved(own, density, at, beta, k, _nearby(own, _peak(at.z, k, density.slots), step))
             return at, total + ok
 
@@ -227,37 +229,39 @@ def _seen_again(seen: Array, columns: Array, k: Array, grid: Array) -> Array:
     return put(seen, (column @ grid.T)[:, None], ((FIXED + k, 1),), 1)
 
 
-def _moved(luck: Luck, density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, proposed: tuple):
+def _moved(random: RandomNumbers, density: CollapsedSpectrum, at: _At, beta: PerPoint, k: Array, proposed: tuple):
     """Peak k of all points, if accepted, at the proposed (quantile of position, of width, log ratio of the ways)."""
     centre, width, ratio = proposed
     inside = (centre > 0) & (centre < 1) & (width > 0) & (width < 1)
     z = put(at.z, jnp.stack([centre, width], 1), ((SHAPES + k, 1), (SHAPES + density.slots + k, 1)), 1)
     column = (density.peak_columns(centre, width) * density.live[k])[:, None]
-    return _decided(luck, density, at, beta, (z, ratio, inside), column, ((FIXED + k, 1),))
+    return _decided(random, density, at, beta, (z, ratio, inside), column, ((FIXED + k, 1),))
 
 
-def _decided(luck: Luck, density: CollapsedSpectrum, at: _At, beta, proposed, new: Array, spans: Spans):
+def _decided(random: RandomNumbers, density: CollapsedSpectrum, at: _At, beta, proposed, new: Array, spans: Spans):
     """Metropolis and Hastings for (z, log ratio of the ways, whether within the cube) and the columns that change."""
     z, ratio, inside = proposed
     inside = inside & (density.stratum(z) == density.stratum(at.z))
-    uniforms = _refreshed(luck, at.terms.uniforms)
+    uniforms = _refreshed(random, at.terms.uniforms)
     z = z.at[:, -density.heights :].set(uniforms)
     terms = change_columns(at.terms, at.columns, new, spans, density.target)._replace(uniforms=uniforms)
     if density.poisson:
         terms = terms._replace(columns=put(at.columns, new, spans, 1))
     value = density.log_density(terms, beta)
-    ok = inside & (jnp.log(luck.decide) < value - at.value + ratio)
+    ok = inside & (jnp.log(random.decide) < value - at.value + ratio)
     columns = put(at.columns, new, spans, 1, ok)
     z, terms, value = choose(ok, (z, terms, value), (at.z, at.terms, at.value))
     return _At(z, columns, terms, value), ok
 
 
-def _crossed(density: CollapsedSpectrum, beta: PerPoint, each: int, luck: Luck, i: int | Array, at: _At) -> _At:
+def _crossed(
+    density: CollapsedSpectrum, beta: PerPoint, each: int, random: RandomNumbers, i: int | Array, at: _At
+) -> _At:
     """Metropolis and Hastings for one exchange between points: the two of a pair are one point of the product."""
-    own = luck.of(i)
+    own = random.of(i)
     z, columns, partner, possible = crossed(own, density, at.z, at.columns, each)
     gram = jnp.einsum("pln,pmn->plm", columns, columns)
-    terms = Terms(gram, columns @ density.target, at.terms.uniforms, columns if density.poisson else None)
+    terms = CollapsedTerms(gram, columns @ density.target, at.terms.uniforms, columns if density.poisson else None)
     value = density.log_density(terms, beta)
     possible = possible & (density.stratum(z) == density.stratum(at.z))
     decide = jnp.log(own.decide[jnp.minimum(jnp.arange(len(z)), partner)])
@@ -266,37 +270,37 @@ def _crossed(density: CollapsedSpectrum, beta: PerPoint, each: int, luck: Luck, 
     return _At(*choose(ok, (z, columns, terms, value), tuple(at)))
 
 
-def _edge(density: CollapsedSpectrum, beta: PerPoint, luck: Luck, i: int | Array, at: _At) -> _At:
+def _edge(density: CollapsedSpectrum, beta: PerPoint, random: RandomNumbers, i: int | Array, at: _At) -> _At:
     """The edge to where the residual of all else wants it."""
-    own = luck.of(i)
+    own = random.of(i)
     *proposed, step = edge_relocated(own, density, at.z, at.columns, at.terms, beta)
     return _decided(own, density, at, beta, proposed, step, ((STEP, 1),))[0]
 
 
-def _refreshed(luck: Luck, uniforms: Array) -> Array:
+def _refreshed(random: RandomNumbers, uniforms: Array) -> Array:
     """Part of the uniform numbers of half of the points anew."""
-    anew = (luck.fresh < FRESH) & (luck.refreshed < FRESH_PART)
-    return jnp.where(anew, luck.refreshed / FRESH_PART, uniforms.T).T
+    anew = (random.fresh < FRESH) & (random.refreshed < FRESH_PART)
+    return jnp.where(anew, random.refreshed / FRESH_PART, uniforms.T).T
 
 
-def _nearby(luck: Luck, old: tuple[Array, Array], step: PerPoint) -> tuple[Array, Array, Array]:
+def _nearby(random: RandomNumbers, old: tuple[Array, Array], step: PerPoint) -> tuple[Array, Array, Array]:
     """A step in position, in width, or in both."""
-    kind, by = 3 * luck.uniform[0], luck.normal[:2] * scales(luck.uniform[1], step)
+    kind, by = 3 * random.uniform[0], random.normal[:2] * scales(random.uniform[1], step)
     centre = old[0] + jnp.where(kind < 2, PLACE * by[0], 0)
     return centre, old[1] + jnp.where(kind > 1, by[1], 0), jnp.zeros_like(step)
 
 
-def _shape(luck: Luck, density: CollapsedSpectrum, at: _At, beta, kind, step, settings) -> tuple[_At, Array]:
+def _shape(random: RandomNumbers, density: CollapsedSpectrum, at: _At, beta, kind, step, settings) -> tuple[_At, Array]:
     """One move of edge and white line of all points, of the `ROUND`."""
-    k = luck.peak % jnp.maximum(jnp.sum(density.live).astype(int), 1)
+    k = random.peak % jnp.maximum(jnp.sum(density.live).astype(int), 1)
     each = jnp.broadcast_to(k, len(at.z))
     *proposed, each = lax.switch(
         kind,
         (
-            lambda: (*reshaped(luck, at.z, step), each),
-            lambda: (*exchanged(luck, density, at.z, k), each),
-            lambda: from_mixture(luck, at.z, settings),
+            lambda: (*reshaped(random, at.z, step), each),
+            lambda: (*exchanged(random, density, at.z, k), each),
+            lambda: from_mixture(random, at.z, settings),
         ),
     )
     new = density.changed_columns(proposed[0], each)
-    return _decided(luck, density, at, beta, proposed, new, (LINE, (FIXED + each, 1)))
+    return _decided(random, density, at, beta, proposed, new, (LINE, (FIXED + each, 1)))

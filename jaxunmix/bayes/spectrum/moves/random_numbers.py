@@ -10,8 +10,10 @@ from jaxtyping import Array, Key
 from ..marginal import SHAPES, CollapsedSpectrum
 
 
-class Luck(NamedTuple):
-    """The random numbers of moves, drawn at once: what draws them takes longer to compile than a move.
+class RandomNumbers(NamedTuple):
+    """Random numbers that are drawn beforehand for a batch of proposals.
+
+    They are drawn at once, as the program that draws random numbers takes longer to compile than that of a move.
 
     Attributes:
         decide: (moves, points), uniform, by which a move is accepted.
@@ -29,17 +31,19 @@ class Luck(NamedTuple):
     normal: Array
     peak: Array
 
-    def of(self, i: int | Array) -> "Luck":
-        """That of one move."""
+    def of(self, i: int | Array) -> "RandomNumbers":
+        """The random numbers of one move."""
         return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), self)
 
 
-def luck(key: Key[Array, ""], density: CollapsedSpectrum, points: int, moves: list[int]) -> list[Luck]:
-    """For each of several loops of so many moves."""
+def draw_random_numbers(
+    key: Key[Array, ""], density: CollapsedSpectrum, points: int, moves: list[int]
+) -> list[RandomNumbers]:
+    """The random numbers of several loops, each of so many moves."""
     keys, total, dtype = jax.random.split(key, 3), sum(moves), density.energy.dtype
     uniform = jax.random.uniform(keys[0], (total, 6 + density.heights, points), dtype)
     parts = uniform[:, 0], uniform[:, 1], uniform[:, 6:], uniform[:, 2:6]
     normal = jax.random.normal(keys[1], (total, SHAPES + 2, points), dtype)
-    every = Luck(*parts, normal, jax.random.randint(keys[2], (total,), 0, 2**31 - 1))
+    every = RandomNumbers(*parts, normal, jax.random.randint(keys[2], (total,), 0, 2**31 - 1))
     ends = list(accumulate(moves))
     return [jax.tree.map(lambda a, end=end, n=n: a[end - n : end], every) for end, n in zip(ends, moves, strict=True)]

@@ -25,9 +25,9 @@ from jaxtyping import Array, Bool, Float
 
 from ....physics import lineshapes
 from ...path import PerPoint, Points
-from ..marginal import CollapsedSpectrum, Terms, log_uniform, normal_score
+from ..marginal import CollapsedSpectrum, CollapsedTerms, log_uniform, normal_score
 from ..truncated_normal import STEP, factorise
-from .random_numbers import Luck
+from .random_numbers import RandomNumbers
 
 # The share of a uniform draw among the cells.
 ANYWHERE = 0.1
@@ -70,7 +70,13 @@ def _share_of(weights: Array, place: tuple[Array, ...], cells: tuple[int, ...]) 
 
 
 def place_weights(
-    density: CollapsedSpectrum, columns: Array, terms: Terms, beta: PerPoint, taken: Any, grid: Array, seen: Array
+    density: CollapsedSpectrum,
+    columns: Array,
+    terms: CollapsedTerms,
+    beta: PerPoint,
+    taken: Any,
+    grid: Array,
+    seen: Array,
 ) -> Float[Array, "points cells"]:
     """The logarithm of about what a column from each cell of a grid adds to q_b when another is taken out.
 
@@ -113,7 +119,7 @@ def middles(cells: tuple[int, int], dtype: Any) -> tuple[Array, Array]:
 
 
 def edge_relocated(
-    luck: Luck, density: CollapsedSpectrum, z: Points, columns: Array, terms: Terms, beta: PerPoint
+    random: RandomNumbers, density: CollapsedSpectrum, z: Points, columns: Array, terms: CollapsedTerms, beta: PerPoint
 ) -> tuple[Points, PerPoint, Bool[Array, " points"], Float[Array, "points 1 channels"]]:
     """Points with position and width of the edge anew, the log ratio of the ways, whether allowed, and its column.
 
@@ -139,7 +145,7 @@ def edge_relocated(
     weights = weights - (jax.vmap(offset, 0, 1)(places) ** 2 / 2).astype(grid.dtype)
     before = normal_score(z[:, 1])
     old = (line + prior.edge * before - low) / (high - low)
-    (place, width), ratio = pick_place(luck.uniform[:3], weights, weights, (old, z[:, 2]), EDGE_CELLS)
+    (place, width), ratio = pick_place(random.uniform[:3], weights, weights, (old, z[:, 2]), EDGE_CELLS)
     after = offset(place)
     moved = z.at[:, 1].set(ndtr(after)).at[:, 2].set(width)
     inside = (old > 0) & (old < 1) & (jnp.abs(moved[:, 1] - 0.5) < 0.5 - 4 * jnp.finfo(z.dtype).eps)

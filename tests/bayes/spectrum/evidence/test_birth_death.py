@@ -10,7 +10,7 @@ import pytest
 
 import jaxunmix as jxu
 from jaxunmix.bayes import Priors
-from jaxunmix.bayes.spectrum.evidence import birth_death as births
+from jaxunmix.bayes.spectrum.evidence import birth_death
 from jaxunmix.bayes.spectrum.priors import path
 
 POINTS = 4_000
@@ -64,8 +64,8 @@ def test_weights_of_births_and_of_deaths_carry_one_evidence_to_the_other(peaks, 
     ]
     log_z = [mean_of(values) for values in log_q]
     # Weights of the draws of the prior, and of what is made of them.
-    born = births.born(more, fewer, start[1], beta, keys[2])
-    died = births.died(more, fewer, start[0], beta, keys[3])
+    born = birth_death.born(more, fewer, start[1], beta, keys[2])
+    died = birth_death.died(more, fewer, start[0], beta, keys[3])
     for own, other, live, (z, log_w) in ((1, 0, peaks, born), (0, 1, peaks - 1, died)):
         log_w = log_q[own] + np.asarray(log_w)
         (value, error), (found, own_error) = log_z[other], mean_of(log_w)
