@@ -100,7 +100,7 @@ def found(tmp_path_factory):
         if path.endswith("__init__.py"):
             assert code.count("\n") == 1
         add(folder / "jaxunmix", path, code)
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, "-c", USE, str(folder)], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -109,7 +109,8 @@ def found(tmp_path_factory):
 
 
 def falls(trace):
-    return all(b <= a * (1 + 1e-5) for a, b in pairwise(trace)) and trace[-1] < trace[0]
+    """Never rises by more than single precision rounds a residual to, which is a small part of the start's."""
+    return all(b <= a + 1e-4 * trace[0] for a, b in pairwise(trace)) and trace[-1] < trace[0]
 
 
 def test_a_penalty(found):
