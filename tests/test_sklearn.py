@@ -112,7 +112,8 @@ def test_empty_samples_have_empty_maps():
 def test_restarts_keep_the_best():
     model = NMF(RANK, n_init=4, random_state=3, tol=1e-5).fit(X)
     assert model.solution_.restarts.objective.shape == (4,)
-    assert model.solution_.objective == pytest.approx(model.solution_.restarts.objective.min(), rel=1e-5)
+    least = float(model.solution_.restarts.objective.min())
+    assert float(model.solution_.objective) == pytest.approx(least, rel=1e-5)
     np.testing.assert_array_equal(clone(model).fit(X).components_, model.components_)
 
 

@@ -234,7 +234,7 @@ def _weighted(matrix: Any, weights: Any) -> tuple[Any, Any]:
     return matrix, weights
 
 
-def _check_weights(weights: Float[np.ndarray, "pixels channels"]) -> None:
+def _check_weights(weights: np.ndarray) -> None:
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])

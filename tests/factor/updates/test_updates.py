@@ -152,6 +152,7 @@ def test_multiplicative_on_known_spectra_is_the_poisson_optimum():
     x, s = _data(), np.random.default_rng(1).random((3, 15))
     with jax.enable_x64():
         w = jxu.project(x, s, jxu.losses.Poisson(), max_steps=20000, rtol=1e-13).maps
+    w = np.asarray(w)
     slope = (1 - x / (w @ s)) @ s.T
     assert np.abs(slope[w > 1e-4]).max() < 1e-3
     assert slope.min() > -1e-3
