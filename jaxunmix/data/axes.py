@@ -205,7 +205,8 @@ def from_hyperspy_axes(axes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """HyperSpy's axes, in the order of the array, as arguments of `SpectrumImage.from_array`.
 
     Args:
-        axes: name, navigate, size, units, and offset and scale or the values as `axis`.
+        axes: name, navigate, size, units, and offset and scale or the values as `axis`; where `uncalibrated` is
+            true, the axis gets no coordinate.
 
     Raises:
         ValueError: no axis is a signal axis, or one is given by a function.
@@ -221,8 +222,12 @@ def from_hyperspy_axes(axes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "signal_dims": [d for d, n in zip(dims, navigate, strict=True) if not n],
         "dims": dims,
-        "coords": {d: _axis_values(d, a) for d, a in zip(dims, axes, strict=True)},
-        "units": {d: u for d, a in zip(dims, axes, strict=True) if (u := text_or_none(a.get("units")))},
+        "coords": {d: _axis_values(d, a) for d, a in zip(dims, axes, strict=True) if not a.get("uncalibrated")},
+        "units": {
+            d: u
+            for d, a in zip(dims, axes, strict=True)
+            if not a.get("uncalibrated") and (u := text_or_none(a.get("units")))
+        },
     }
 
 
