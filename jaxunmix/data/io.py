@@ -20,7 +20,7 @@ from .axes import with_coords
 from .formats import BY_SUFFIX
 from .formats.items import Item, from_json, to_json
 from .formats.select import build_image, choose_item, with_mask
-from .formats.vendor.readers import vendor_items
+from .formats.vendor.files import read_vendor
 from .image import SpectrumImage
 
 _ATTRS = "jaxunmix_attrs"  # holds, as JSON, the attributes that netCDF has no type for
@@ -119,7 +119,8 @@ def _open(path: Path) -> Iterator[list[Item]]:
     if not path.exists():
         raise FileNotFoundError(_missing(path))
     if path.suffix.lower() not in BY_SUFFIX:
-        yield vendor_items(path, ", ".join(BY_SUFFIX))
+        with read_vendor(path, ", ".join(BY_SUFFIX)) as items:
+            yield items
         return
     with _readable(path):
         opened = BY_SUFFIX[path.suffix.lower()].read(path)
