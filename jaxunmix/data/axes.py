@@ -217,6 +217,8 @@ def from_hyperspy_axes(axes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     order = sorted(range(len(axes)), key=lambda i: not navigate[i])
     default = dict(zip(order, default_dims(len(axes), navigate.count(False)), strict=True))
     dims = [text_or_none(a.get("name")) or default[i] for i, a in enumerate(axes)]
+    if len(set(dims)) < len(dims):  # which HyperSpy allows: those that are not unique get the usual names
+        dims = [default[i] if dims.count(d) > 1 else d for i, d in enumerate(dims)]
     if len(set(dims)) < len(dims):
         dims = [default[i] for i in range(len(axes))]
     return {
@@ -251,6 +253,24 @@ def quantity_units(quantity: Any) -> dict[str, str]:
     return {"intensity": text[text.rindex("(") + 1 : -1]} if text.endswith(")") and "(" in text else {}
 
 
-def excluded(mask: Any) -> np.ndarray:
-    """The values of a HyperSpy mask, which is an array or a signal."""
-    return np.asarray(mask if isinstance(mask, np.ndarray) else getattr(mask, "data", mask), bool)
+def excluded(mask: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """The values of a HyperSpy mask in the order of the array.
+
+    Args:
+        mask: an array, in the order (x, y, z) of HyperSpy's shapes; or a signal, whose data have the array's order.
+        shape: of the axes it is over, in the order of the array.
+        what: its name.
+
+    Raises:
+        ValueError: an array of another shape.
+    """
+    if isinstance(getattr(mask, "data", None), np.ndarray):
+        return np.asarray(mask.data, bool)
+    values = np.asarray(mask, bool)
+    if values.shape != shape[::-1]:
+        turned = f"; give {what}=mask.T" if values.shape == shape else ""
+        raise ValueError(
+            f"{what} has shape {values.shape}; HyperSpy's masks are in the order of its shapes (x, y), here "
+            f"{shape[::-1]}{turned}"
+        )
+    return values.T

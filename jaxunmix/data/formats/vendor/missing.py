@@ -23,10 +23,10 @@ def needs(path: Path, what: str, package: str) -> MissingPackageError:
     Args:
         path: the file.
         what: needs the package, in words.
-        package: as it is imported.
+        package: as it is imported. The `vendor` extra brings it, except pyUSID, which asks for a hundred more.
     """
     name = _PIP_NAMES.get(package.partition(".")[0], package.partition(".")[0])
-    return MissingPackageError(
-        f"cannot read {path.name}: {what} needs {name}, which is not installed: pip install {name} "
-        "(all that vendors' formats need: pip install 'jaxunmix[vendor]')"
-    )
+    remedy = f"pip install {name}"
+    if name != "pyUSID":
+        remedy += " (or pip install 'jaxunmix[vendor]', which brings what other vendors' formats need, too)"
+    return MissingPackageError(f"cannot read {path.name}: {what} needs {name}, which is not installed: {remedy}")

@@ -92,9 +92,6 @@ def _axes(record: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[list[dict[
     given = [dict(a) for a in record.get("axes") or [{} for _ in shape]]
     if len(given) != len(shape):
         raise ValueError(f"{len(given)} axes are described, but the data have {len(shape)} {shape}")
-    places = [a.get("index_in_array") for a in given]
-    if sorted(p for p in places if p is not None) == list(range(len(shape))):
-        given.sort(key=lambda a: a["index_in_array"])
     given = [a | {"size": n} for a, n in zip(given, shape, strict=True)]
     if all("navigate" in a for a in given):
         return [a | {"navigate": bool(a["navigate"])} for a in given], True
