@@ -1,6 +1,7 @@
 """Which axes are the spectrum's, by their names and units; and the question where a map's axis looks like one."""
 
 import re
+import shlex
 
 import xarray as xr
 
@@ -74,7 +75,7 @@ def check_map(img: SpectrumImage, trust: str) -> None:
     if trust == "unmarked" and not sure:
         raise ValueError(
             f"the file marks all its axes {tuple(img.data.dims)} as those of a map; say which are the spectrum's, as "
-            f'signal_dims="{img.data.dims[-1]}" (command line: --signal-dims {img.data.dims[-1]})'
+            f"{_option(str(img.data.dims[-1]))}"
         )
     for dim in img.navigation_dims:
         units = _units(img.data, dim)
@@ -82,10 +83,14 @@ def check_map(img: SpectrumImage, trust: str) -> None:
         named = doubtful and axis_name(dim) is not None
         long = doubtful and isinstance(units, str) and _LENGTH.fullmatch(units) and not _PLACE.fullmatch(dim)
         if is_spectral(units) or named or long:
-            last = ",".join(img.signal_dims)
             raise ValueError(
                 f"axis '{dim}' ({img.data.sizes[dim]} entries{f' in {units}' if units else ''}) would be one of the "
-                f"map's axes, and {img.signal_dims} the spectrum's; say which are the spectrum's, as "
-                f'signal_dims="{dim}" (command line: --signal-dims {dim}), '
-                f"or signal_dims={last!r} if they are read rightly"
+                f"map's axes, and {img.signal_dims} the spectrum's; say which are the spectrum's: {_option(dim)}; or, "
+                f"if they are read rightly, {_option(*img.signal_dims)}"
             )
+
+
+def _option(*dims: str) -> str:
+    """How to say which axes are the spectrum's."""
+    python = f'"{dims[0]}"' if len(dims) == 1 else list(dims)
+    return f"signal_dims={python} (command line: --signal-dims {shlex.quote(','.join(dims))})"

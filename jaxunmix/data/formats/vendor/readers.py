@@ -69,17 +69,14 @@ def read_by(path: Path, plugins: Sequence[dict[str, Any]]) -> list[Item]:
     said: list[tuple[str, Exception | str]] = []
     for plugin in plugins:
         name = plugin["name"]
-        try:
-            with _notes() as notes:
-                records = importlib.import_module(plugin["api"]).file_reader(str(path))
-                signals = [finished(r) for r in records if "data" in r]
-            if any(s.data.size for s in signals):
-                return [_item(path, i, s, name, notes) for i, s in enumerate(signals)]
+        with _notes() as notes:
+            found = _signals(path, plugin)
+        if isinstance(found, Exception):
+            said.append((name, found))
+        elif any(s.data.size for s in found):
+            return [_item(path, i, s, name, notes) for i, s in enumerate(found)]
+        else:
             said.append((name, notes[-1] if notes else "found no data"))
-        except ImportError as error:
-            said.append((name, needs(path, f"the reader {name}", error.name or str(error))))
-        except Exception as error:  # whatever a reader does with a file that it does not know
-            said.append((name, error))
     first = said[0][1]
     if len(said) == 1 and isinstance(first, MissingPackageError):
         raise first
@@ -88,6 +85,17 @@ def read_by(path: Path, plugins: Sequence[dict[str, Any]]) -> list[Item]:
     raise ValueError(
         f"cannot read {path.name}: damaged, or of another format than its suffix says ({causes})"
     ) from last
+
+
+def _signals(path: Path, plugin: dict[str, Any]) -> list[VendorSignal] | Exception:
+    """What one reader finds, or the error it ends with."""
+    try:
+        records = importlib.import_module(plugin["api"]).file_reader(str(path))
+        return [finished(r) for r in records if "data" in r]
+    except ImportError as error:
+        return needs(path, f"the reader {plugin['name']}", error.name or str(error))
+    except Exception as error:  # whatever a reader does with a file that it does not know
+        return error.with_traceback(None)  # whose frames would keep the file open
 
 
 def _one_sentence(path: Path, what: Exception | str) -> str:
