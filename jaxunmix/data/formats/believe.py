@@ -29,6 +29,20 @@ def is_spectral(units: object) -> bool:
     return isinstance(units, str) and _SPECTRAL.fullmatch(units.strip()) is not None
 
 
+def may_be_spectral(name: str, units: object) -> bool:
+    """Whether an axis is a spectrum's by its name or units, or may be one in nm.
+
+    >>> may_be_spectral("energy", None), may_be_spectral("a", "nm"), may_be_spectral("y", "nm")
+    (True, True, False)
+    """
+    return axis_name(name) is not None or is_spectral(units) or _may_be_long(name, units)
+
+
+def _may_be_long(name: str, units: object) -> bool:
+    """Whether an axis in nm may be one of wavelengths: where it is not called as a place is."""
+    return isinstance(units, str) and bool(_LENGTH.fullmatch(units)) and not _PLACE.fullmatch(name)
+
+
 def by_names(img: SpectrumImage) -> SpectrumImage:
     """The same data with that axis as the spectrum's which is called so, or else whose units are a spectrum's.
 
@@ -80,9 +94,7 @@ def check_map(img: SpectrumImage, trust: str) -> None:
     for dim in img.navigation_dims:
         units = _units(img.data, dim)
         doubtful = trust == "position" and not sure
-        named = doubtful and axis_name(dim) is not None
-        long = doubtful and isinstance(units, str) and _LENGTH.fullmatch(units) and not _PLACE.fullmatch(dim)
-        if is_spectral(units) or named or long:
+        if is_spectral(units) or (doubtful and may_be_spectral(dim, units)):
             raise ValueError(
                 f"axis '{dim}' ({img.data.sizes[dim]} entries{f' in {units}' if units else ''}) would be one of the "
                 f"map's axes, and {img.signal_dims} the spectrum's; say which are the spectrum's: {_option(dim)}; or, "

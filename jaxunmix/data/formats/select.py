@@ -97,7 +97,7 @@ def build_image(
 
 def plain(values: np.ndarray) -> np.ndarray:
     """In the machine's byte order, and of at least 32 bits where they are floating-point: half ones overflow soon."""
-    if values.dtype == np.float16:
+    if values.dtype.kind == "f" and values.dtype.itemsize == 2:
         return values.astype(np.float32)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from ...axes import default_dims, with_coords
 from ...image import SpectrumImage
+from ..believe import may_be_spectral
 from ..items import Item
-from ..names import axis_name
 
 _UNITS = ("units", "unit", "Units", "Unit", "UNITS", "UNIT")
 # HDF5's dimension of netCDF that has no variable: its scale holds no values.
@@ -129,11 +129,12 @@ def with_axes(
         return None
 
     def describe(values: np.ndarray) -> SpectrumImage:
-        dims = _filled([None if a is None else a.rsplit("/", 1)[-1] for a in axes], signal)
+        held = [axis_of(i) for i in range(len(axes))]
+        given = [None if a is None else a.rsplit("/", 1)[-1] for a in axes]
+        dims = _filled(given, [None if a is None else a.units for a in held], signal)
         img = SpectrumImage.from_array(values, signal, dims, name=item.name.rsplit("/", 1)[-1])
-        held = {d: a for i, d in enumerate(dims) if (a := axis_of(i)) is not None}
-        coords = {d: a.read() for d, a in held.items()}
-        units = {d: a.units for d, a in held.items() if a.units}
+        coords = {d: a.read() for d, a in zip(dims, held, strict=True) if a is not None}
+        units = {d: a.units for d, a in zip(dims, held, strict=True) if a is not None and a.units}
         if item.units:
             units["intensity"] = item.units
         data = with_coords(img.data, coords, units)
@@ -142,15 +143,14 @@ def with_axes(
     return replace(item, describe=describe, trust="position" if said is None else "reader")
 
 
-def _filled(given: list[str | None], signal: int) -> list[str]:
+def _filled(given: list[str | None], units: list[str | None], signal: int) -> list[str]:
     """Names for those axes that have none, and that are not among the others."""
     default = default_dims(len(given), signal)
     taken = [g for g in given if g is not None]
     if len(set(taken)) < len(taken):  # two of one name
         return list(default)
-    if any(axis_name(g) for g in taken):  # the spectrum's axis is known: the others are the map's
-        place = [i for i, g in enumerate(given) if g is None or not axis_name(g)]
-        spare = [d for d in default_dims(len(place), 0) if d not in taken]
-        free = iter(spare)
-        return [next(free) if g is None else g for g in given]
+    found = [g is not None and may_be_spectral(g, u) for g, u in zip(given, units, strict=True)]
+    if any(found):  # the others are the map's: none may be called as a spectrum's is
+        spare = iter([d for d in default_dims(len(found) - sum(found), 0) if d not in taken])
+        return [next(spare) if g is None else g for g in given]
     return [f"axis{i}" if g is None and default[i] in taken else g or default[i] for i, g in enumerate(given)]
