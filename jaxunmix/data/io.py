@@ -40,8 +40,12 @@ def load(
 ) -> SpectrumImage:
     """Read a spectrum image; the format is chosen by the suffix.
 
-    npz, npy, HDF5 (h5, hdf5, hdf, nxs), HyperSpy (hspy, zspy), zarr, netCDF (nc), columns (csv, txt, dat), XDI
-    and Athena projects (prj) are read here, all others by RosettaSciIO (`pip install 'jaxunmix[vendor]'`).
+    npz, npy, HDF5 (h5, hdf5, hdf, nxs), HyperSpy (hspy, zspy), zarr (also zipped: zip), netCDF (nc), MATLAB (mat),
+    columns (csv, txt, dat), XDI and Athena projects (prj) are read here, all others by RosettaSciIO
+    (`pip install 'jaxunmix[vendor]'`), and so is HDF5 that a vendor's program wrote.
+
+    Names and units of axes that the file holds are believed: an axis called energy is the spectrum's wherever it
+    stands. float16 becomes float32, and the other byte order that of the machine.
 
     Args:
         path: the file; a directory for zarr.
@@ -63,7 +67,8 @@ def load(
         FileNotFoundError: no such file; the message names those with a similar name.
         ArrayChoiceError: (a ValueError) several arrays could be meant; the message lists them.
         ValueError: unknown suffix; a truncated or foreign file; Python objects in place of numbers; an axis
-            or a mask that does not fit.
+            or a mask that does not fit; an axis of the map that has a spectrum's units, where neither `dims` nor
+            `signal_dims` says that it is meant so.
         ImportError: a package for that format is missing; the message gives the pip command.
     """
     path = Path(path)
