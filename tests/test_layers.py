@@ -44,11 +44,12 @@ HOMES = {
     "zarr": {"data"},
     "rsciio": {"data"},
     "hyperspy": {"data"},
+    "hdf5plugin": {"data"},
     "sklearn": {"sklearn"},
     "typer": {"cli"},
 }
 # Optional packages, imported where they are used: the only imports inside functions.
-OPTIONAL = {"zarr", "rsciio", "hyperspy", "sklearn"}
+OPTIONAL = {"zarr", "rsciio", "hyperspy", "sklearn", "hdf5plugin"}
 # Engines serve any density, and know no model.
 ENGINES = ("explorers", "tempering", "numpyro_support")
 MODELS = ("spectrum", "factorisation")

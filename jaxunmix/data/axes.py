@@ -205,7 +205,8 @@ def from_hyperspy_axes(axes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """HyperSpy's axes, in the order of the array, as arguments of `SpectrumImage.from_array`.
 
     Args:
-        axes: name, navigate, size, units, and offset and scale or the values as `axis`.
+        axes: name, navigate, size, units, and offset and scale or the values as `axis`; where `uncalibrated` is
+            true, the axis gets no coordinate.
 
     Raises:
         ValueError: no axis is a signal axis, or one is given by a function.
@@ -216,13 +217,19 @@ def from_hyperspy_axes(axes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     order = sorted(range(len(axes)), key=lambda i: not navigate[i])
     default = dict(zip(order, default_dims(len(axes), navigate.count(False)), strict=True))
     dims = [text_or_none(a.get("name")) or default[i] for i, a in enumerate(axes)]
+    if len(set(dims)) < len(dims):  # which HyperSpy allows: those that are not unique get the usual names
+        dims = [default[i] if dims.count(d) > 1 else d for i, d in enumerate(dims)]
     if len(set(dims)) < len(dims):
         dims = [default[i] for i in range(len(axes))]
     return {
         "signal_dims": [d for d, n in zip(dims, navigate, strict=True) if not n],
         "dims": dims,
-        "coords": {d: _axis_values(d, a) for d, a in zip(dims, axes, strict=True)},
-        "units": {d: u for d, a in zip(dims, axes, strict=True) if (u := text_or_none(a.get("units")))},
+        "coords": {d: _axis_values(d, a) for d, a in zip(dims, axes, strict=True) if not a.get("uncalibrated")},
+        "units": {
+            d: u
+            for d, a in zip(dims, axes, strict=True)
+            if not a.get("uncalibrated") and (u := text_or_none(a.get("units")))
+        },
     }
 
 
@@ -246,6 +253,24 @@ def quantity_units(quantity: Any) -> dict[str, str]:
     return {"intensity": text[text.rindex("(") + 1 : -1]} if text.endswith(")") and "(" in text else {}
 
 
-def excluded(mask: Any) -> np.ndarray:
-    """The values of a HyperSpy mask, which is an array or a signal."""
-    return np.asarray(mask if isinstance(mask, np.ndarray) else getattr(mask, "data", mask), bool)
+def excluded(mask: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """The values of a HyperSpy mask in the order of the array.
+
+    Args:
+        mask: an array, in the order (x, y, z) of HyperSpy's shapes; or a signal, whose data have the array's order.
+        shape: of the axes it is over, in the order of the array.
+        what: its name.
+
+    Raises:
+        ValueError: an array of another shape.
+    """
+    if isinstance(getattr(mask, "data", None), np.ndarray):
+        return np.asarray(mask.data, bool)
+    values = np.asarray(mask, bool)
+    if values.shape != shape[::-1]:
+        turned = f"; give {what}=mask.T" if values.shape == shape else ""
+        raise ValueError(
+            f"{what} has shape {values.shape}; HyperSpy's masks are in the order of its shapes (x, y), here "
+            f"{shape[::-1]}{turned}"
+        )
+    return values.T

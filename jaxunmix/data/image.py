@@ -117,8 +117,9 @@ class SpectrumImage:
 
         Args:
             signal: the signal; a lazy one is read into memory.
-            navigation_mask: as in HyperSpy, True = EXCLUDE; becomes `keep_pixels = ~navigation_mask`.
-            signal_mask: as in HyperSpy, True = EXCLUDE; becomes `keep_channels = ~signal_mask`.
+            navigation_mask: as in HyperSpy, True = EXCLUDE; a signal, or an array in the order (x, y) of
+                `signal.axes_manager.navigation_shape`. Becomes `keep_pixels`, in the order of the data.
+            signal_mask: as in HyperSpy, True = EXCLUDE; likewise, becomes `keep_channels`.
 
         Raises:
             ValueError: if the signal has no signal axis (transpose it first), or see the class.
@@ -137,19 +138,28 @@ class SpectrumImage:
         metadata = getattr(signal, "metadata", None)
         given["units"] |= quantity_units(getattr(getattr(metadata, "Signal", None), "quantity", None))
         title = getattr(getattr(metadata, "General", None), "title", None)
-        return cls.from_array(
-            np.asarray(signal.data).transpose(order),
-            **given,
-            keep_pixels=None if navigation_mask is None else ~excluded(navigation_mask),
-            keep_channels=None if signal_mask is None else ~excluded(signal_mask),
-            name=text_or_none(title),
+        values = np.asarray(signal.data).transpose(order)
+        masks = (
+            (navigation_mask, values.shape[:navigation], "navigation_mask"),
+            (
+                signal_mask,
+                values.shape[navigation:],
+                "signal_mask",
+            ),
         )
+        pixels, channels = (None if mask is None else ~excluded(mask, shape, what) for mask, shape, what in masks)
+        img = cls.from_array(values, **given, keep_pixels=pixels, keep_channels=channels, name=text_or_none(title))
+        if kind := text_or_none(getattr(getattr(metadata, "Signal", None), "signal_type", None)):
+            img.data.attrs["signal_type"] = kind
+        return img
 
     def to_hyperspy(self) -> Any:
         """Make a HyperSpy signal: Signal1D, Signal2D or BaseSignal by the number of signal dims.
 
-        HyperSpy keeps no mask in a signal and its masks are True = EXCLUDE: pass
-        `navigation_mask=~img.keep_pixels.values` and `signal_mask=~img.keep_channels.values` to its methods.
+        HyperSpy keeps no mask in a signal. Its masks are True = EXCLUDE, and as arrays in the order (x, y), the
+        reverse of the data's: after `img.to_hyperspy()` pass `navigation_mask=~img.keep_pixels.values.T` to its
+        methods, and `signal_mask=~img.keep_channels.values` for spectra. For patterns of two axes, where HyperSpy
+        mistakes the order of an array, pass `signal_mask=hyperspy.api.signals.BaseSignal(~img.keep_channels.values)`.
 
         Raises:
             ImportError: if HyperSpy is not installed.
@@ -165,6 +175,8 @@ class SpectrumImage:
             signal.metadata.General.title = str(self.data.name)
         if self.data.attrs.get("units"):
             signal.metadata.Signal.quantity = f"Intensity ({self.data.attrs['units']})"
+        if self.data.attrs.get("signal_type"):
+            signal.set_signal_type(str(self.data.attrs["signal_type"]))
         return signal
 
     def hyperspy_axis(self, dim: str) -> dict[str, Any]:

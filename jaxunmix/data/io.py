@@ -5,10 +5,7 @@ that an interrupted save leaves the old file whole.
 """
 
 import difflib
-import importlib
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,10 +16,11 @@ import numpy as np
 import xarray as xr
 
 from .._util.files import replacing
-from .axes import from_hyperspy_axes, with_coords
+from .axes import with_coords
 from .formats import BY_SUFFIX
 from .formats.items import Item, from_json, to_json
 from .formats.select import build_image, choose_item, with_mask
+from .formats.vendor.files import read_vendor
 from .image import SpectrumImage
 
 _ATTRS = "jaxunmix_attrs"  # holds, as JSON, the attributes that netCDF has no type for
@@ -42,8 +40,12 @@ def load(
 ) -> SpectrumImage:
     """Read a spectrum image; the format is chosen by the suffix.
 
-    npz, npy, HDF5 (h5, hdf5, hdf, nxs), HyperSpy (hspy, zspy), zarr, netCDF (nc), columns (csv, txt, dat), XDI
-    and Athena projects (prj) are read here, all others by RosettaSciIO (`pip install 'jaxunmix[vendor]'`).
+    npz, npy, HDF5 (h5, hdf5, hdf, nxs), HyperSpy (hspy, zspy), zarr (also zipped: zip), netCDF (nc), MATLAB (mat),
+    columns (csv, txt, dat), XDI and Athena projects (prj) are read here, all others by RosettaSciIO
+    (`pip install 'jaxunmix[vendor]'`), and so is HDF5 that a vendor's program wrote.
+
+    Names and units of axes that the file holds are believed: an axis called energy is the spectrum's wherever it
+    stands. float16 becomes float32, and the other byte order that of the machine.
 
     Args:
         path: the file; a directory for zarr.
@@ -65,7 +67,8 @@ def load(
         FileNotFoundError: no such file; the message names those with a similar name.
         ArrayChoiceError: (a ValueError) several arrays could be meant; the message lists them.
         ValueError: unknown suffix; a truncated or foreign file; Python objects in place of numbers; an axis
-            or a mask that does not fit.
+            or a mask that does not fit; an axis of the map that has a spectrum's units, where neither `dims` nor
+            `signal_dims` says that it is meant so.
         ImportError: a package for that format is missing; the message gives the pip command.
     """
     path = Path(path)
@@ -121,7 +124,8 @@ def _open(path: Path) -> Iterator[list[Item]]:
     if not path.exists():
         raise FileNotFoundError(_missing(path))
     if path.suffix.lower() not in BY_SUFFIX:
-        yield _vendor(path)
+        with read_vendor(path, ", ".join(BY_SUFFIX)) as items:
+            yield items
         return
     with _readable(path):
         opened = BY_SUFFIX[path.suffix.lower()].read(path)
@@ -142,15 +146,9 @@ def _readable(path: Path, labels_too: bool = True) -> Iterator[None]:
     kind = "file RosettaSciIO knows" if known is None else known.name
     try:
         yield
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        UnicodeDecodeError,
-        ValueError,
-    ) as error:
+    except (ImportError, Warning):
+        raise
+    except Exception as error:  # of whatever kind: a damaged file may confuse a library anywhere
         if isinstance(error, FileNotFoundError) and not labels_too:
             raise  # another file, such as a mask
         if isinstance(error, ValueError) and not labels_too:
@@ -167,43 +165,6 @@ def _missing(path: Path) -> str:
     near = difflib.get_close_matches(path.name, [p.name for p in folder.iterdir()], n=3)
     hint = f"; similar there: {', '.join(near)}" if near else ""
     return f"no such file: {path}{hint}"
-
-
-def _vendor(path: Path) -> list[Item]:
-    """Signals of a vendor's file, by RosettaSciIO."""
-    known = ", ".join(BY_SUFFIX)
-    try:
-        from rsciio import IO_PLUGINS
-    except ImportError as error:
-        raise ValueError(
-            f"'{path.suffix}' is none of {known}; if it is a vendor's format: pip install 'jaxunmix[vendor]'"
-        ) from error
-    suffix = path.suffix.lower().lstrip(".")
-    plugins = [p for p in IO_PLUGINS if suffix in {e.lower() for e in p["file_extensions"]}]
-    if not plugins:
-        raise ValueError(f"'{path.suffix}' is none of {known}, and RosettaSciIO does not know it either")
-    with _readable(path):
-        signals = importlib.import_module(plugins[0]["api"]).file_reader(str(path))
-    return [_vendor_item(i, s) for i, s in enumerate(signals) if "data" in s]
-
-
-def _vendor_item(i: int, signal: dict[str, Any]) -> Item:
-    title = signal.get("metadata", {}).get("General", {}).get("title") or "signal"
-    data = np.asarray(signal["data"])
-    return Item(
-        f"{i}:{title}",
-        data.shape,
-        data.dtype,
-        lambda: data,
-        lambda values: _from_signal(signal, values, title),
-    )
-
-
-def _from_signal(signal: dict[str, Any], values: np.ndarray, title: str) -> SpectrumImage:
-    axes = [{"size": n} | a for a, n in zip(signal["axes"], values.shape, strict=True)]
-    if all(a.get("navigate") for a in axes):  # some formats mark no axis as that of a spectrum: the last is
-        axes[-1]["navigate"] = False
-    return SpectrumImage.from_array(values, **from_hyperspy_axes(axes), name=title)
 
 
 def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:

@@ -258,7 +258,7 @@ class FakeSignal:
 
 
 def test_from_hyperspy_keeps_the_order_of_the_array_and_turns_masks_over():
-    exclude = ~KEEP_PIXELS
+    exclude = ~KEEP_PIXELS.T  # HyperSpy's arrays are in the order (x, y)
     img = SpectrumImage.from_hyperspy(FakeSignal(np.arange(24.0).reshape(2, 3, 4)), navigation_mask=exclude)
     assert img.data.dims == ("y", "x", "Energy loss")
     np.testing.assert_array_equal(img.data.coords["Energy loss"], [500, 502, 504, 506])
@@ -277,6 +277,51 @@ def test_hyperspy_and_back(hs):
     np.testing.assert_array_equal(back.data.energy, img.data.energy)
     assert back.data.attrs["units"] == "counts"
     assert back.data.name == "core"
+
+
+def test_a_hyperspy_mask_in_the_order_of_the_array_is_refused():
+    with pytest.raises(ValueError, match=r"navigation_mask has shape \(2, 3\).*here \(3, 2\); give .*mask\.T"):
+        SpectrumImage.from_hyperspy(FakeSignal(np.ones((2, 3, 4))), navigation_mask=~KEEP_PIXELS)
+    with pytest.raises(ValueError, match=r"signal_mask has shape \(5,\)"):
+        SpectrumImage.from_hyperspy(FakeSignal(np.ones((2, 3, 4))), signal_mask=np.zeros(5, bool))
+
+
+def test_masks_of_a_map_that_is_not_square_work_in_hyperspy(hs):
+    """As the docstring of `to_hyperspy` says."""
+    img = cube(np.float32, keep_pixels=KEEP_PIXELS)
+    signal = img.to_hyperspy()
+    signal.decomposition(navigation_mask=~img.keep_pixels.values.T, print_info=False)
+    left_out = np.isnan(signal.learning_results.loadings).any(axis=1)
+    np.testing.assert_array_equal(left_out.reshape(2, 3), ~KEEP_PIXELS)
+    keep = np.arange(img.signal_shape[0]) != 1
+    signal = img.to_hyperspy()
+    signal.decomposition(signal_mask=~keep, print_info=False)
+    np.testing.assert_array_equal(np.isnan(signal.learning_results.factors).any(axis=1), ~keep)
+    back = SpectrumImage.from_hyperspy(signal, ~img.keep_pixels.values.T, ~keep)
+    np.testing.assert_array_equal(back.keep_pixels, KEEP_PIXELS)
+    np.testing.assert_array_equal(back.keep_channels, keep)
+    as_signal = hs.signals.BaseSignal(~KEEP_PIXELS).T
+    np.testing.assert_array_equal(SpectrumImage.from_hyperspy(signal, as_signal).keep_pixels, KEEP_PIXELS)
+
+
+def test_masks_of_patterns_work_in_hyperspy(hs):
+    keep = np.ones((2, 3), bool)
+    keep[0, 1] = False
+    values = np.random.default_rng(0).random((4, 5, 2, 3))
+    img = SpectrumImage.from_array(values, signal_dims=2, keep_channels=keep)
+    signal = img.to_hyperspy()
+    signal.decomposition(signal_mask=hs.signals.BaseSignal(~img.keep_channels.values), print_info=False)
+    np.testing.assert_array_equal(np.isnan(signal.learning_results.factors).any(axis=1).reshape(2, 3), ~keep)
+    back = SpectrumImage.from_hyperspy(signal, signal_mask=~keep.T)
+    np.testing.assert_array_equal(back.keep_channels, keep)
+
+
+def test_the_kind_of_a_hyperspy_signal_is_kept(hs):
+    signal = cube(np.float32).to_hyperspy()
+    signal.metadata.Signal.signal_type = "EELS"
+    img = SpectrumImage.from_hyperspy(signal)
+    assert img.data.attrs["signal_type"] == "EELS"
+    assert img.to_hyperspy().metadata.Signal.signal_type == "EELS"
 
 
 def test_missing_hyperspy_names_the_remedy():

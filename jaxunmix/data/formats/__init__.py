@@ -13,8 +13,10 @@ from .containers.hdf5 import HDF5 as HDF5
 from .containers.hdf5 import NEXUS as NEXUS
 from .containers.hspy import HSPY as HSPY
 from .containers.zarr import ZARR as ZARR
+from .containers.zarr import ZIPPED_ZARR as ZIPPED_ZARR
 from .containers.zspy import ZSPY as ZSPY
 from .containers.netcdf import NETCDF as NETCDF
+from .containers.matlab import MATLAB as MATLAB
 from .text.columns import COLUMNS as COLUMNS
 from .text.xdi import XDI as XDI
 from .text.athena import ATHENA as ATHENA

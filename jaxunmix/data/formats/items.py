@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,8 +16,11 @@ META = "jaxunmix"  # the array (or group) that holds what arrays alone cannot sa
 class Item:
     """One array of a file: its name, shape and dtype, and how to read it.
 
-    `describe` labels its values, where the file says how; `preferred` marks what the format itself means by
-    the spectrum, among other columns.
+    `describe` labels its values, where the file says how, and `trust` tells what the spectrum's axes rest on: what
+    the "file" says; what its "reader" made of it, which is doubted where an axis of the map has a spectrum's units;
+    the "position" alone, which gives way to the names and units of the axes; or, where the reader marks every axis
+    as one of the map, nothing at all ("unmarked"). `preferred` marks what the format itself means by the spectrum,
+    among other columns. `units` are those of the values.
     """
 
     name: str
@@ -26,6 +29,8 @@ class Item:
     read: Callable[[], np.ndarray]
     describe: Callable[[np.ndarray], SpectrumImage] | None = None
     preferred: bool = False
+    trust: Literal["file", "reader", "position", "unmarked"] = "file"
+    units: str | None = None
 
 
 def with_provenance(img: SpectrumImage, records: list[dict[str, Any]]) -> SpectrumImage:

@@ -10,17 +10,9 @@ import numpy as np
 
 from ..axes import as_mask, default_dims, names, with_coords
 from ..image import SpectrumImage
+from .believe import by_names, check_map
 from .items import Item
-
-# (what the last part of a name looks like, dim, units unless the name ends in units)
-_AXIS_NAMES = (
-    (r"wavenumber|raman_?shift", "wavenumber", None),
-    (r"^wavelength", "wavelength", None),
-    (r"^(m_?z|mass)$|_m_?z$", "mz", "m/z"),
-    (r"^bias|bias(_[a-z]+)?$", "bias", None),
-    (r"^energ(y|ies)|energy(_[a-z]+)?$|^k?ev$|_k?ev$", "energy", None),
-)
-_UNITS = {"kev": "keV", "ev": "eV", "cm1": "1/cm", "nm": "nm", "v": "V", "mv": "mV", "mev": "meV"}
+from .names import axis_name as axis_name
 
 
 class ArrayChoiceError(ValueError):
@@ -32,20 +24,6 @@ class ArrayChoiceError(ValueError):
             f'{path.name} {why}; choose one by array="..." (command line: --array ...):\n' + "\n".join(lines)
         )
         self.candidates = tuple((i.name, i.shape, str(i.dtype)) for i in candidates)
-
-
-def axis_name(name: str) -> tuple[str, str | None] | None:
-    """Dim and units of an array whose name is that of a signal axis, else None.
-
-    >>> axis_name("LSMO_core_energy_eV"), axis_name("wavenumber_cm1"), axis_name("mz"), axis_name("i0")
-    (('energy', 'eV'), ('wavenumber', '1/cm'), ('mz', 'm/z'), None)
-    """
-    last = name.rsplit("/", 1)[-1].lower()
-    for pattern, dim, units in _AXIS_NAMES:
-        if re.search(pattern, last):
-            suffix = _UNITS.get(last.rsplit("_", 1)[-1])
-            return dim, units or suffix
-    return None
 
 
 def candidates(items: Sequence[Item]) -> list[Item]:
@@ -95,17 +73,33 @@ def build_image(
     energy: Any,
 ) -> SpectrumImage:
     """Label the chosen array, by its own labels or by an axis among the other arrays."""
-    values = item.read()
+    values = plain(item.read())
     if item.describe is not None:
         img = item.describe(values)
-        img = _relabelled(img, signal_dims, dims)
-        if energy is None:
-            return img
+        if signal_dims is None and dims is None:
+            img = by_names(img) if item.trust in ("position", "unmarked") else img
+        else:
+            img = _relabelled(img, signal_dims, dims)
+        if energy is None and item.trust == "position":
+            energy = _missing_axis(img, item, items)
     else:
         energy = _automatic_axis(item, items, signal_dims, dims) if energy is None else energy
         dims = _named_by_axis(item, energy, signal_dims, dims)
-        img = SpectrumImage.from_array(values, 1 if signal_dims is None else signal_dims, dims, name=item.name)
-    return img if energy is None else _with_energy(img, energy, items)
+        units = {} if item.units is None else {"intensity": item.units}
+        img = SpectrumImage.from_array(
+            values, 1 if signal_dims is None else signal_dims, dims, units=units, name=item.name
+        )
+    img = img if energy is None else _with_energy(img, energy, items)
+    if signal_dims is None and dims is None:
+        check_map(img, item.trust)
+    return img
+
+
+def plain(values: np.ndarray) -> np.ndarray:
+    """In the machine's byte order, and of at least 32 bits where they are floating-point: half ones overflow soon."""
+    if values.dtype.kind == "f" and values.dtype.itemsize == 2:
+        return values.astype(np.float32)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _relabelled(
@@ -120,7 +114,8 @@ def _relabelled(
         data = data.rename(dict(zip(data.dims, dims, strict=True)))
     if img.keep_pixels is not None or img.keep_channels is not None:
         raise ValueError("the file's masks belong to its own dims; load it without dims and signal_dims")
-    return SpectrumImage.from_array(data, len(img.signal_dims) if signal_dims is None else signal_dims)
+    moved = SpectrumImage.from_array(data, len(img.signal_dims) if signal_dims is None else signal_dims)
+    return replace(moved, provenance=img.provenance)
 
 
 def _automatic_axis(item: Item, items: Sequence[Item], signal_dims: Any, dims: Sequence[str] | None) -> str | None:
@@ -143,6 +138,14 @@ def _automatic_axis(item: Item, items: Sequence[Item], signal_dims: Any, dims: S
                 f'{item.shape}, not the last; name the axes, as dims=("energy", "y", "x"), signal_dims="energy"'
             )
     return None
+
+
+def _missing_axis(img: SpectrumImage, item: Item, items: Sequence[Item]) -> str | None:
+    """As `_automatic_axis`, for an image with names of its axes and no values for the spectrum's."""
+    if len(img.signal_dims) != 1 or img.signal_dims[0] in img.data.coords:
+        return None
+    order = (*img.navigation_dims, *img.signal_dims)
+    return _automatic_axis(replace(item, shape=img.data.shape), items, img.signal_dims, order)
 
 
 def _signal_position(item: Item, signal_dims: Any, dims: Sequence[str] | None) -> int | None:
@@ -175,8 +178,8 @@ def _with_energy(img: SpectrumImage, energy: Any, items: Sequence[Item]) -> Spec
     units = None
     if isinstance(energy, str):
         axis = by_name(items, energy, "energy")
-        units = (axis_name(axis.name) or ("", None))[1]
-        energy = axis.read()
+        units = axis.units or (axis_name(axis.name) or ("", None))[1]
+        energy = plain(axis.read())
     dim = img.signal_dims[0]
     data = with_coords(img.data, {dim: energy}, {dim: units} if units else {})
     return replace(img, data=data)

@@ -27,7 +27,7 @@ def test_a_format_is_known_by_its_suffixes(name):
 
 def test_messages_list_the_suffixes_in_the_order_of_the_folder(tmp_path):
     (tmp_path / "a.qqq").write_text("")
-    known = ".npz, .npy, .h5, .hdf5, .hdf, .nxs, .hspy, .zarr, .zspy, .nc, .csv, .txt, .dat, .xdi, .prj"
+    known = ".npz, .npy, .h5, .hdf5, .hdf, .nxs, .hspy, .zarr, .zip, .zspy, .nc, .mat, .csv, .txt, .dat, .xdi, .prj"
     with pytest.raises(ValueError, match=f"is none of {known}[,;]"):
         load(tmp_path / "a.qqq")
     image = SpectrumImage.from_array(np.ones((2, 3)))

@@ -18,7 +18,7 @@ def hyperspy_items(experiments: Any) -> list[Item]:
     items = []
     for title in experiments:
         group = experiments[title]
-        if "data" in group:
+        if hasattr(group, "keys") and "data" in group and ("axis-0" in group or not group["data"].shape):
             data = group["data"]
             items.append(
                 Item(
@@ -49,6 +49,8 @@ def _from_hyperspy_group(group: Any, values: np.ndarray) -> SpectrumImage:
         keep_channels=_keep(arrays.get("signal_mask")),
         name=None if title == "__unnamed__" else title,
     )
+    if kind := text_or_none(signal.get("signal_type")):
+        img.data.attrs.setdefault("signal_type", kind)
     return with_provenance(img, from_json(meta_text(arrays["provenance"]))) if "provenance" in arrays else img
 
 
@@ -82,7 +84,7 @@ def write_hyperspy(img: SpectrumImage, root: Any, kind: str, create: Callable[[A
     metadata = group.create_group("metadata")
     metadata.create_group("General").attrs["title"] = str(img.data.name or "")
     signal = metadata.create_group("Signal")
-    signal.attrs["signal_type"] = ""
+    signal.attrs["signal_type"] = str(img.data.attrs.get("signal_type", ""))
     if img.data.attrs.get("units"):
         signal.attrs["quantity"] = f"Intensity ({img.data.attrs['units']})"
     own = metadata.create_group(META)

@@ -75,6 +75,6 @@ def tree_items(root: Any, found: dict[str, Item]) -> list[Item]:
     """
     if META in found and "data" in found:
         return own_items(found)
-    if "Experiments" in root:
-        return hyperspy_items(root["Experiments"])
+    if "Experiments" in root and (signals := hyperspy_items(root["Experiments"])):
+        return signals
     return list(found.values())

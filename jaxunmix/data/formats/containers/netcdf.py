@@ -1,9 +1,9 @@
-"""netCDF-4, whose variables have names for their axes."""
+"""netCDF, whose variables have names for their axes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -21,7 +21,7 @@ def read_netcdf(path: Path) -> Iterator[list[Item]]:
         "decode_times": False,
         "decode_timedelta": False,
     }  # an axis in seconds is not a date
-    with xr.open_dataset(path, engine="h5netcdf", **options) as ds:
+    with xr.open_dataset(path, **options, **_engine(path)) as ds:
         meta = from_json(str(ds[META].values)) if META in ds else None
         items = []
         alone = [k for k, v in ds.data_vars.items() if v.dtype.kind in "iuf" and v.ndim]
@@ -33,14 +33,40 @@ def read_netcdf(path: Path) -> Iterator[list[Item]]:
             def describe(values: np.ndarray, var: Any = var) -> SpectrumImage:
                 data = var.copy(data=values)
                 if meta is None:
-                    return SpectrumImage.from_array(data)
+                    return SpectrumImage.from_array(_native(data))
                 keep: dict[str, Any] = {k: ds[k].values.astype(bool) for k in MASKS if k in ds}
                 img = SpectrumImage.from_array(data.rename(meta["name"]), tuple(meta["signal_dims"]), **keep)
                 return with_provenance(img, meta["provenance"])
 
             meant = key == "data" if meta is not None else alone == [key]
-            items.append(Item(str(key), var.shape, var.dtype, lambda v=var: v.values, describe, meant))  # type: ignore[misc]
+            trust: Literal["file", "position"] = "position" if meta is None else "file"
+            units = var.attrs.get("units")
+            items.append(Item(str(key), var.shape, var.dtype, lambda v=var: v.values, describe, meant, trust, units))  # type: ignore[misc]
         yield items
+
+
+def _engine(path: Path) -> dict[str, Any]:
+    """What reads it: netCDF-3 begins with CDF, netCDF-4 is HDF5."""
+    with path.open("rb") as file:
+        begins = file.read(4)
+    if begins[:3] != b"CDF":
+        return {"engine": "h5netcdf"}
+    if begins[3:] not in (b"\x01", b"\x02"):
+        raise ValueError(
+            f"cannot read {path.name}: netCDF of the kind CDF-{begins[3] if begins[3:] else '?'}, which scipy does not "
+            "read; convert it: nccopy -k nc4 old.nc new.nc"
+        )
+    return {"engine": "scipy", "mmap": False}  # with a map of the file no value could outlive it
+
+
+def _native(data: xr.DataArray) -> xr.DataArray:
+    """Coordinates in the byte order of the machine; netCDF-3 has the other."""
+    turned = {
+        k: c.astype(c.dtype.newbyteorder("="))
+        for k, c in data.coords.items()
+        if c.dtype.kind in "iuf" and not c.dtype.isnative
+    }
+    return data.assign_coords(turned)
 
 
 def write_netcdf(img: SpectrumImage, path: Path) -> None:
@@ -62,4 +88,4 @@ def _filters_netcdf(data: xr.DataArray) -> dict[str, Any]:
     return {"zlib": True} if data.dtype.kind in "iu" and data.size > 1000 else {}
 
 
-NETCDF = Format("netCDF-4", (".nc",), read_netcdf, write_netcdf)
+NETCDF = Format("netCDF", (".nc",), read_netcdf, write_netcdf)

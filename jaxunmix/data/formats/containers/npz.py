@@ -10,6 +10,7 @@ import numpy as np
 from ...image import SpectrumImage
 from ..base import Format
 from ..items import META, Item
+from .dimensions import texts, with_axes
 from .layouts import own_items, pack
 from .npy import read_header
 
@@ -25,7 +26,16 @@ def read_npz(path: Path) -> Iterator[list[Item]]:
                     shape, dtype = read_header(file)
                 name = member[:-4]
                 found[name] = Item(name, shape, dtype, lambda m=member: _read_member(archive, m))  # type: ignore[misc]
-        yield own_items(found) if META in found else list(found.values())
+        yield own_items(found) if META in found else [_labelled(item, found) for item in found.values()]
+
+
+def _labelled(item: Item, found: dict[str, Item]) -> Item:
+    """With the names of its axes, where an array of as many texts is called `dims`, or `<item>_dims`."""
+    for key in (f"{item.name}_dims", "dims"):
+        names = found.get(key)
+        if names is not None and names.dtype.kind in "US" and names.shape == (len(item.shape),) and len(item.shape) > 1:
+            return with_axes(item, texts(names.read()), found)
+    return item
 
 
 def _read_member(archive: zipfile.ZipFile, member: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Folders of zarr."""
+"""Stores of zarr: folders, and such in a zip archive."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ import numpy as np
 from ...image import SpectrumImage
 from ..base import Format
 from ..items import Item
+from .dimensions import texts, units_of, with_axes
 from .layouts import pack, tree_items
 
 
@@ -19,19 +20,43 @@ def open_zarr(path: Path, mode: str, version: int | None = None) -> Any:
         import zarr
     except ImportError as error:
         raise ImportError(f"'{path.name}' needs zarr: pip install 'jaxunmix[zarr]'") from error
-    return zarr.open_group(str(path), mode=mode, zarr_format=version)  # type: ignore[arg-type]
+    if mode != "r":
+        return zarr.open_group(str(path), mode=mode, zarr_format=version)  # type: ignore[arg-type]
+    store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else str(path)
+    return zarr.open(store, mode="r")
 
 
 @contextmanager
 def read_zarr(path: Path) -> Iterator[list[Item]]:
-    """The arrays of a zarr directory, by their paths; our own and HyperSpy's layout are recognised."""
-    group = open_zarr(path, "r")
-    found = {
-        name: Item(name, node.shape, np.dtype(node.dtype), lambda n=node: np.asarray(n[...]))  # type: ignore[misc]
-        for name, node in group.members(max_depth=None)
-        if hasattr(node, "shape")
-    }
-    yield tree_items(group, found)
+    """The arrays of a zarr store, by their paths; our own and HyperSpy's layout are recognised."""
+    root = open_zarr(path, "r")
+    try:
+        yield _items(path, root)
+    finally:
+        root.store.close()
+
+
+def _items(path: Path, root: Any) -> list[Item]:
+    if hasattr(root, "shape"):  # an array by itself
+        nodes = {path.name.partition(".")[0]: root}
+        return [with_axes(_item(name, node), _dims(node), {}) for name, node in nodes.items()]
+    nodes = {name: node for name, node in root.members(max_depth=None) if hasattr(node, "shape")}
+    plain = {name: _item(name, node) for name, node in nodes.items()}
+    found = tree_items(root, plain)
+    if any(item is not plain.get(item.name) for item in found):
+        return found  # our own layout or HyperSpy's
+    return [with_axes(i, _dims(nodes[i.name]), plain) if i.dtype.kind in "iuf" and i.shape else i for i in found]
+
+
+def _item(name: str, node: Any) -> Item:
+    dtype = np.dtype(node.dtype) if isinstance(node.dtype, np.dtype) else np.dtype(object)
+    return Item(name, node.shape, dtype, lambda: np.asarray(node[...]), units=units_of(dict(node.attrs)))
+
+
+def _dims(node: Any) -> list[str | None]:
+    """The names of the axes, which version 3 has a place for, and xarray writes to an attribute in version 2."""
+    named = getattr(node.metadata, "dimension_names", None) or texts(node.attrs.get("_ARRAY_DIMENSIONS"))
+    return list(named) if len(named) == len(node.shape) else [None] * len(node.shape)
 
 
 def write_zarr(img: SpectrumImage, path: Path) -> None:
@@ -42,3 +67,4 @@ def write_zarr(img: SpectrumImage, path: Path) -> None:
 
 
 ZARR = Format("zarr", (".zarr",), read_zarr, write_zarr)
+ZIPPED_ZARR = Format("zarr in a zip archive", (".zip",), read_zarr)

@@ -1,0 +1,1 @@
+"""Vendors' formats, which RosettaSciIO reads."""
