@@ -90,6 +90,7 @@ def load(
         "scale": scale,
     }
     given = {k: _brief(v) for k, v in changed.items() if v is not None}
+    given |= item.record
     if img.provenance and not given:
         return img
     record = {"step": "load", "parameters": {"file": path.name, "array": item.name} | given}

@@ -1,8 +1,8 @@
 """What the readers of files share: items, and the record as JSON."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ class Item:
     """One array of a file: its name, shape and dtype, and how to read it.
 
     `describe` labels its values, where the file says how; `preferred` marks what the format itself means by
-    the spectrum, among other columns.
+    the spectrum, among other columns; `record` is what reading did to the numbers, for the provenance.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Item:
     read: Callable[[], np.ndarray]
     describe: Callable[[np.ndarray], SpectrumImage] | None = None
     preferred: bool = False
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def with_provenance(img: SpectrumImage, records: list[dict[str, Any]]) -> SpectrumImage:

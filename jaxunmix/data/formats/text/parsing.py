@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ...image import SpectrumImage
+from ...units import tidy
 from ..items import Item
 from ..select import axis_name
 
@@ -15,11 +16,11 @@ def spectrum_item(
     """An item of one spectrum, or of several as rows, on an axis."""
 
     def describe(read: np.ndarray) -> SpectrumImage:
-        found = axis_name(axis_label) or ("energy", None)
-        unit = units or found[1]
-        dims = (*("x",)[: read.ndim - 1], found[0])
-        coords = {} if axis is None else {found[0]: axis}
-        return SpectrumImage.from_array(read, 1, dims, coords, {found[0]: unit} if unit and coords else {}, name=name)
+        dim, unit = axis_name(axis_label) or (axis_label or "energy", None)
+        unit = tidy(units) or unit
+        coords = {} if axis is None else {dim: axis}
+        dims = (*("x",)[: read.ndim - 1], dim)
+        return SpectrumImage.from_array(read, 1, dims, coords, {dim: unit} if unit and coords else {}, name=name)
 
     return Item(name, values.shape, values.dtype, lambda: values, describe)
 
