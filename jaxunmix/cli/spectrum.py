@@ -14,6 +14,7 @@ from ..bayes import Decomposition, decompose_spectrum
 from ..bayes.spectrum.result import RESOLVED, Exchange
 from ..data import io
 from ..data.image import SpectrumImage
+from ..data.units import convert
 from ..physics.lineshapes import EDGES
 from ..report import plots
 from . import options as opt
@@ -84,7 +85,13 @@ def decompose(
     energy: opt.EnergyOption = None,
     scale: opt.ScaleOption = None,
     mask: opt.MaskOption = None,
+    columns: opt.ColumnsOption = None,
+    axis: opt.AxisOption = None,
+    units: opt.UnitsOption = None,
+    merge_repeated: opt.MergeOption = False,
+    merge_within: opt.WithinOption = None,
     crop: opt.CropOption = None,
+    mask_non_finite: opt.NonFiniteOption = False,
     bin: opt.BinOption = None,
     seed: opt.SeedOption = 0,
     out: OutOption = None,
@@ -100,8 +107,9 @@ def decompose(
     as the highest of the lines.
     """
     numbers = opt.parse_numbers("--peaks", peaks)
-    source = Source(file, array, dims, signal_dims, energy, scale, mask)
-    img = load_image(source, Preparation(crop, bin, False, None), None, quiet)
+    merge = merge_within if merge_within is not None else 0.0 if merge_repeated else None
+    source = Source(file, array, dims, signal_dims, energy, scale, mask, columns, axis, units, merge)
+    img = load_image(source, Preparation(crop, bin, False, None, mask_non_finite), None, quiet)
     with open_folder(Path(f"{file.stem}-spectrum") if out is None else out, "spectrum.nc", quiet) as folder:
         settings = Settings(numbers, noise, poisson, str(edge), exchange, seed)
         written(folder, decompose_image(img, settings, quiet))
@@ -119,8 +127,12 @@ def mean_spectrum(img: SpectrumImage) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(img.finite_live(), float).mean(axis=0)
     keep = slice(None) if img.keep_channels is None else img.keep_channels.values.ravel()
     energy = np.asarray(img.data[name].values if name in img.data.coords else np.arange(img.data.sizes[name]), float)
-    if str(img.data[name].attrs.get("units", "eV")).strip() == "keV":
-        energy = 1000 * energy
+    unit = img.data.coords[name].attrs.get("units") if name in img.data.coords else None
+    if unit is not None:
+        try:
+            energy = convert(energy, str(unit), "eV")
+        except ValueError as error:
+            raise ValueError(f"spectrum needs energies in eV, and '{name}' is in {unit}: {error}") from error
     return energy[keep], values
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxunmix.data.units import canonical, candidates, convert, tidy
+from jaxunmix.data.units import candidates, canonical, convert, tidy
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ class Item:
     """One array of a file: its name, shape and dtype, and how to read it.
 
     `describe` labels its values, where the file says how; `preferred` marks what the format itself means by
-    the spectrum, among other columns; `record` is what reading did to the numbers, for the provenance.
+    the spectrum, among other columns; `record` is what reading did to the numbers, for the provenance; `question` is
+    what must be answered before they can be used, unless their axis is given.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Item:
     describe: Callable[[np.ndarray], SpectrumImage] | None = None
     preferred: bool = False
     record: Mapping[str, Any] = field(default_factory=dict)
+    question: str | None = None
 
 
 def with_provenance(img: SpectrumImage, records: list[dict[str, Any]]) -> SpectrumImage:

@@ -1,15 +1,16 @@
 """Which array of a file is the spectrum image, and which of the others are its axis and mask."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..axes import as_mask, default_dims, names, with_coords
+from ..axes import as_mask, default_dims, find_dim, names, truth_values, with_coords
 from ..image import SpectrumImage
+from ..units import canonical
 from .items import Item
 
 # (what the last part of a name looks like, dim, units unless the name ends in units)
@@ -20,16 +21,18 @@ _AXIS_NAMES = (
     (r"^bias|bias(_[a-z]+)?$", "bias", None),
     (r"^energ(y|ies)|energy(_[a-z]+)?$|^k?ev$|_k?ev$", "energy", None),
 )
-_UNITS = {"kev": "keV", "ev": "eV", "cm1": "1/cm", "nm": "nm", "v": "V", "mv": "mV", "mev": "meV"}
+# Units that names end in; "mev" only by its case, while no one scans millions of volts.
+_SAID = ("kev", "ev", "cm1", "nm", "v", "mv", "mev")
+_UNITS = {"mv": "mV"}
 
 
 class ArrayChoiceError(ValueError):
     """The file holds several arrays and none was chosen, or none of that name."""
 
-    def __init__(self, path: Path, candidates: Sequence[Item], why: str):
+    def __init__(self, path: Path, candidates: Sequence[Item], why: str, also: str = ""):
         lines = [f"  {i.name}  {i.shape}  {i.dtype}" for i in candidates]
         super().__init__(
-            f'{path.name} {why}; choose one by array="..." (command line: --array ...):\n' + "\n".join(lines)
+            f'{path.name} {why}; choose one by array="..." (command line: --array ...){also}:\n' + "\n".join(lines)
         )
         self.candidates = tuple((i.name, i.shape, str(i.dtype)) for i in candidates)
 
@@ -43,8 +46,8 @@ def axis_name(name: str) -> tuple[str, str | None] | None:
     last = name.rsplit("/", 1)[-1].lower()
     for pattern, dim, units in _AXIS_NAMES:
         if re.search(pattern, last):
-            suffix = _UNITS.get(last.rsplit("_", 1)[-1])
-            return dim, units or suffix
+            suffix = name.rsplit("/", 1)[-1].rsplit("_", 1)[-1]
+            return dim, units or (_UNITS.get(suffix.lower()) or canonical(suffix) if suffix.lower() in _SAID else None)
     return None
 
 
@@ -55,15 +58,21 @@ def candidates(items: Sequence[Item]) -> list[Item]:
     return high or [i for i in numeric if len(i.shape) == 1 and axis_name(i.name) is None] or numeric
 
 
-def choose_item(items: Sequence[Item], array: str | None, path: Path) -> Item:
-    """The item called `array`, or the only candidate, or the only one with the most (three or more) dims."""
+def choose_item(items: Sequence[Item], array: str | None, path: Path, also: str = "") -> Item:
+    """The item called `array`, or the only candidate, or the only one with the most (three or more) dims.
+
+    `also` is another way of choosing, for the message.
+    """
     if array is not None:
         found = [i for i in items if i.name == array] or [i for i in items if i.name.endswith("/" + array)]
         if len(found) == 1:
             if found[0].dtype.hasobject:
                 raise ValueError(_object_message(path, found[0]))
             return found[0]
-        raise ArrayChoiceError(path, found or items, f"has {len(found)} arrays called '{array}'")
+        raise ArrayChoiceError(path, found or items, f"has {len(found)} arrays called '{array}'", also)
+    asked = next((i.question for i in items if i.question is not None), None)
+    if asked is not None and len(items) > 1:
+        raise ValueError(asked)
     possible = candidates(items)
     if not possible:
         objects = [i for i in items if i.dtype.hasobject]
@@ -77,7 +86,7 @@ def choose_item(items: Sequence[Item], array: str | None, path: Path) -> Item:
         return preferred[0]
     if len(possible) == 1 or (len(top) == 1 and most >= 3):
         return top[0]
-    raise ArrayChoiceError(path, possible, f"holds {len(possible)} arrays that could be the spectrum image")
+    raise ArrayChoiceError(path, possible, f"holds {len(possible)} arrays that could be the spectrum image", also)
 
 
 def _object_message(path: Path, item: Item) -> str:
@@ -93,11 +102,18 @@ def build_image(
     signal_dims: int | str | Sequence[str] | None,
     dims: Sequence[str] | None,
     energy: Any,
+    made: Callable[[Callable[[], SpectrumImage]], SpectrumImage] = lambda make: make(),
 ) -> SpectrumImage:
-    """Label the chosen array, by its own labels or by an axis among the other arrays."""
+    """Label the chosen array, by its own labels or by an axis among the other arrays.
+
+    `made` makes each image by what it is given; see `data.repeats.Merging`.
+    """
     values = item.read()
+    if item.question is not None and energy is None:
+        raise ValueError(item.question)
     if item.describe is not None:
-        img = item.describe(values)
+        describe = item.describe
+        img = made(lambda: describe(values))
         img = _relabelled(img, signal_dims, dims)
         if energy is None:
             return img
@@ -105,7 +121,7 @@ def build_image(
         energy = _automatic_axis(item, items, signal_dims, dims) if energy is None else energy
         dims = _named_by_axis(item, energy, signal_dims, dims)
         img = SpectrumImage.from_array(values, 1 if signal_dims is None else signal_dims, dims, name=item.name)
-    return img if energy is None else _with_energy(img, energy, items)
+    return img if energy is None else made(lambda: _with_energy(img, energy, items))
 
 
 def _relabelled(
@@ -149,9 +165,10 @@ def _signal_position(item: Item, signal_dims: Any, dims: Sequence[str] | None) -
     if signal_dims in (None, 1):
         return -1
     spectral = () if isinstance(signal_dims, int) else names(signal_dims)
-    if len(spectral) != 1 or dims is None or spectral[0] not in dims or len(dims) != len(item.shape):
+    found = find_dim(spectral[0], dims) if len(spectral) == 1 and dims is not None else None
+    if found is None or dims is None or len(dims) != len(item.shape):
         return None
-    return list(dims).index(spectral[0])
+    return list(dims).index(found)
 
 
 def _belongs(axis: str, item: str) -> bool:
@@ -197,7 +214,7 @@ def with_mask(img: SpectrumImage, mask: Any, items: Sequence[Item]) -> SpectrumI
         if not held and not str(mask).endswith(".npy"):
             by_name(items, str(mask), "mask")
         mask = held[0].read() if held else np.load(mask, allow_pickle=False)
-    mask = np.asarray(mask)
+    mask = truth_values(mask, "mask")
     if mask.dtype != bool:
         raise ValueError(f"mask has dtype {mask.dtype}; give booleans, True = keep")
     pixels, channels = mask.shape == img.navigation_shape, mask.shape == img.signal_shape

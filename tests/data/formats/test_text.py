@@ -26,7 +26,7 @@ def test_columns_without_names(tmp_path):
     path = tmp_path / "a.txt"
     np.savetxt(path, [[1, 5], [2, 6], [3, 8]])
     np.testing.assert_array_equal(load(path).data.energy, [1, 2, 3])
-    np.savetxt(path, np.arange(12.0).reshape(3, 4))
+    np.savetxt(path, [[1, 0, 5, 2], [0, 3, 1, 4], [2, 2, 0, 1]])
     assert load(path).data.dims == ("x", "energy")
     path.write_text("# energy mu\n1 2\n3 4\n")
     np.testing.assert_array_equal(load(path).data, [2, 4])
