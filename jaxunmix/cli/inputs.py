@@ -140,7 +140,7 @@ def _parse_limits(img: SpectrumImage, text: str) -> tuple[str, slice | tuple[flo
     low, colon, high = (part.strip() for part in limits.partition(":"))
     if not colon:
         raise ValueError(f"--crop {text}: write AXIS=LOW:HIGH, such as energy=530:580 or energy=0.2:")
-    dim = img.dim_called(name, f"--crop {text}")
+    dim = img.dim_called(name, "--crop")
     try:
         if dim not in img.data.coords:
             return dim, slice(*(int(n) if n else None for n in (low, high)))
@@ -155,7 +155,7 @@ def _parse_factor(img: SpectrumImage, text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
     if not number.strip().isdecimal():
         raise ValueError(f"--bin {text}: write AXIS=N with a whole number, such as x=2")
-    return img.dim_called(name, f"--bin {text}"), int(number)
+    return img.dim_called(name, "--bin"), int(number)
 
 
 def _looks_counted(img: SpectrumImage) -> bool:

@@ -24,14 +24,22 @@ class Dialect:
     def numbers(self, cells: Sequence[str]) -> list[float] | None:
         """The numbers in the cells, an empty one being a missing value; None if one is no number or all are empty."""
         try:
-            row = [float(self._plain(c)) if c else float("nan") for c in cells]
+            return _floats(cells) if self.decimal == "." else _floats([self._plain(c) for c in cells])
+        except ValueError:
+            pass
+        try:
+            return _floats([self._plain(c) for c in cells])
         except ValueError:
             return None
-        return row if any(cells) else None
+
+    def row(self, line: str) -> list[float] | None:
+        """The numbers in a line that is written in this dialect, else None."""
+        cells = self.split(line)
+        # A decimal comma needs another sign beside it: 400,1 alone is two whole numbers.
+        apart = self.separator in line if self.separator else self.decimal == "." or len(cells) > 1
+        return self.numbers(cells) if apart else None
 
     def _plain(self, cell: str) -> str:
-        if "_" in cell:
-            raise ValueError(cell)  # Python would take it as a sign between digits
         if self.decimal == ",":
             if "." in cell:
                 raise ValueError(cell)
@@ -40,6 +48,12 @@ class Dialect:
 
 
 _DIALECTS = tuple(Dialect(s, d) for s in (";", "\t", ",", "") for d in (".", ",") if s != "," or d == ".")
+
+
+def _floats(cells: Sequence[str]) -> list[float]:
+    if not any(cells) or any("_" in c for c in cells):  # which Python takes as a sign between digits
+        raise ValueError(cells)
+    return [float(c) if c else float("nan") for c in cells]
 
 
 def split_cells(line: str, separator: str) -> list[str]:
@@ -57,9 +71,9 @@ def find_dialect(lines: Sequence[str], path: Path) -> Dialect:
     Raises:
         ValueError: decimal commas or points that could be something else.
     """
-    counts = [sum(d.numbers(d.split(line)) is not None for line in lines) for d in _DIALECTS]
+    counts = [sum(d.row(line) is not None for line in lines) for d in _DIALECTS]
     best = _DIALECTS[counts.index(max(counts))]
-    rows = [c for line in lines if best.numbers(c := best.split(line)) is not None]
+    rows = [best.split(line) for line in lines if best.row(line) is not None]
     cells = [c for row in rows for c in row]
     if best.decimal == "," and all(_THOUSANDS.fullmatch(c) for c in cells if "," in c):
         raise ValueError(
@@ -67,9 +81,10 @@ def find_dialect(lines: Sequence[str], path: Path) -> Dialect:
             "and so may all others; save it with decimal points"
         )
     if best.separator == "," and any(re.fullmatch(r"[+-]?0\d+", c) for c in cells):
+        line = ",".join(rows[0])[:40]
         raise ValueError(
-            f"{path.name}: decimal commas between commas ('{lines[0][:40]}' has {len(rows[0])} cells); save it "
-            "with decimal points, or with semicolons between the columns"
+            f"{path.name}: decimal commas between commas ('{line}' has {len(rows[0])} cells); save it with decimal "
+            "points, or with semicolons between the columns"
         )
     if not rows and any(re.search(r"\d\.\d{3},\d|\d,\d{3}\.\d", line) for line in lines):
         raise ValueError(f"{path.name}: signs between thousands ('{lines[0][:40]}'); save it without them")
@@ -83,7 +98,7 @@ def split_names(line: str, count: int, separators: Sequence[str]) -> list[str] |
     for names in ways:
         names = names[:-1] if len(names) == count + 1 and names[-1] == "" else names
         if len(names) == count:
-            return [n.strip("\"' ") for n in names]
+            return [n.strip("\"' ").lstrip("#") for n in names]
     return _equal_widths(line, count)
 
 

@@ -11,6 +11,7 @@ from ...units import candidates, tidy
 from ..items import Item
 from ..select import axis_name
 from .cells import Dialect, find_dialect, split_cells, split_names
+from .headings import read_heading
 
 _COMMENTS = "#%!"
 _COLUMN = re.compile(r"column\.(\d+):\s*(\S.*)", re.IGNORECASE)  # of XDI, which larch writes in any text file
@@ -73,9 +74,8 @@ def parse_table(text: str, path: Path) -> Table:
 
 def _is_row(dialect: Dialect, line: str) -> bool:
     """Whether a line is one of numbers; one that begins with empty cells is the line of names of an index."""
-    cells = dialect.split(line)
-    row = dialect.numbers(cells)
-    if row is None or cells[0]:
+    row = dialect.row(line)
+    if row is None or dialect.split(line)[0]:
         return row is not None
     filled = np.array([r for r in row if not np.isnan(r)])
     return len(filled) < 3 or not (np.all(np.diff(filled) > 0) or np.all(np.diff(filled) < 0))
@@ -111,7 +111,8 @@ def _find_names(
     fitting = [names for line in heads[-2:] if (names := _head_names(line, count, dialect, rows)) is not None]
     if heads and (names := _head_names(heads[-1], count, dialect, rows)) is not None:
         if len(fitting) == 2 and all(_is_unit(n) for n in names):
-            return [f"{n} ({u.strip('()[]')})" if u else n for n, u in zip(fitting[0], names, strict=True)], True
+            units = [u.strip("()[] ") for u in names]
+            return [f"{n} ({u})" if u and _is_axis(n) else n for n, u in zip(fitting[0], units, strict=True)], True
         return names, True
     if heads and dialect.separator and dialect.separator in heads[-1]:
         cells = split_cells(heads[-1], dialect.separator)
@@ -152,6 +153,11 @@ def _is_counting(column: list[float]) -> bool:
 def is_counting(values: np.ndarray) -> bool:
     """Whether these are the numbers of rows, from 0 or 1 on."""
     return values[0] in (0, 1) and bool(np.array_equal(values, values[0] + np.arange(len(values))))
+
+
+def _is_axis(name: str) -> bool:
+    heading = read_heading(name)
+    return heading.dim is not None or heading.place is not None
 
 
 def _is_unit(text: str) -> bool:
