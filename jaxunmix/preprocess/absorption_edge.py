@@ -74,8 +74,8 @@ def normalise_edge(
 
     Args:
         img: the image, with one signal dim.
-        pre: (low, high) before the edge, None for no limit. Energies in the unit of the axis (eV), not counted from
-            e0: for -150 to -30 eV give (e0 - 150, e0 - 30).
+        pre: (low, high) before the edge, None for no limit. Energies in the unit of the axis, be it eV or keV, not
+            counted from e0: for -150 to -30 eV give (e0 - 150, e0 - 30).
         post: (low, high) after the edge.
         degree: of the polynomial after the edge: 1, 2 or 3. It matters: the higher, the more of a slow oscillation
             is taken for background.
