@@ -22,7 +22,9 @@ app = typer.Typer(
 # Remedies that the library's messages give for Python, and what serves on the command line.
 _REMEDIES: Mapping[str, str] = {
     "clip_negative": "--clip-negative",
+    "preprocess.mask_non_finite": "--mask-non-finite",
     "preprocess.mask": "--mask NAME, or --crop",
+    "preprocess.merge_repeated": "--merge-repeated",
     "dims=": "--dims energy,y,x --signal-dims energy",
     "keep_pixels leaves nothing": "--mask NAME of an array that is True where to keep",
     "rank must": "--components K",

@@ -1,13 +1,15 @@
 """What the commands that read a file share: the image from its options, and what may be fitted to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .. import preprocess
 from ..data import io
 from ..data.image import SpectrumImage
+from ..data.units import tidy
 from ..factor import Problem, constraints
 from ..matrix import AbstractMatrix
 from .options import LOSSES, NORMALISATIONS
@@ -25,6 +27,10 @@ class Source:
     energy: str | None
     scale: float | None
     mask: str | None
+    columns: str | None = None
+    axis: str | None = None
+    units: list[str] | None = None
+    merge: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Preparation:
     bin: list[str] | None
     clip_negative: bool
     normalise: str | None
+    mask_non_finite: bool = False
 
 
 def load_image(source: Source, steps: Preparation, hint: str | None, quiet: bool) -> SpectrumImage:
@@ -44,14 +51,27 @@ def load_image(source: Source, steps: Preparation, hint: str | None, quiet: bool
         ValueError: the file, an option or the data are not fit for it.
         OSError: the file cannot be read.
     """
-    names = None if source.dims is None else source.dims.split(",")
+    names = None if source.dims is None else _split_names("--dims", source.dims)
     spectrum: int | list[str] | None = None
     if source.signal_dims is not None:
-        wanted = source.signal_dims
-        spectrum = int(wanted) if wanted.isdecimal() else wanted.split(",")
+        wanted = source.signal_dims.strip()
+        spectrum = int(wanted) if wanted.isdecimal() else _split_names("--signal-dims", wanted)
     img = io.load(
-        source.file, source.array, spectrum, dims=names, energy=source.energy, mask=source.mask, scale=source.scale
+        source.file,
+        source.array,
+        spectrum,
+        dims=names,
+        energy=source.energy,
+        mask=source.mask,
+        scale=source.scale,
+        columns=source.columns,
+        axis=source.axis,
+        merge_repeated=False if source.merge is None else source.merge,
     )
+    img = _with_units(img, source.units or [])
+    if not quiet and img.provenance and img.provenance[-1]["step"] == "merge_repeated":
+        before, after = img.provenance[-1]["parameters"]["channels"]
+        say(f"note: {before} channels sorted and merged into {after}")
     img = _prepare(img, steps, quiet)
     if not quiet:
         say(repr(img))
@@ -60,12 +80,49 @@ def load_image(source: Source, steps: Preparation, hint: str | None, quiet: bool
     return img
 
 
+def _split_names(option: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"{option} {text!r}: write names with commas between, such as energy,y,x")
+    return names
+
+
+def _with_units(img: SpectrumImage, texts: list[str]) -> SpectrumImage:
+    """The image with the units of --units for its axes."""
+    for text in texts:
+        name, equals, unit = (part.strip() for part in text.partition("="))
+        if not equals or not unit:
+            raise ValueError(f"--units {text}: write AXIS=UNIT, such as energy=keV")
+        dim = img.dim_called(name, "--units")
+        if dim not in img.data.coords:
+            raise ValueError(f"--units {text}: '{dim}' has no values, so it can have no unit; give --energy or --axis")
+        old = img.data.coords[dim].attrs.get("units")
+        if old is not None and tidy(old) != tidy(unit):
+            raise ValueError(f"--units {text}: the file says that '{dim}' is in {old}")
+        coord = img.data.coords[dim].assign_attrs(units=tidy(unit))
+        img = replace(img, data=img.data.assign_coords({dim: coord}))
+    return img
+
+
+def _by_dims(option: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"{option} names one axis twice: {', '.join(name for name, _ in pairs)}; give each once")
+    return found
+
+
 def _prepare(img: SpectrumImage, steps: Preparation, quiet: bool) -> SpectrumImage:
     if steps.crop:
-        img = preprocess.crop(img, **dict(_parse_limits(img, text) for text in steps.crop))
+        img = preprocess.crop(img, **_by_dims("--crop", [_parse_limits(img, text) for text in steps.crop]))
+    if steps.mask_non_finite:
+        img = preprocess.mask_non_finite(img)
+        left_out = img.provenance[-1]["parameters"]["left_out"]
+        told = ", ".join(f"{n} {what}" for what, n in left_out.items() if n)
+        if not quiet:
+            say(f"note: left out by --mask-non-finite and masks before it: {told or 'nothing'}")
     if steps.bin:
-        factors = dict(_parse_factor(text) for text in steps.bin)
-        left = {d: img.data.sizes[d] % n for d, n in factors.items() if d in img.data.dims and n > 0}
+        factors = _by_dims("--bin", [_parse_factor(img, text) for text in steps.bin])
+        left = {d: img.data.sizes[d] % n for d, n in factors.items() if n > 0}
         if any(left.values()) and not quiet:
             say(f"note: --bin leaves out the last {', '.join(f'{n} of {d}' for d, n in left.items() if n)}")
         img = preprocess.bin(img, trim=True, **factors)
@@ -79,12 +136,13 @@ def _prepare(img: SpectrumImage, steps: Preparation, quiet: bool) -> SpectrumIma
 
 def _parse_limits(img: SpectrumImage, text: str) -> tuple[str, slice | tuple[float | None, float | None]]:
     """The dim and the limits of --crop, as `preprocess.crop` takes them."""
-    dim, _, limits = text.partition("=")
-    low, colon, high = limits.partition(":")
+    name, _, limits = text.partition("=")
+    low, colon, high = (part.strip() for part in limits.partition(":"))
     if not colon:
         raise ValueError(f"--crop {text}: write AXIS=LOW:HIGH, such as energy=530:580 or energy=0.2:")
+    dim = img.dim_called(name, "--crop")
     try:
-        if dim in img.data.dims and dim not in img.data.coords:
+        if dim not in img.data.coords:
             return dim, slice(*(int(n) if n else None for n in (low, high)))
         return dim, (float(low) if low else None, float(high) if high else None)
     except ValueError:
@@ -92,12 +150,12 @@ def _parse_limits(img: SpectrumImage, text: str) -> tuple[str, slice | tuple[flo
         raise ValueError(f"--crop {text}: '{low}' and '{high}' must be {kind}") from None
 
 
-def _parse_factor(text: str) -> tuple[str, int]:
+def _parse_factor(img: SpectrumImage, text: str) -> tuple[str, int]:
     """The dim and the number of --bin."""
-    dim, _, number = text.partition("=")
-    if not number.isdecimal():
+    name, _, number = text.partition("=")
+    if not number.strip().isdecimal():
         raise ValueError(f"--bin {text}: write AXIS=N with a whole number, such as x=2")
-    return dim, int(number)
+    return img.dim_called(name, "--bin"), int(number)
 
 
 def _looks_counted(img: SpectrumImage) -> bool:

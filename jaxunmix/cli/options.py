@@ -95,9 +95,63 @@ ScaleOption = Annotated[
 MaskOption = Annotated[
     str | None,
     typer.Option(
-        help="Boolean array of the file, or an .npy file: True = keep. Over pixels or channels, by its shape.",
+        help="Array of booleans, or of 0 and 1, of the file, or an .npy file: True (1) = keep. Over pixels or "
+        "channels, by its shape.",
         show_default=False,
         rich_help_panel=INPUT,
+    ),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a text table: the columns with the intensities, by name, number from 1 or range, such as mu, 2:5 or "
+        "3,4. Several become pixels.",
+        show_default=False,
+        rich_help_panel=INPUT,
+    ),
+]
+AxisOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a text table: the column with the axis of the spectra, by name or number; row if the first row has "
+        "it; none if each row is a spectrum and the file has no axis.",
+        show_default=False,
+        rich_help_panel=INPUT,
+    ),
+]
+UnitsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="AXIS=UNIT",
+        help="Unit of an axis of which the file does not say it, such as energy=keV. May be repeated.",
+        show_default=False,
+        rich_help_panel=INPUT,
+    ),
+]
+MergeOption = Annotated[
+    bool,
+    typer.Option(
+        "--merge-repeated",
+        help="Sort energies that repeat or jitter, and take the mean of what was measured twice.",
+        rich_help_panel=INPUT,
+    ),
+]
+WithinOption = Annotated[
+    float | None,
+    typer.Option(
+        "--merge-within",
+        min=0,
+        help="As --merge-repeated, for energies no further apart than this, in the unit of the axis.",
+        show_default=False,
+        rich_help_panel=INPUT,
+    ),
+]
+NonFiniteOption = Annotated[
+    bool,
+    typer.Option(
+        "--mask-non-finite",
+        help="Leave out pixels, or channels, with values that are NaN or infinite, and say how many.",
+        rich_help_panel=PREPARE,
     ),
 ]
 CropOption = Annotated[

@@ -109,7 +109,13 @@ def find_rank(
     energy: opt.EnergyOption = None,
     scale: opt.ScaleOption = None,
     mask: opt.MaskOption = None,
+    columns: opt.ColumnsOption = None,
+    axis: opt.AxisOption = None,
+    units: opt.UnitsOption = None,
+    merge_repeated: opt.MergeOption = False,
+    merge_within: opt.WithinOption = None,
     crop: opt.CropOption = None,
+    mask_non_finite: opt.NonFiniteOption = False,
     bin: opt.BinOption = None,
     clip_negative: opt.ClipOption = False,
     normalise: opt.NormaliseOption = None,
@@ -131,9 +137,10 @@ def find_rank(
     """
     numbers = None if ranks is None else _parse_ranks(ranks)
     names = None if criteria is None else _parse_criteria(criteria)
-    source = Source(file, array, dims, signal_dims, energy, scale, mask)
+    merge = merge_within if merge_within is not None else 0.0 if merge_repeated else None
+    source = Source(file, array, dims, signal_dims, energy, scale, mask, columns, axis, units, merge)
     hint = "--normalise poisson evens their noise for the criteria" if loss is None else None
-    img = load_image(source, Preparation(crop, bin, clip_negative, normalise), hint, quiet)
+    img = load_image(source, Preparation(crop, bin, clip_negative, normalise, mask_non_finite), hint, quiet)
     settings = Settings(numbers, names, folds, loss or "frobenius", orthogonal, restarts, max_steps, seed)
     with open_folder(Path(f"{file.stem}-rank") if out is None else out, "rank.nc", quiet) as folder:
         scan = scan_image(img, settings, quiet)

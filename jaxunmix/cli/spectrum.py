@@ -14,14 +14,17 @@ from ..bayes import Decomposition, decompose_spectrum
 from ..bayes.spectrum.result import RESOLVED, Exchange
 from ..data import io
 from ..data.image import SpectrumImage
+from ..data.units import convert
 from ..physics.lineshapes import EDGES
 from ..report import plots
 from . import options as opt
 from .inputs import Preparation, Source, load_image
 from .options import OUT
-from .outputs import open_folder
+from .outputs import open_folder, say
 
 EdgeShape = opt.make_choice("EdgeShape", EDGES)
+# In eV, without a unit only energies above are believed to be in eV.
+LOWEST_EDGE = 20.0
 # Parameters told in words, with their unit.
 _TOLD = {"E_WL": "white line", "E0": "edge", "line_width": "width of the white line", "noise": "noise"}
 
@@ -84,7 +87,13 @@ def decompose(
     energy: opt.EnergyOption = None,
     scale: opt.ScaleOption = None,
     mask: opt.MaskOption = None,
+    columns: opt.ColumnsOption = None,
+    axis: opt.AxisOption = None,
+    units: opt.UnitsOption = None,
+    merge_repeated: opt.MergeOption = False,
+    merge_within: opt.WithinOption = None,
     crop: opt.CropOption = None,
+    mask_non_finite: opt.NonFiniteOption = False,
     bin: opt.BinOption = None,
     seed: opt.SeedOption = 0,
     out: OutOption = None,
@@ -100,8 +109,9 @@ def decompose(
     as the highest of the lines.
     """
     numbers = opt.parse_numbers("--peaks", peaks)
-    source = Source(file, array, dims, signal_dims, energy, scale, mask)
-    img = load_image(source, Preparation(crop, bin, False, None), None, quiet)
+    merge = merge_within if merge_within is not None else 0.0 if merge_repeated else None
+    source = Source(file, array, dims, signal_dims, energy, scale, mask, columns, axis, units, merge)
+    img = load_image(source, Preparation(crop, bin, False, None, mask_non_finite), None, quiet)
     with open_folder(Path(f"{file.stem}-spectrum") if out is None else out, "spectrum.nc", quiet) as folder:
         settings = Settings(numbers, noise, poisson, str(edge), exchange, seed)
         written(folder, decompose_image(img, settings, quiet))
@@ -119,9 +129,27 @@ def mean_spectrum(img: SpectrumImage) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(img.finite_live(), float).mean(axis=0)
     keep = slice(None) if img.keep_channels is None else img.keep_channels.values.ravel()
     energy = np.asarray(img.data[name].values if name in img.data.coords else np.arange(img.data.sizes[name]), float)
-    if str(img.data[name].attrs.get("units", "eV")).strip() == "keV":
-        energy = 1000 * energy
-    return energy[keep], values
+    return _in_electronvolts(energy, _unit(img), name)[keep], values
+
+
+def _unit(img: SpectrumImage) -> str | None:
+    name = img.signal_dims[0]
+    return img.data.coords[name].attrs.get("units") if name in img.data.coords else None
+
+
+def _in_electronvolts(energy: np.ndarray, unit: str | None, name: str) -> np.ndarray:
+    """Energies in eV, which those without a unit are taken for unless no edge lies there."""
+    if unit is not None:
+        try:
+            return convert(energy, unit, "eV")
+        except ValueError as error:
+            raise ValueError(f"spectrum needs energies in eV, and '{name}' is in '{unit}': {error}") from error
+    if np.abs(energy).max() < LOWEST_EDGE:
+        raise ValueError(
+            f"spectrum needs energies in eV; those of '{name}', {energy[0]:g} to {energy[-1]:g}, have no unit, and no "
+            f"edge lies there in eV: give --units {name}=keV, or --units {name}=eV if they are"
+        )
+    return energy
 
 
 def decompose_image(img: SpectrumImage, settings: Settings, quiet: bool) -> Decomposition:
@@ -131,6 +159,8 @@ def decompose_image(img: SpectrumImage, settings: Settings, quiet: bool) -> Deco
         ValueError: a noise for counts, or what `decompose_spectrum` refuses.
     """
     energy, intensity = mean_spectrum(img)
+    if _unit(img) is None and not quiet:
+        say(f"note: '{img.signal_dims[0]}' has no unit and is taken to be in eV; else say it: --units energy=keV")
     if settings.poisson and settings.noise is not None:
         raise ValueError("--noise is the sd of normal noise; leave it out, or --poisson")
     found = decompose_spectrum(

@@ -119,7 +119,13 @@ def unmix(
     energy: opt.EnergyOption = None,
     scale: opt.ScaleOption = None,
     mask: opt.MaskOption = None,
+    columns: opt.ColumnsOption = None,
+    axis: opt.AxisOption = None,
+    units: opt.UnitsOption = None,
+    merge_repeated: opt.MergeOption = False,
+    merge_within: opt.WithinOption = None,
     crop: opt.CropOption = None,
+    mask_non_finite: opt.NonFiniteOption = False,
     bin: opt.BinOption = None,
     clip_negative: opt.ClipOption = False,
     normalise: opt.NormaliseOption = None,
@@ -147,9 +153,10 @@ def unmix(
     Writes result.nc, pictures and report.html. Energies are in the file's own units; maps times spectra are in
     those of the intensities.
     """
-    source = Source(file, array, dims, signal_dims, energy, scale, mask)
+    merge = merge_within if merge_within is not None else 0.0 if merge_repeated else None
+    source = Source(file, array, dims, signal_dims, energy, scale, mask, columns, axis, units, merge)
     hint = "--loss poisson suits them better" if loss is None else None
-    img = load_image(source, Preparation(crop, bin, clip_negative, normalise), hint, quiet)
+    img = load_image(source, Preparation(crop, bin, clip_negative, normalise, mask_non_finite), hint, quiet)
     again = init == AUTO or STARTS[init]().is_random(components)
     settings = Settings(
         components,

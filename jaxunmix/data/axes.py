@@ -38,6 +38,20 @@ def check_numeric(dtype: np.dtype) -> None:
         raise ValueError(f"intensities of dtype {dtype} have more than 64 bits; cast to float64")
 
 
+class UnsortedAxisError(ValueError):
+    """The coordinate of an axis neither rises nor falls throughout.
+
+    Attributes:
+        dim: the axis.
+        image: the image that was to be made, unchecked; None where there is none.
+    """
+
+    def __init__(self, message: str, dim: str):
+        super().__init__(message)
+        self.dim = dim
+        self.image: Any = None
+
+
 def check_axes(data: xr.DataArray) -> None:
     """Refuse empty axes, and coordinates that are not finite and strictly monotonic."""
     for dim, size in data.sizes.items():
@@ -63,11 +77,45 @@ def _check_coord(dim: str, coord: xr.DataArray) -> None:
         return
     wrong = ~up if up.sum() >= down.sum() else ~down
     i = int(np.argmax(wrong))
-    raise ValueError(
+    raise UnsortedAxisError(
         f"the coordinate of '{dim}' is not strictly monotonic: {values[i]} at index {i}, "
-        f"then {values[i + 1]}; "
-        "sort the axis and merge equal entries first"
+        f"then {values[i + 1]}; sort the axis and merge equal entries first: preprocess.merge_repeated, or "
+        "load(..., merge_repeated=True)",
+        dim,
     )
+
+
+def find_dim(wanted: str, dims: Sequence[Any], signal_dims: Sequence[str] = ()) -> str | None:
+    """The axis that a user's name means: exactly, else without case where one is like it, else None.
+
+    "energy" also means the only signal axis, whatever it is called.
+
+    >>> find_dim("X", ("y", "x", "Energy loss")), find_dim("energy", ("y", "x", "Energy loss"), ("Energy loss",))
+    ('x', 'Energy loss')
+    """
+    known = [str(d) for d in dims]
+    if wanted in known:
+        return wanted
+    plain = wanted.strip().lower()
+    alike = [d for d in known if d.lower() == plain]
+    if len(alike) == 1:
+        return alike[0]
+    return signal_dims[0] if plain == "energy" and len(signal_dims) == 1 and not alike else None
+
+
+def truth_values(mask: Any, what: str) -> np.ndarray:
+    """A mask as booleans: whole numbers may be given in their place if all are 0 or 1.
+
+    Raises:
+        ValueError: other numbers.
+    """
+    values = np.asarray(mask)
+    if values.dtype.kind not in "iu":
+        return values
+    odd = values[(values != 0) & (values != 1)]
+    if odd.size:
+        raise ValueError(f"{what} holds {odd.flat[0]}; give booleans, or 0 and 1: True (1) = keep")
+    return values.astype(bool)
 
 
 def check_mask(mask: xr.DataArray | None, data: xr.DataArray, dims: tuple[str, ...], what: str) -> None:
@@ -91,7 +139,7 @@ def as_mask(mask: Any, data: xr.DataArray, dims: tuple[str, ...], what: str) -> 
         if set(mask.dims) != set(dims):
             raise ValueError(f"{what} has dims {mask.dims}; expected {dims}")
         mask = mask.transpose(*dims)
-    values = np.asarray(mask)
+    values = truth_values(mask, what)
     shape = tuple(data.sizes[d] for d in dims)
     if values.shape != shape:
         raise ValueError(f"{what} has shape {values.shape}; expected {shape} over {dims}")
@@ -137,7 +185,7 @@ def signal_names(data: xr.DataArray, signal_dims: int | str | Sequence[str]) -> 
     if isinstance(signal_dims, int):
         found = tuple(map(str, data.dims))[-signal_dims:] if 0 < signal_dims <= data.ndim else ()
     else:
-        found = names(signal_dims)
+        found = tuple(find_dim(d, data.dims) or d for d in names(signal_dims))
     if not found or len(set(found)) < len(found) or any(d not in data.dims for d in found):
         raise ValueError(
             f"signal_dims={signal_dims!r}, but the array has dims {data.dims} (shape {data.shape}); "
@@ -148,7 +196,8 @@ def signal_names(data: xr.DataArray, signal_dims: int | str | Sequence[str]) -> 
 
 def with_coords(data: xr.DataArray, coords: Mapping[str, Any], units: Mapping[str, str]) -> xr.DataArray:
     """Attach coordinates and units; "intensity" in `units` is the unit of the values."""
-    for dim, values in coords.items():
+    for name, values in coords.items():
+        dim = find_dim(name, data.dims) or name
         if dim not in data.dims:
             raise ValueError(f"coords for '{dim}', but the dims are {data.dims}")
         values = np.asarray(values)
@@ -156,7 +205,8 @@ def with_coords(data: xr.DataArray, coords: Mapping[str, Any], units: Mapping[st
             raise ValueError(f"coords for '{dim}' have shape {values.shape}; expected ({data.sizes[dim]},)")
         old = dict(data.coords[dim].attrs) if dim in data.coords else {}
         data = data.assign_coords({dim: xr.DataArray(values, dims=(dim,), attrs=old)})
-    for dim, unit in units.items():
+    for name, unit in units.items():
+        dim = find_dim(name, tuple(data.coords)) or name
         if dim == "intensity" and dim not in data.dims:
             data = data.assign_attrs(units=unit)
         elif dim not in data.coords:

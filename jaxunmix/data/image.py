@@ -11,12 +11,14 @@ import xarray as xr
 from ..matrix.base import AbstractMatrix
 from ..matrix.convert import as_matrix
 from .axes import (
+    UnsortedAxisError,
     as_mask,
     check_axes,
     check_mask,
     check_numeric,
     coords_over,
     excluded,
+    find_dim,
     from_hyperspy_axes,
     labelled,
     nth_live,
@@ -60,7 +62,11 @@ class SpectrumImage:
                 f"signal_dims={self.signal_dims} are not the last dims of {dims}; "
                 "name one or more of them, or use SpectrumImage.from_array, which moves them to the end"
             )
-        check_axes(self.data)
+        try:
+            check_axes(self.data)
+        except UnsortedAxisError as error:
+            error.image = self  # which `data.repeats` can put in order
+            raise
         check_mask(self.keep_pixels, self.data, self.navigation_dims, "keep_pixels")
         check_mask(self.keep_channels, self.data, self.signal_dims, "keep_channels")
 
@@ -196,6 +202,17 @@ class SpectrumImage:
                 axis |= {"offset": float(coord.values[0]), "scale": step}
         return axis
 
+    def dim_called(self, name: str, what: str) -> str:
+        """The dim that a user's name means: exactly, else without case; "energy" is the only signal dim.
+
+        Raises:
+            ValueError: none, or several; `what` asked for it.
+        """
+        found = find_dim(name, self.data.dims, self.signal_dims)
+        if found is None:
+            raise ValueError(f"{what}: '{name}' is none of the dims {self.data.dims}")
+        return found
+
     @property
     def navigation_dims(self) -> tuple[str, ...]:
         """The dims of the map."""
@@ -257,7 +274,7 @@ class SpectrumImage:
         place = self.place(pixel, channel)
         raise ValueError(
             f"{count} of {live.size} values are NaN or infinite, the first ({live[row, column]}) at {place}; "
-            "leave such pixels or channels out with preprocess.mask, or fill them"
+            "leave such pixels or channels out with preprocess.mask_non_finite or preprocess.mask, or fill them"
         )
 
     def place(self, pixel: int | None = None, channel: int | None = None) -> str:

@@ -22,6 +22,7 @@ from .formats.items import Item, from_json, to_json
 from .formats.select import build_image, choose_item, with_mask
 from .formats.vendor.files import read_vendor
 from .image import SpectrumImage
+from .repeats import Merging
 
 _ATTRS = "jaxunmix_attrs"  # holds, as JSON, the attributes that netCDF has no type for
 
@@ -37,6 +38,9 @@ def load(
     units: Mapping[str, str] | None = None,
     mask: Any = None,
     scale: float | int | None = None,
+    columns: str | int | Sequence[str | int] | None = None,
+    axis: str | int | None = None,
+    merge_repeated: bool | float | int = False,
 ) -> SpectrumImage:
     """Read a spectrum image; the format is chosen by the suffix.
 
@@ -62,24 +66,36 @@ def load(
         mask: boolean array, its name in the same file, or an .npy file; True = keep. Over pixels or channels,
             by its shape.
         scale: factor on the values, which become floating-point: float32 from up to 16 bits, else float64.
+        columns: of a text table, those with the intensities: names, numbers from 1, or ranges such as "3:8". Several
+            become pixels where the axis is a column too.
+        axis: of a text table, where the axis of the spectra is: a column, by name or number; "row" for the first row;
+            "none" if each row is a spectrum and the file has no axis.
+        merge_repeated: sort a signal axis that repeats or jitters, and take the mean of channels with equal values, or
+            with such as lie no further apart than this number, in the unit of the axis.
 
     Raises:
         FileNotFoundError: no such file; the message names those with a similar name.
         ArrayChoiceError: (a ValueError) several arrays could be meant; the message lists them.
+        ValueError: a text table whose columns could be several things; the message says which, and how to tell.
         ValueError: unknown suffix; a truncated or foreign file; Python objects in place of numbers; an axis
             or a mask that does not fit; an axis of the map that has a spectrum's units, where neither `dims` nor
             `signal_dims` says that it is meant so.
         ImportError: a package for that format is missing; the message gives the pip command.
     """
     path = Path(path)
-    with _open(path) as items:
-        item = choose_item(items, array, path)
+    made = Merging(None if merge_repeated is False else 0.0 if merge_repeated is True else float(merge_repeated))
+    table = {k: v for k, v in {"columns": columns, "axis": axis}.items() if v is not None}
+    if "axis" in _options(path) and isinstance(energy, str):
+        table, energy = {"axis": energy} | table, None
+    with _open(path, table) as items:
+        also = ", or several as pixels by columns= (--columns)" if "columns" in _options(path) else ""
+        item = choose_item(items, array, path, also)
         with _readable(path):
             values = item.read()
         with _readable(path, labels_too=False):
-            img = build_image(replace(item, read=lambda: values), items, signal_dims, dims, energy)
+            img = build_image(replace(item, read=lambda: values), items, signal_dims, dims, energy, made)
             img = img if mask is None else with_mask(img, mask, items)
-    img = replace(img, data=with_coords(img.data, coords or {}, units or {}))
+    img = made(lambda: replace(img, data=with_coords(img.data, coords or {}, units or {})))
     if scale is not None:
         factor = np.asarray(scale, np.result_type(img.data.dtype, np.float32))
         img = replace(img, data=(img.data * factor).assign_attrs(img.data.attrs))
@@ -91,12 +107,13 @@ def load(
         "units": units,
         "mask": mask,
         "scale": scale,
-    }
+    } | table
     given = {k: _brief(v) for k, v in changed.items() if v is not None}
-    if img.provenance and not given:
+    given |= item.record
+    if img.provenance and not given and not made.records:
         return img
     record = {"step": "load", "parameters": {"file": path.name, "array": item.name} | given}
-    return replace(img, provenance=(*img.provenance, record))
+    return replace(img, provenance=(*img.provenance, record, *made.records))
 
 
 def _brief(value: Any) -> Any:
@@ -119,16 +136,26 @@ def list_arrays(path: str | os.PathLike[str]) -> list[tuple[str, tuple[int, ...]
         return [(i.name, i.shape, str(i.dtype)) for i in items]
 
 
+def _options(path: Path) -> tuple[str, ...]:
+    known = BY_SUFFIX.get(path.suffix.lower())
+    return () if known is None else known.options
+
+
 @contextmanager
-def _open(path: Path) -> Iterator[list[Item]]:
+def _open(path: Path, options: Mapping[str, Any] | None = None) -> Iterator[list[Item]]:
     if not path.exists():
         raise FileNotFoundError(_missing(path))
+    for option in options or {}:
+        if option not in _options(path):
+            raise ValueError(
+                f"{path.name}: {option}= (--{option}) is for tables of text, such as .csv, and this is none"
+            )
     if path.suffix.lower() not in BY_SUFFIX:
         with read_vendor(path, ", ".join(BY_SUFFIX)) as items:
             yield items
         return
     with _readable(path):
-        opened = BY_SUFFIX[path.suffix.lower()].read(path)
+        opened = BY_SUFFIX[path.suffix.lower()].read(path, **(options or {}))
         items = opened.__enter__()
     try:
         yield items

@@ -9,6 +9,7 @@ float32 from up to 16 bits, else float64; float32 stays float32.
 from .absorption_edge import edge_energy as edge_energy
 from .absorption_edge import normalise_edge as normalise_edge
 from .absorption_edge import optical_density as optical_density
+from .axis_order import merge_repeated as merge_repeated
 from .intensity import clip_negative as clip_negative
 from .intensity import log as log
 from .intensity import mean_centre as mean_centre
@@ -24,3 +25,4 @@ from .region import crop as crop
 from .region import interpolate as interpolate
 from .region import mask as mask
 from .region import mask_empty as mask_empty
+from .region import mask_non_finite as mask_non_finite

@@ -74,8 +74,8 @@ def normalise_edge(
 
     Args:
         img: the image, with one signal dim.
-        pre: (low, high) before the edge, None for no limit. Energies in the unit of the axis (eV), not counted from
-            e0: for -150 to -30 eV give (e0 - 150, e0 - 30).
+        pre: (low, high) before the edge, None for no limit. Energies in the unit of the axis, be it eV or keV, not
+            counted from e0: for -150 to -30 eV give (e0 - 150, e0 - 30).
         post: (low, high) after the edge.
         degree: of the polynomial after the edge: 1, 2 or 3. It matters: the higher, the more of a slow oscillation
             is taken for background.
@@ -93,8 +93,8 @@ def normalise_edge(
     if e0 is not None or flatten:
         raise ValueError("normalise_edge: e0 and flatten are for fitted curves; give degree=1, 2 or 3 too")
     live = img.finite_live()
-    before = energy == energy.min() if pre is None else inside(energy, pre, "normalise_edge: pre")
-    after = energy == energy.max() if post is None else inside(energy, post, "normalise_edge: post")
+    before = energy == energy.min() if pre is None else inside(img, energy, pre, "normalise_edge: pre")
+    after = energy == energy.max() if post is None else inside(img, energy, post, "normalise_edge: post")
     a = live[:, before].mean(axis=1, dtype=np.float64)
     b = live[:, after].mean(axis=1, dtype=np.float64)
     refuse(img, a == b, "normalise_edge: no step", "leave these pixels out with preprocess.mask")
@@ -159,7 +159,7 @@ def _normalise_by_curves(
 
 def _channels(img: SpectrumImage, energy: np.ndarray, window: Limits, name: str, least: int) -> np.ndarray:
     """Which channels lie in the window, at least as many as its polynomial has coefficients."""
-    within = inside(energy, window, f"normalise_edge: {name}")
+    within = inside(img, energy, window, f"normalise_edge: {name}")
     if within.sum() < least:
         raise ValueError(
             f"normalise_edge: {name}={window} holds {within.sum()} live channels of '{img.signal_dims[0]}', "
@@ -230,7 +230,7 @@ def edge_energy(
     energy = live_energies(img, "edge_energy")
     order = np.argsort(energy)
     energy = energy[order]
-    within = np.ones(len(energy), bool) if window is None else inside(energy, window, "edge_energy: window")
+    within = np.ones(len(energy), bool) if window is None else inside(img, energy, window, "edge_energy: window")
     within[: channels // 2] = within[len(energy) - channels // 2 :] = False
     if channels % 2 == 0 or channels < 3 or within.sum() < 3:
         raise ValueError(

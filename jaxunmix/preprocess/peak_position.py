@@ -84,7 +84,7 @@ def fit_peak(
     energy = live_energies(img, "fit_peak")
     order = np.argsort(energy)
     if window is not None:
-        order = order[inside(energy, window, "fit_peak: window")[order]]
+        order = order[inside(img, energy, window, "fit_peak: window")[order]]
     elif channels is None:
         channels = 7
     size = len(order) if channels is None else channels

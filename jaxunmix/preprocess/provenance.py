@@ -162,8 +162,8 @@ def live_energies(img: SpectrumImage, what: str) -> np.ndarray:
     return values if img.keep_channels is None else values[img.keep_channels.values]
 
 
-def inside(energy: np.ndarray, window: Limits, what: str) -> np.ndarray:
-    """Which energies lie in a window, both limits included; `what` names the window in the message.
+def inside(img: SpectrumImage, energy: np.ndarray, window: Limits, what: str) -> np.ndarray:
+    """Which energies of an image lie in a window, both limits included; `what` names the window in the message.
 
     Raises:
         ValueError: none does.
@@ -171,7 +171,9 @@ def inside(energy: np.ndarray, window: Limits, what: str) -> np.ndarray:
     low, high = (default if limit is None else limit for limit, default in zip(window, (-np.inf, np.inf), strict=True))
     within = (energy >= low) & (energy <= high)
     if not within.any():
-        raise ValueError(f"{what}={window} holds no live channel; they are at {energy.min():g} to {energy.max():g}")
+        unit = energy_units(img).get("units", "")
+        place = f"{energy.min():g} to {energy.max():g} {unit}".rstrip()
+        raise ValueError(f"{what}={window} holds no live channel; they are at {place}: give it in the unit of the axis")
     return within
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -44,9 +44,8 @@ def crop(img: SpectrumImage, **ranges: slice | tuple[Limit, Limit]) -> SpectrumI
         ValueError: an unknown dim; limits for a dim without coordinates; nothing left.
     """
     index: dict[str, Any] = {}
+    ranges = by_dims(img, ranges, "crop")
     for dim, wanted in ranges.items():
-        if dim not in img.data.dims:
-            raise ValueError(f"crop: '{dim}' is none of the dims {img.data.dims}")
         if isinstance(wanted, slice):
             index[dim] = np.arange(img.data.sizes[dim])[wanted]
         else:
@@ -56,6 +55,18 @@ def crop(img: SpectrumImage, **ranges: slice | tuple[Limit, Limit]) -> SpectrumI
         index[dim] = slice(int(index[dim][0]), int(index[dim][-1]) + 1) if _is_run(index[dim]) else index[dim]
     shown = {d: str(w) if isinstance(w, slice) else list(w) for d, w in ranges.items()}
     return _selected(img, index, {"step": "crop", "parameters": shown})
+
+
+def by_dims(img: SpectrumImage, given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """What was given by names of axes, by the dims that they mean.
+
+    Raises:
+        ValueError: an unknown dim, or two names for one; `what` asked for them.
+    """
+    found = {img.dim_called(name, what): value for name, value in given.items()}
+    if len(found) < len(given):
+        raise ValueError(f"{what}: {', '.join(given)} name one axis twice; the axes are {img.data.dims}")
+    return found
 
 
 def _between(img: SpectrumImage, dim: str, low: Limit, high: Limit) -> np.ndarray:
@@ -105,10 +116,9 @@ def bin(img: SpectrumImage, *, trim: bool = False, **factors: int) -> SpectrumIm
     Raises:
         ValueError: an unknown dim, a factor below 1 or above the size, a remainder without trim.
     """
+    factors = by_dims(img, factors, "bin")
     for dim, n in factors.items():
-        size = img.data.sizes.get(dim)
-        if size is None:
-            raise ValueError(f"bin: '{dim}' is none of the dims {img.data.dims}")
+        size = img.data.sizes[dim]
         if not 1 <= n <= size:
             raise ValueError(f"bin: {dim}={n}, but '{dim}' has {size} entries; give 1 to {size}")
         if size % n and not trim:
@@ -208,6 +218,37 @@ def mask_empty(img: SpectrumImage) -> SpectrumImage:
     return _masked(img, pixels, channels, "mask_empty")
 
 
+def mask_non_finite(img: SpectrumImage, over: Literal["auto", "pixels", "channels"] = "auto") -> SpectrumImage:
+    """Leave out pixels or channels that hold NaN or infinite values. Reversible.
+
+    Args:
+        img: the image.
+        over: "pixels" leaves out each pixel with such a value, "channels" each channel; "auto" those that hold no
+            others, and where values are still not finite then pixels or channels, whichever are fewer values.
+
+    Raises:
+        ValueError: if nothing is left.
+    """
+    if over not in ("auto", "pixels", "channels"):
+        raise ValueError(f'mask_non_finite: over={over!r}; give "auto", "pixels" or "channels"')
+    bad = ~np.isfinite(img.live())
+    pixels, channels = np.zeros(bad.shape[0], bool), np.zeros(bad.shape[1], bool)
+    if over == "auto":
+        pixels, channels = bad.all(axis=1), bad.all(axis=0)
+        bad = bad & ~pixels[:, None] & ~channels
+        rows, columns = bad.any(axis=1), bad.any(axis=0)
+        over = "pixels" if rows.sum() * (~channels).sum() <= columns.sum() * (~pixels).sum() else "channels"
+    if over == "pixels":
+        pixels = pixels | bad.any(axis=1)
+    else:
+        channels = channels | bad.any(axis=0)
+    if pixels.all() or channels.all():
+        raise ValueError("mask_non_finite leaves nothing: every pixel, or channel, holds a NaN or infinite value")
+    keep_pixels = over_pixels(img, ~pixels, 0).astype(bool).reshape(img.navigation_shape) if pixels.any() else None
+    keep_channels = over_channels(img, ~channels, 0).astype(bool) if channels.any() else None
+    return _masked(img, keep_pixels, keep_channels, "mask_non_finite")
+
+
 def interpolate(img: SpectrumImage, values: Any, dim: str | None = None) -> SpectrumImage:
     """Linear interpolation onto another grid of one axis, such as a uniform energy.
 
@@ -221,7 +262,7 @@ def interpolate(img: SpectrumImage, values: Any, dim: str | None = None) -> Spec
     Raises:
         ValueError: no coordinate to interpolate in, or values outside its range.
     """
-    dim = dim or (img.signal_dims[0] if len(img.signal_dims) == 1 else "")
+    dim = img.dim_called(dim, "interpolate") if dim else img.signal_dims[0] if len(img.signal_dims) == 1 else ""
     if dim not in img.data.coords:
         raise ValueError(f"interpolate: name one dim with a coordinate, of {list(img.data.coords)}")
     new = np.asarray(values, float)

@@ -20,10 +20,12 @@ class Format:
         write: writes an image to a file or folder that does not exist yet; None where it is only read.
         refusal: why it is not written and what to do instead, where there is more to say than which formats are
             written; "{stem}" stands for the name of the file.
+        options: names of arguments of `load` that `read` takes beside the path, by name.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    read: Callable[[Path], AbstractContextManager[list[Item]]]
+    read: Callable[..., AbstractContextManager[list[Item]]]
     write: Callable[[SpectrumImage, Path], None] | None = None
     refusal: str | None = None
+    options: tuple[str, ...] = ()

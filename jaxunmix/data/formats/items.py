@@ -1,8 +1,8 @@
 """What the readers of files share: items, and the record as JSON."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,9 @@ class Item:
     the "file" says; what its "reader" made of it, which is doubted where an axis of the map has a spectrum's units;
     the "position" alone, which gives way to the names and units of the axes; or, where the reader marks every axis
     as one of the map, nothing at all ("unmarked"). `preferred` marks what the format itself means by the spectrum,
-    among other columns. `units` are those of the values.
+    among other columns. `units` are those of the values; `record` is what reading
+    did to the numbers, for the provenance; `question` is what must be answered before they can be used, unless their
+    axis is given.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Item:
     preferred: bool = False
     trust: Literal["file", "reader", "position", "unmarked"] = "file"
     units: str | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    question: str | None = None
 
 
 def with_provenance(img: SpectrumImage, records: list[dict[str, Any]]) -> SpectrumImage:

@@ -2,6 +2,8 @@
 
 import re
 
+from ..units import canonical
+
 # (what the last part of a name looks like, dim, units unless the name ends in units)
 _AXIS_NAMES = (
     (r"wavenumber|raman[_ ]?shift", "wavenumber", None),
@@ -10,7 +12,9 @@ _AXIS_NAMES = (
     (r"^bias|bias(_[a-z]+)?$", "bias", None),
     (r"^energ(y|ies)|energy(_[a-z]+)?$|^k?ev$|_k?ev$", "energy", None),
 )
-_UNITS = {"kev": "keV", "ev": "eV", "cm1": "1/cm", "nm": "nm", "v": "V", "mv": "mV", "mev": "meV"}
+# Units that names end in; "mev" only by its case, while no one scans millions of volts.
+_SAID = ("kev", "ev", "cm1", "nm", "v", "mv", "mev")
+_UNITS = {"mv": "mV"}
 
 
 def axis_name(name: str) -> tuple[str, str | None] | None:
@@ -22,6 +26,7 @@ def axis_name(name: str) -> tuple[str, str | None] | None:
     last = name.rsplit("/", 1)[-1].lower()
     for pattern, dim, units in _AXIS_NAMES:
         if re.search(pattern, last):
-            suffix = _UNITS.get(last.rsplit("_", 1)[-1])
-            return dim, units or suffix
+            suffix = name.rsplit("/", 1)[-1].rsplit("_", 1)[-1]
+            said = _UNITS.get(suffix.lower()) or canonical(suffix) if suffix.lower() in _SAID else None
+            return dim, units or said
     return None

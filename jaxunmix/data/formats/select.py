@@ -1,14 +1,14 @@
 """Which array of a file is the spectrum image, and which of the others are its axis and mask."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..axes import as_mask, default_dims, names, with_coords
+from ..axes import as_mask, default_dims, find_dim, names, truth_values, with_coords
 from ..image import SpectrumImage
 from .believe import by_names, check_map
 from .items import Item
@@ -18,10 +18,10 @@ from .names import axis_name as axis_name
 class ArrayChoiceError(ValueError):
     """The file holds several arrays and none was chosen, or none of that name."""
 
-    def __init__(self, path: Path, candidates: Sequence[Item], why: str):
+    def __init__(self, path: Path, candidates: Sequence[Item], why: str, also: str = ""):
         lines = [f"  {i.name}  {i.shape}  {i.dtype}" for i in candidates]
         super().__init__(
-            f'{path.name} {why}; choose one by array="..." (command line: --array ...):\n' + "\n".join(lines)
+            f'{path.name} {why}; choose one by array="..." (command line: --array ...){also}:\n' + "\n".join(lines)
         )
         self.candidates = tuple((i.name, i.shape, str(i.dtype)) for i in candidates)
 
@@ -33,15 +33,21 @@ def candidates(items: Sequence[Item]) -> list[Item]:
     return high or [i for i in numeric if len(i.shape) == 1 and axis_name(i.name) is None] or numeric
 
 
-def choose_item(items: Sequence[Item], array: str | None, path: Path) -> Item:
-    """The item called `array`, or the only candidate, or the only one with the most (three or more) dims."""
+def choose_item(items: Sequence[Item], array: str | None, path: Path, also: str = "") -> Item:
+    """The item called `array`, or the only candidate, or the only one with the most (three or more) dims.
+
+    `also` is another way of choosing, for the message.
+    """
     if array is not None:
         found = [i for i in items if i.name == array] or [i for i in items if i.name.endswith("/" + array)]
         if len(found) == 1:
             if found[0].dtype.hasobject:
                 raise ValueError(_object_message(path, found[0]))
             return found[0]
-        raise ArrayChoiceError(path, found or items, f"has {len(found)} arrays called '{array}'")
+        raise ArrayChoiceError(path, found or items, f"has {len(found)} arrays called '{array}'", also)
+    asked = next((i.question for i in items if i.question is not None), None)
+    if asked is not None and len(items) > 1:
+        raise ValueError(asked)
     possible = candidates(items)
     if not possible:
         objects = [i for i in items if i.dtype.hasobject]
@@ -55,7 +61,7 @@ def choose_item(items: Sequence[Item], array: str | None, path: Path) -> Item:
         return preferred[0]
     if len(possible) == 1 or (len(top) == 1 and most >= 3):
         return top[0]
-    raise ArrayChoiceError(path, possible, f"holds {len(possible)} arrays that could be the spectrum image")
+    raise ArrayChoiceError(path, possible, f"holds {len(possible)} arrays that could be the spectrum image", also)
 
 
 def _object_message(path: Path, item: Item) -> str:
@@ -71,11 +77,18 @@ def build_image(
     signal_dims: int | str | Sequence[str] | None,
     dims: Sequence[str] | None,
     energy: Any,
+    made: Callable[[Callable[[], SpectrumImage]], SpectrumImage] = lambda make: make(),
 ) -> SpectrumImage:
-    """Label the chosen array, by its own labels or by an axis among the other arrays."""
+    """Label the chosen array, by its own labels or by an axis among the other arrays.
+
+    `made` makes each image by what it is given; see `data.repeats.Merging`.
+    """
     values = plain(item.read())
+    if item.question is not None and energy is None:
+        raise ValueError(item.question)
     if item.describe is not None:
-        img = item.describe(values)
+        describe = item.describe
+        img = made(lambda: describe(values))
         if signal_dims is None and dims is None:
             img = by_names(img) if item.trust in ("position", "unmarked") else img
         else:
@@ -89,7 +102,8 @@ def build_image(
         img = SpectrumImage.from_array(
             values, 1 if signal_dims is None else signal_dims, dims, units=units, name=item.name
         )
-    img = img if energy is None else _with_energy(img, energy, items)
+    labelled = img
+    img = img if energy is None else made(lambda: _with_energy(labelled, energy, items))
     if signal_dims is None and dims is None:
         check_map(img, item.trust)
     return img
@@ -152,9 +166,10 @@ def _signal_position(item: Item, signal_dims: Any, dims: Sequence[str] | None) -
     if signal_dims in (None, 1):
         return -1
     spectral = () if isinstance(signal_dims, int) else names(signal_dims)
-    if len(spectral) != 1 or dims is None or spectral[0] not in dims or len(dims) != len(item.shape):
+    found = find_dim(spectral[0], dims) if len(spectral) == 1 and dims is not None else None
+    if found is None or dims is None or len(dims) != len(item.shape):
         return None
-    return list(dims).index(spectral[0])
+    return list(dims).index(found)
 
 
 def _belongs(axis: str, item: str) -> bool:
@@ -200,7 +215,7 @@ def with_mask(img: SpectrumImage, mask: Any, items: Sequence[Item]) -> SpectrumI
         if not held and not str(mask).endswith(".npy"):
             by_name(items, str(mask), "mask")
         mask = held[0].read() if held else np.load(mask, allow_pickle=False)
-    mask = np.asarray(mask)
+    mask = truth_values(mask, "mask")
     if mask.dtype != bool:
         raise ValueError(f"mask has dtype {mask.dtype}; give booleans, True = keep")
     pixels, channels = mask.shape == img.navigation_shape, mask.shape == img.signal_shape

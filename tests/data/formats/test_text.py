@@ -1,6 +1,7 @@
 """Columns, XDI and Athena projects."""
 
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def test_columns_without_names(tmp_path):
     path = tmp_path / "a.txt"
     np.savetxt(path, [[1, 5], [2, 6], [3, 8]])
     np.testing.assert_array_equal(load(path).data.energy, [1, 2, 3])
-    np.savetxt(path, np.arange(12.0).reshape(3, 4))
+    np.savetxt(path, [[1, 0, 5, 2], [0, 3, 1, 4], [2, 2, 0, 1]])
     assert load(path).data.dims == ("x", "energy")
     path.write_text("# energy mu\n1 2\n3 4\n")
     np.testing.assert_array_equal(load(path).data, [2, 4])
@@ -94,3 +95,77 @@ def test_athena_project(tmp_path):
     np.testing.assert_array_equal(foil.data.energy, [7000, 7001.5, 7003])
     np.testing.assert_array_equal(foil.data, [0.1, 0.2, 0.4])
     np.testing.assert_array_equal(load(path, "oxide (ijkl)").data, [1.5, 1.75])
+
+
+@pytest.mark.parametrize("shift", ["-5.04", "2", "0", "undef", None])
+def test_athena_shows_energies_with_the_shift_of_the_group(tmp_path, shift):
+    path = tmp_path / "a.prj"
+    given = "" if shift is None else f"'bkg_eshift',{shift if shift == 'undef' else repr(shift)},"
+    path.write_text(
+        f"$old_group = 'abcd';\n@args = ('titles',['one, two','three'],{given}'label','foil');\n"
+        "@x = ('7000','7001.5','7003');\n@y = ('0.1','0.2','0.4');\n[record]\n"
+    )
+    img = load(path, "foil")
+    number = 0 if shift in (None, "undef") else float(shift)
+    np.testing.assert_allclose(img.data.energy, np.array([7000, 7001.5, 7003]) + number)
+    assert img.provenance[0]["parameters"].get("energy_shift_eV", 0) == number
+
+
+def athena_json():
+    def group(label, **args):
+        return {"args": {"label": label, "bkg_e0": "7112", **args}, "x": ["7000", "7001.5"], "y": [0.5, "0.75"]}
+
+    return {
+        "_____header1": "# Athena project file -- Demeter version 0.9.26",
+        "zzzz": group("oxide", bkg_eshift="1.5"),
+        "aaaa": group("foil", bkg_eshift=0),
+        "bbbb": group("foil", bkg_eshift=""),
+        "_____journal": [],
+        "_____order": ["aaaa", "zzzz"],
+    }
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_athena_json(tmp_path, pack):
+    path = tmp_path / "a.prj"
+    path.write_bytes(pack(json.dumps(athena_json()).encode()))
+    assert [n for n, _, _ in list_arrays(path)] == ["foil", "oxide", "foil (bbbb)"]
+    np.testing.assert_array_equal(load(path, "foil").data.energy, [7000, 7001.5])
+    oxide = load(path, "oxide")
+    np.testing.assert_array_equal(oxide.data.energy, [7001.5, 7003])
+    np.testing.assert_array_equal(oxide.data, [0.5, 0.75])
+    assert oxide.provenance[0]["parameters"]["energy_shift_eV"] == 1.5
+
+
+@pytest.mark.parametrize("text", ['{"aaaa": {"args": {}, "x": [', '{"a": 1}', "nothing", ""])
+def test_bad_athena(tmp_path, text):
+    path = tmp_path / "a.prj"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"cannot read a\.prj: .*not an Athena project"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "unit", "name"),
+    [
+        ("# column.1: Energy keV\n# column.2: I0\n# column.3: ITRANS\n", "keV", "mutrans"),
+        ("# Column.1: ENERGY KEV\n# Column.2: MuTrans\n# Column.3: i0\n", "keV", "MuTrans"),
+        ("# COLUMN.1: energy ev || PV:name\n# COLUMN.2: i0\n# COLUMN.3: IFluor\n", "eV", "mufluor"),
+        ("# Column.1: energy\n# Column.2: mutrans\n# Column.3: i0\n", None, "mutrans"),
+    ],
+)
+def test_xdi_names_and_units_have_no_case(tmp_path, columns, unit, name):
+    path = tmp_path / "a.xdi"
+    path.write_text(f"# xdi/1.0\n{columns}#---\n7.1 2 1\n7.2 3 1\n")
+    img = load(path)
+    assert img.data.name == name
+    np.testing.assert_array_equal(img.data.energy, [7.1, 7.2])
+    assert img.data.energy.attrs.get("units") == unit
+    assert load(path, columns="2:3").data.shape == (2, 2)
+
+
+def test_xdi_unit_that_may_be_two(tmp_path):
+    path = tmp_path / "a.xdi"
+    path.write_text("# XDI/1.0\n# Column.1: energy MEV\n# Column.2: mutrans\n#---\n7.1 2\n7.2 3\n")
+    with pytest.raises(ValueError, match=r"a\.xdi: the unit of the energy, 'MEV', may be meV or MeV"):
+        load(path)
