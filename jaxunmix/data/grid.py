@@ -7,6 +7,8 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from .._util.validation import check_unmasked, check_whole_number
+
 
 class Grid(eqx.Module):
     """Which cells of a navigation grid are live pixels.
@@ -29,9 +31,12 @@ class Grid(eqx.Module):
         Raises:
             ValueError: if `keep` is not boolean or has another shape.
         """
-        shape = tuple(int(n) for n in shape)
+        if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+            raise ValueError(f"shape must be the cells along each axis, such as (ny, nx), got {shape!r}")
+        shape = tuple(check_whole_number(n, "shape: the cells along an axis", 1) for n in shape)
         if keep is None:
             return cls(shape)
+        check_unmasked(keep, "keep")
         keep = np.asarray(keep)
         if keep.dtype != bool or keep.shape != shape:
             raise ValueError(f"keep is {keep.dtype} {keep.shape}; give a boolean array of shape {shape}")

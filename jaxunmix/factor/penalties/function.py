@@ -52,6 +52,19 @@ class FunctionPenalty(AbstractPenalty):
         raise NotImplementedError(f"the function {self.label!r} has no separable bound; use ProjectedGradient().")
 
 
+def as_penalties(penalties: Any) -> tuple[AbstractPenalty, ...]:
+    """Penalties as they are, and functions as penalties.
+
+    Raises:
+        ValueError: one by itself, or what is neither.
+    """
+    if callable(penalties) or hasattr(penalties, "has_bound") or isinstance(penalties, str | bytes | dict):
+        raise ValueError(f"penalties must be a tuple, such as (penalties.L1(...),), got {penalties!r} by itself.")
+    if not hasattr(penalties, "__iter__"):
+        raise ValueError(f"penalties must be a tuple, such as (penalties.L1(...),), got {penalties!r}.")
+    return tuple(as_penalty(penalty) for penalty in penalties)
+
+
 def as_penalty(penalty: Any) -> AbstractPenalty:
     """A penalty as it is, or a function as one.
 
