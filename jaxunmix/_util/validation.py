@@ -39,11 +39,15 @@ def check_instance(value: Any, base: type | tuple[type, ...], name: str, example
 
 def check_instances(values: Any, base: type | tuple[type, ...], name: str, example: str) -> tuple[Any, ...]:
     """Refuse what is no sequence of instances of a class; one by itself is none."""
-    if isinstance(values, base):
-        raise ValueError(f"{name} must be a tuple, such as ({example},): got {_shown(values)} by itself.")
-    if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
-        raise ValueError(f"{name} must be a tuple, such as ({example},), got {_shown(values)}.")
+    check_several(values, name, f"({example},)")
     return tuple(check_instance(value, base, f"{name}[{i}]", example) for i, value in enumerate(values))
+
+
+def check_several(values: Any, name: str, example: str) -> Any:
+    """Refuse one where several are meant, as in a tuple or a list."""
+    if inspect.isclass(values) or isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} must be several, such as {example}, got {_shown(values)} by itself.")
+    return values
 
 
 def check_callable(value: Any, name: str, example: str) -> Any:
@@ -88,7 +92,7 @@ def check_whole_number(value: Any, name: str, least: int | None = None, most: in
 
 
 def check_number(
-    value: Any, name: str, least: float | None = None, most: float | None = None, *, above: float | None = None
+    value: Any, name: str, least: float | int | None = None, most: float | int | None = None, *, above: float | int | None = None
 ) -> float:
     """Refuse what is no finite real number, or outside its limits.
 
@@ -184,7 +188,7 @@ def _limit(limit: Any, name: str) -> float:
     return as_number(limit, name)
 
 
-def _limits(least: float | None, most: float | None, above: float | None = None) -> str:
+def _limits(least: float | int | None, most: float | int | None, above: float | int | None = None) -> str:
     if most is None:
         return f"above {above:g}" if least is None else f"{least:g} or more"
     return f"{least:g} to {most:g}" if above is None else f"above {above:g} and up to {most:g}"

@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from .._util.validation import check_unmasked, check_whole_number
+from .._util.validation import check_several, check_unmasked, check_whole_number
 
 
 class Grid(eqx.Module):
@@ -31,9 +31,8 @@ class Grid(eqx.Module):
         Raises:
             ValueError: if `keep` is not boolean or has another shape.
         """
-        if isinstance(shape, str) or not hasattr(shape, "__iter__"):
-            raise ValueError(f"shape must be the cells along each axis, such as (ny, nx), got {shape!r}")
-        shape = tuple(check_whole_number(n, "shape: the cells along an axis", 1) for n in shape)
+        several = check_several(shape, "shape", "(ny, nx)")
+        shape = tuple(check_whole_number(n, "shape: the cells along an axis", 1) for n in several)
         if keep is None:
             return cls(shape)
         check_unmasked(keep, "keep")

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from ..._util.validation import check_instances, check_whole_number
+from ..._util.validation import check_instances, check_several, check_whole_number
 from ..model import Bilinear, Rows, rows_of, with_rows
 
 Block = Literal["maps", "spectra", "coefficients"]
@@ -16,18 +16,11 @@ BLOCKS = ("maps", "spectra", "coefficients")
 
 def as_columns(columns: Any) -> tuple[int, ...] | None:
     """Columns of a block as whole numbers."""
-    return None if columns is None else tuple(check_whole_number(c, "a column") for c in check_listed(columns))
-
-
-def check_listed(values: Any) -> Any:
-    """Refuse one number where several are meant.
-
-    Raises:
-        ValueError: it cannot be gone through.
-    """
-    if isinstance(values, str) or not hasattr(values, "__iter__"):
-        raise ValueError(f"give several numbers, such as (0, 2), got {values!r}.")
-    return values
+    return (
+        None
+        if columns is None
+        else tuple(check_whole_number(c, "a column") for c in check_several(columns, "columns", "(0, 2)"))
+    )
 
 
 class AbstractConstraint(eqx.Module):
@@ -109,7 +102,7 @@ class Constraints(eqx.Module):
     profile_block: str = eqx.field(static=True)
     features: int = eqx.field(static=True)
 
-    def __init__(self, items: Sequence[AbstractConstraint], profile_block: str, features: int):
+    def __init__(self, items: "Sequence[AbstractConstraint] | Constraints", profile_block: str, features: int):
         several = items.items if isinstance(items, Constraints) else items
         self.items = check_instances(several, AbstractConstraint, "constraints", 'constraints.NonNegative("maps")')
         self.profile_block, self.features = profile_block, features

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..._util.validation import real_number
+from ..._util.validation import check_several, real_number
 from ..model import Bilinear
-from .base import AbstractConstraint, Constraints, as_columns, check_listed
+from .base import AbstractConstraint, Constraints, as_columns
 
 
 def _as_ratio(ratio: Any) -> tuple[float, ...]:
     # What is infinite or not positive the class refuses, by its name.
-    return tuple(real_number(r, "Proportional: ratio") for r in check_listed(ratio))
+    return tuple(real_number(r, "Proportional: ratio") for r in check_several(ratio, "Proportional: ratio", "(2, 3)"))
 
 
 class Proportional(AbstractConstraint):

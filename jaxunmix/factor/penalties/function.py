@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._util.validation import check_several
 from ..model import Bilinear
 from .base import AbstractPenalty, Bound, Reference, Weight
 
@@ -58,11 +59,8 @@ def as_penalties(penalties: Any) -> tuple[AbstractPenalty, ...]:
     Raises:
         ValueError: one by itself, or what is neither.
     """
-    if callable(penalties) or hasattr(penalties, "has_bound") or isinstance(penalties, str | bytes | dict):
-        raise ValueError(f"penalties must be a tuple, such as (penalties.L1(...),), got {penalties!r} by itself.")
-    if not hasattr(penalties, "__iter__"):
-        raise ValueError(f"penalties must be a tuple, such as (penalties.L1(...),), got {penalties!r}.")
-    return tuple(as_penalty(penalty) for penalty in penalties)
+    several = check_several(penalties, "penalties", '(penalties.L1("maps", 0.1),)')
+    return tuple(as_penalty(penalty) for penalty in several)
 
 
 def as_penalty(penalty: Any) -> AbstractPenalty:
