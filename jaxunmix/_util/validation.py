@@ -92,7 +92,12 @@ def check_whole_number(value: Any, name: str, least: int | None = None, most: in
 
 
 def check_number(
-    value: Any, name: str, least: float | int | None = None, most: float | int | None = None, *, above: float | int | None = None
+    value: Any,
+    name: str,
+    least: float | int | None = None,
+    most: float | int | None = None,
+    *,
+    above: float | int | None = None,
 ) -> float:
     """Refuse what is no finite real number, or outside its limits.
 

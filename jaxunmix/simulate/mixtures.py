@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from .._util.validation import check_key
 from ..data.image import SpectrumImage
 from .components import edge_spectra, peak_spectra, unit_sum
 from .truth import Truth, check_counts, check_positive, gaussian, image, make_truth, noise_level, poisson
@@ -47,6 +48,7 @@ def mixture(
         >>> truth.maps.shape, truth.spectra.shape
         ((50, 3), (3, 30))
     """
+    check_key(key)
     check_counts(pixels=pixels, channels=channels, components=components)
     check_positive(counts=counts, concentration=concentration)
     if noise not in ("gaussian", "poisson", None):
