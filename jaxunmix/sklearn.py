@@ -198,6 +198,8 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X: Any, reset: bool) -> Any:
         check_unmasked(X, "X")
+        if getattr(getattr(X, "dtype", None), "kind", "") in "SUMm" and hasattr(X, "dtype"):
+            raise ValueError(f"X must hold real numbers, its type is {X.dtype}.")
         return validate_data(self, X, accept_sparse=("csr", "csc"), dtype=FLOATS, ensure_non_negative=True, reset=reset)
 
     def _project(self, matrix: AbstractMatrix, loss: AbstractLoss) -> Solution:

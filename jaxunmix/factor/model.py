@@ -97,7 +97,12 @@ class Bilinear(eqx.Module):
 
 def _own(values: Any, name: str) -> Array:
     """An array of floats whose memory is our own: NumPy's could be written to later."""
-    return jnp.asarray(np.array(real_array(values, name)) if is_known(values) else values, float)
+    if not is_known(values):
+        return jnp.asarray(values, float)
+    array = np.array(real_array(values, name))
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; set what is not to what the fit shall start from.")
+    return jnp.asarray(array, float)
 
 
 def rows_of(factors: Bilinear, block: str) -> Rows:

@@ -10,13 +10,13 @@ import scipy.sparse
 from jaxtyping import Array, Float, Int, Key
 
 from .._util.padding import pad_alike
-from .._util.validation import check_callable, check_instance, check_key, check_whole_number
+from .._util.validation import check_callable, check_instance, check_key, check_number, check_whole_number
 from ..data.grid import Grid
 from .constraints.fixed import Fixed
 from .initial.given import Given
 from .problem import Problem
 from .solution import Restarts, Solution
-from .solve.checks import PROBLEM, check_limits
+from .solve.checks import PROBLEM
 from .solve.fitting import fit
 from .updates.multiplicative import Multiplicative
 from .updates.shear import Sheared
@@ -96,7 +96,7 @@ def fit_pooled(
     """
     check_instance(problem, Problem, "problem", PROBLEM)
     check_pooling(rank, key, size, restarts, max_steps)
-    check_limits(max_steps, rtol)
+    check_number(rtol, "rtol", 0)
     check_whole_number(rounds, "rounds", 0)
     if refresh is not None:
         check_callable(refresh, "refresh", "lambda c: model.basis(composition(c))")
@@ -125,7 +125,7 @@ def check_pooling(rank: Any, key: Any, size: Any, restarts: Any, max_steps: Any)
     for name, value, least in (("rank", rank, 1), ("restarts", restarts, 1), ("max_steps", max_steps, 0)):
         check_whole_number(value, name, least)
     if size is not None:
-        check_whole_number(size, "size")
+        check_whole_number(size, "size", 1)
 
 
 def search(

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import kl_div
 
 from .._util.blocks import row_blocks
-from .._util.validation import check_instance, float_array, real_array
+from .._util.validation import check_instance, check_whole_number, float_array, real_array
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,13 @@ class Match:
             values: an array with the estimated components along `axis`.
             axis: 0 for spectra (K, channels), 1 for maps (pixels, K).
         """
-        moved = np.moveaxis(float_array(values, "values"), axis, 0)
+        array, number = float_array(values, "values"), check_whole_number(axis, "axis")
+        if not -array.ndim <= number < array.ndim or array.shape[number] <= self.order.max(initial=0):
+            raise ValueError(
+                f"values has the shape {array.shape}: give {self.order.max(initial=0) + 1} components or more along "
+                f"axis {axis}"
+            )
+        moved = np.moveaxis(array, number, 0)
         result = moved[np.maximum(self.order, 0)]
         result[self.order < 0] = np.nan
         return np.moveaxis(result, 0, axis)

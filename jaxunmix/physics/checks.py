@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._util.tracing import is_known as known_tree
-from .._util.validation import check_instances, float_array, real_number
+from .._util.validation import check_instances, check_number, float_array, real_number
 from .atoms import check_element
 
 
@@ -20,7 +20,9 @@ def is_known(value: Any) -> bool:
 
 def as_leaf(value: Any) -> Array:
     """A number as an array of floats, to be traced and differentiated."""
-    return jnp.asarray(float_array(value, "a number") if known_tree(value) else value, float)
+    return jnp.asarray(
+        real_number(value, "what is given of a detector or layer") if known_tree(value) else value, float
+    )
 
 
 def checked_axis(energy_keV: Any, beam_keV: float | int) -> Float[np.ndarray, " channels"]:
@@ -73,6 +75,8 @@ def checked_geometry(take_off_deg: Any, thickness_nm: Any, density: Any, gain: A
         raise ValueError(f"take_off_deg={take_off_deg}: give an angle above 0 and up to 90 degrees")
     checked_positive("thickness_nm", thickness_nm, above=False)
     checked_positive("density", density, above=False)
+    if is_known(gain):
+        check_number(gain, "gain")
     checked_positive("gain", gain, above=True)
 
 

@@ -100,7 +100,7 @@ class Detector(eqx.Module):
             if not (jnp.isfinite(size) and jnp.asarray(size) >= 0):
                 raise ValueError(f"Detector: {name}={size}; give a finite number, 0 or above")
         least = float(np.sqrt(_FWHM * float(fano) * PAIR_KEV * MANGANESE_KEV))
-        if not float(fwhm) > least:
+        if not least < float(fwhm) < np.inf:
             raise ValueError(
                 f"Detector: fwhm_keV={float(fwhm):g} is below {least:.4f} keV, what fano={float(fano):g} "
                 "allows without any noise; give the width at Mn K alpha in keV, or a smaller fano"

@@ -16,7 +16,7 @@ def _as_values(values: Any) -> np.ndarray | None:
     if values is None:
         return None
     values = np.array(float_array(values, "Fixed: values"))
-    if values.ndim != 2 or np.isinf(values).any():
+    if values.ndim != 2 or not values.size or np.isinf(values).any():
         raise ValueError(
             f"Fixed: values must be (components, columns), finite or NaN where an entry is free; got {values.shape}."
         )

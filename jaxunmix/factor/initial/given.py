@@ -102,6 +102,6 @@ def _as_block(block: Any) -> np.ndarray | None:
     if block is None:
         return None
     block = real_array(block, "Given: a block")
-    if block.ndim != 2 or block.dtype.kind not in "iuf" or not np.isfinite(block).all():
+    if block.ndim != 2 or not block.size or block.dtype.kind not in "iuf" or not np.isfinite(block).all():
         raise ValueError(f"Given: each block must be a two-dimensional array of finite numbers, got {block.shape}.")
     return block.astype(np.result_type(block.dtype, np.float32))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._util.tracing import is_known
-from ..._util.validation import real_array
+from ..._util.validation import real_array, real_number
 from ...data.grid import Grid
 from ...matrix.base import TINY
 from ..constraints.base import BLOCKS
@@ -65,11 +65,9 @@ def as_weight(weight: Any) -> Weight:
         return weight
     if not is_known(weight):
         return jnp.asarray(weight)
-    array = real_array(weight, "a penalty's weight")
-    if array.ndim:
-        raise ValueError(f"a penalty's weight must be one number, got an array of shape {array.shape}.")
+    real_number(weight, "a penalty's weight")
     # A number of Python's own takes the type of what it meets; an array is copied, as it could be written to later.
-    return jnp.asarray(np.array(array) if hasattr(weight, "setflags") else weight)
+    return jnp.asarray(np.array(real_array(weight, "weight")) if hasattr(weight, "setflags") else weight)
 
 
 class Bound(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..._util.tracing import is_known
-from ..._util.validation import real_array
+from ..._util.validation import real_number
 from ...matrix.base import matmul
 from ..model import Bilinear, Rows, rows_of, with_rows
 from ..problem import Problem
@@ -19,8 +19,8 @@ Damping = Float[Array, ""] | float
 
 
 def _as_leaf(value: Any) -> Array:
-    if is_known(value) and real_array(value, "MALS: weight and decay").ndim:
-        raise ValueError("MALS: weight and decay must be one number each.")
+    if is_known(value):
+        real_number(value, "MALS: weight and decay")
     return jnp.asarray(value)
 
 
