@@ -203,14 +203,10 @@ for kind, made in (WRONG | NONE).items():
         f"decompose_spectrum(energy): {kind}",
         lambda m=made: bayes.decompose_spectrum(m(np.arange(30.0)), SPECTRUM, 1, key=KEY),
     )
-    if kind not in ("a number",):
+    if kind not in ("None", "a number"):  # the noise that is not known, or the same everywhere
         refused(
             f"decompose_spectrum(noise): {kind}",
-            lambda m=made: (
-                bayes.decompose_spectrum(np.arange(30.0), SPECTRUM, 1, 0.01 if m is None else m(SPECTRUM), key=KEY)
-                if m is not NONE["None"]
-                else jxu.Dense(None)
-            ),
+            lambda m=made: bayes.decompose_spectrum(np.arange(30.0), SPECTRUM, 1, m(SPECTRUM), key=KEY),
         )
 
 # -- keys ----------------------------------------------------------------------------------------------------------

@@ -12,9 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import bad_input
 import pytest
-
-from . import bad_input
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 600

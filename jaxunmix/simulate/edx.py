@@ -118,6 +118,8 @@ def core_shell(
     check_key(key)
     check_shape(shape)
     check_counts(channels=channels, particles=particles)
+    if not 0 <= real_number(bremsstrahlung, "bremsstrahlung") < 1:
+        raise ValueError(f"bremsstrahlung={bremsstrahlung}: give a share from 0 to below 1")
     check_positive(counts=counts, pixel_nm=pixel_nm)
     place, noise = jax.random.split(key)
     y, x = np.indices(shape)
