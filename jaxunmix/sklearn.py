@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from ._util.validation import check_unmasked
 from .factor.initial.base import AbstractInitial
 from .factor.initial.given import Given
 from .factor.initial.nndsvd import NNDSVD
@@ -181,6 +182,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             (n_samples, n_features), X @ components_.
         """
         check_is_fitted(self)
+        check_unmasked(X, "X")
         return check_array(X, accept_sparse=("csr", "csc"), dtype=FLOATS) @ self.components_
 
     @property
@@ -195,6 +197,9 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return tags
 
     def _validated(self, X: Any, reset: bool) -> Any:
+        check_unmasked(X, "X")
+        if getattr(getattr(X, "dtype", None), "kind", "") in "SUMm" and hasattr(X, "dtype"):
+            raise ValueError(f"X must hold real numbers, its type is {X.dtype}.")
         return validate_data(self, X, accept_sparse=("csr", "csc"), dtype=FLOATS, ensure_non_negative=True, reset=reset)
 
     def _project(self, matrix: AbstractMatrix, loss: AbstractLoss) -> Solution:

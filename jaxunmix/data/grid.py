@@ -7,6 +7,8 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
+from .._util.validation import check_several, check_unmasked, check_whole_number
+
 
 class Grid(eqx.Module):
     """Which cells of a navigation grid are live pixels.
@@ -29,9 +31,11 @@ class Grid(eqx.Module):
         Raises:
             ValueError: if `keep` is not boolean or has another shape.
         """
-        shape = tuple(int(n) for n in shape)
+        several = check_several(shape, "shape", "(ny, nx)")
+        shape = tuple(check_whole_number(n, "shape: the cells along an axis", 1) for n in several)
         if keep is None:
             return cls(shape)
+        check_unmasked(keep, "keep")
         keep = np.asarray(keep)
         if keep.dtype != bool or keep.shape != shape:
             raise ValueError(f"keep is {keep.dtype} {keep.shape}; give a boolean array of shape {shape}")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from .._util.validation import check_unmasked
 from ..matrix.base import AbstractMatrix
 from ..matrix.convert import as_matrix
 from .axes import (
@@ -29,6 +30,17 @@ from .axes import (
     with_coords,
 )
 from .grid import Grid
+
+
+def _as_array(values: Any) -> Any:
+    """Lists as NumPy's array."""
+    if not isinstance(values, list | tuple):
+        return values
+    check_unmasked(values, "the array")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the array must be (*navigation, *signal) real numbers, but is not: {error}") from error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,7 +117,7 @@ class SpectrumImage:
         SpectrumImage (y: 2, x: 3 | energy: 4) float32
           energy: 1 to 4 eV
         """
-        data = labelled(array, signal_dims, dims)
+        data = labelled(_as_array(array), signal_dims, dims)
         names = signal_names(data, signal_dims)
         navigation = tuple(str(d) for d in data.dims if d not in names)
         data = with_coords(data.transpose(*navigation, *names), coords or {}, units or {})

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from .._util.validation import check_instance, float_array
 from ..data.image import SpectrumImage
 from ..factor.problem import Problem
 from ..factor.solution import Solution
@@ -111,6 +112,10 @@ def quantify(
 
 
 def _check(problem: Problem, solution: Solution, basis: Basis, img: SpectrumImage | None) -> None:
+    check_instance(problem, Problem, "quantify: problem", "Problem(X, losses.Poisson(), basis)")
+    check_instance(solution, Solution, "quantify: solution", "fit(problem, ...)")
+    check_instance(basis, Basis, "quantify: basis", "model.basis()")
+    check_instance(img, (SpectrumImage, type(None)), "quantify: img", "the image that made the matrix")
     if problem.loss.beta != 1:
         raise ValueError(f"quantify takes errors from counting: fit with losses.Poisson(), not {problem.loss!r}.")
     if problem.basis is None or solution.coefficients is None:
@@ -164,7 +169,7 @@ def _row_sds(basis: Basis, yields: Any) -> Float[np.ndarray, " features"]:
         if yields:
             sds[rows] = [_default_sd(basis.owners[row], basis.families[row]) for row in rows]
         return sds
-    given = np.asarray(yields, np.float64)
+    given = float_array(yields, "yields")
     if given.shape != (len(rows),) or not (np.isfinite(given) & (given >= 0)).all():
         names = ", ".join(basis.names[row] for row in rows)
         raise ValueError(

@@ -5,8 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from .._util.tracing import is_known
+from .._util.validation import real_array
 from ..matrix.base import matmul
 
 Rows = Float[Array, "components length"]
@@ -50,7 +53,7 @@ class Bilinear(eqx.Module):
         Raises:
             ValueError: not two dimensions each, or another number of components K in the two.
         """
-        maps, profiles = jnp.asarray(maps, float), jnp.asarray(profiles, float)
+        maps, profiles = (_own(maps, "maps"), _own(profiles, "profiles"))
         if not maps.ndim == profiles.ndim == 2 or maps.shape[1] != len(profiles):
             raise ValueError(
                 "maps must be (pixels, K) and profiles (K, columns), with one K; got "
@@ -90,6 +93,16 @@ class Bilinear(eqx.Module):
     def scaled(self, scale: Float[Array, " components"]) -> "Bilinear":
         """The same model with the profiles divided by `scale` and the maps multiplied by it."""
         return Bilinear(self.maps_t * scale[:, None], self.profiles / scale[:, None], self.basis)
+
+
+def _own(values: Any, name: str) -> Array:
+    """An array of floats whose memory is our own: NumPy's could be written to later."""
+    if not is_known(values):
+        return jnp.asarray(values, float)
+    array = np.array(real_array(values, name))
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; set what is not to what the fit shall start from.")
+    return jnp.asarray(array, float)
 
 
 def rows_of(factors: Bilinear, block: str) -> Rows:

@@ -10,11 +10,13 @@ import scipy.sparse
 from jaxtyping import Array, Float, Int, Key
 
 from .._util.padding import pad_alike
+from .._util.validation import check_callable, check_instance, check_key, check_number, check_whole_number
 from ..data.grid import Grid
 from .constraints.fixed import Fixed
 from .initial.given import Given
 from .problem import Problem
 from .solution import Restarts, Solution
+from .solve.checks import PROBLEM
 from .solve.fitting import fit
 from .updates.multiplicative import Multiplicative
 from .updates.shear import Sheared
@@ -92,6 +94,12 @@ def fit_pooled(
     Raises:
         ValueError: no grid, another loss, or maps under a constraint that pooling cannot keep.
     """
+    check_instance(problem, Problem, "problem", PROBLEM)
+    check_pooling(rank, key, size, restarts, max_steps)
+    check_number(rtol, "rtol", 0)
+    check_whole_number(rounds, "rounds", 0)
+    if refresh is not None:
+        check_callable(refresh, "refresh", "lambda c: model.basis(composition(c))")
     grid = grid_of(problem, grid)
     size = pool_size(problem, grid, rank) if size is None else size
     found, restarts_of = search(problem, rank, grid, size, key, restarts, max_steps, progress)
@@ -109,6 +117,15 @@ def fit_pooled(
     described = (*solution.description, ("pooled", size))
     solution = replace(solution, restarts=restarts_of, description=described)
     return Pooled(solution, kept, found, pool, size, tuple(changes))
+
+
+def check_pooling(rank: Any, key: Any, size: Any, restarts: Any, max_steps: Any) -> None:
+    """Refuse what are no whole numbers and no key, before the first of many fits."""
+    check_key(key)
+    for name, value, least in (("rank", rank, 1), ("restarts", restarts, 1), ("max_steps", max_steps, 0)):
+        check_whole_number(value, name, least)
+    if size is not None:
+        check_whole_number(size, "size", 1)
 
 
 def search(
@@ -198,6 +215,7 @@ def pooled(
 
 def grid_of(problem: Problem, grid: Grid | None) -> Grid:
     """The grid that is given, or that of a Laplacian; refused where it does not fit the pixels."""
+    check_instance(grid, (Grid, type(None)), "grid", "img.grid")
     grid = grid or next((p.pixel_grid for p in problem.penalties if p.pixel_grid is not None), None)
     if grid is None:
         raise ValueError("pooling asks for grid=img.grid: the matrix does not know which pixels are neighbours.")

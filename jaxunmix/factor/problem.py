@@ -5,20 +5,19 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
-import scipy.linalg
 from jaxtyping import Array, Float
 
-from .._util.tracing import is_known
+from .._util.validation import check_instance
 from ..matrix.base import TINY, AbstractMatrix, accurate_sum, matmul
 from ..matrix.convert import as_matrix
 from .constraints.base import AbstractConstraint, Constraints
 from .constraints.non_negative import NonNegative
+from .inputs import check_scale, checked_basis, own_array, weighted
 from .losses.base import AbstractLoss
 from .losses.frobenius import Frobenius
 from .model import Basis, Bilinear, expand, onto_basis
 from .penalties.base import NOTHING, AbstractPenalty, Bound, Reference
-from .penalties.function import Penalty, as_penalty
+from .penalties.function import Penalty, as_penalties
 
 
 class Problem(eqx.Module):
@@ -34,12 +33,14 @@ class Problem(eqx.Module):
             rank is theirs), or None.
         penalties: of `penalties`, or plain functions of the factors.
         weights: (pixels, channels), or what broadcasts to it; 0 leaves an entry out, whatever it holds (NaN too).
+            Entries that the mask of a NumPy masked array hides have weight 0.
         constraints: None means non-negative maps and non-negative spectra (coefficients where there is a basis);
             () means none.
         tuning: what `tune` tried to choose the weights; it changes nothing.
 
     Raises:
-        ValueError: data, basis, weights, penalties or constraints that do not fit one another.
+        ValueError: data, basis, weights, penalties or constraints that do not fit one another; data so small or large
+            that their squares leave the float type in use.
     """
 
     matrix: AbstractMatrix
@@ -62,17 +63,17 @@ class Problem(eqx.Module):
         tuning: Any = None,
     ):
         self.tuning = tuning
-        if weights is not None:
-            matrix, weights = _weighted(matrix, weights)
+        loss = Frobenius() if loss is None else check_instance(loss, AbstractLoss, "loss", "losses.Poisson()")
+        self.penalties = as_penalties(penalties)
+        matrix, weights = weighted(matrix, weights)
         self.matrix = as_matrix(matrix, "auto" if weights is None else "dense")
-        self.weights = None if weights is None else jnp.asarray(weights, self.matrix.dtype)
-        self.loss = Frobenius() if loss is None else loss
-        self.basis = None if basis is None else _checked_basis(basis, self.matrix)
-        self.penalties = tuple(as_penalty(penalty) for penalty in penalties)
+        self.weights = None if weights is None else own_array(weights, self.matrix.dtype)
+        self.loss = loss
+        self.basis = None if basis is None else checked_basis(basis, self.matrix)
         self._check()
         if constraints is None:
             constraints = (NonNegative("maps"), NonNegative(self.profile_block))
-        self.constraints = Constraints(tuple(constraints), self.profile_block, self.features)
+        self.constraints = Constraints(constraints, self.profile_block, self.features)
         self.reference = _reference(self.matrix, self.loss, self.weights)
 
     def replace(self, **changes: Any) -> "Problem":
@@ -192,8 +193,7 @@ class Problem(eqx.Module):
     def _check(self) -> None:
         matrix, name = self.matrix, type(self.loss).__name__
         self.loss.check(matrix)
-        if is_known(matrix.squares) and not float(jnp.max(matrix.squares)) > 0:
-            raise ValueError("X is zero everywhere: there is nothing to factorise; check the array and the masks.")
+        check_scale(matrix, self.loss, self.weights)
         if matrix.is_compressed and not self.is_least_squares:
             raise ValueError("Compressed data serve the plain Frobenius loss; give the full matrix instead.")
         if matrix.is_sparse and not self.loss.serves_counts:
@@ -215,69 +215,6 @@ def residual_squares(
     cross, gram = matrix.onto_spectra(spectra), matmul(spectra, spectra.T)
     per_pixel = matrix.squares + jnp.sum(maps * (matmul(gram, maps) - 2 * cross), axis=0)
     return jnp.maximum(matrix.total(per_pixel), 0)
-
-
-def _weighted(matrix: Any, weights: Any) -> tuple[Any, Any]:
-    """The data with what has no weight set to 0, and the weights broadcast to their shape."""
-    xp = np if is_known((matrix, weights)) else jnp
-    weights, shape = xp.asarray(weights), np.shape(matrix)
-    try:
-        weights = xp.broadcast_to(weights, shape)
-    except ValueError:
-        raise ValueError(f"weights of shape {weights.shape} do not broadcast to the data's {shape}.") from None
-    if is_known(weights):
-        _check_weights(np.asarray(weights))
-    if not hasattr(matrix, "onto_maps"):
-        matrix = xp.asarray(matrix)
-        if matrix.dtype.kind == "f":
-            matrix = xp.where(weights > 0, matrix, 0)
-    return matrix, weights
-
-
-def _check_weights(weights: np.ndarray) -> None:
-    bad = ~(np.isfinite(weights) & (weights >= 0))
-    if bad.any():
-        place = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(
-            f"weights must be 0 or more and finite; {int(bad.sum())} are not, the first ({weights[place]}) at pixel "
-            f"{place[0]}, channel {place[1]}. 0 leaves an entry out."
-        )
-    if not weights.any():
-        raise ValueError("weights are 0 everywhere: nothing is left to fit.")
-
-
-def _checked_basis(basis: Any, matrix: AbstractMatrix) -> Basis:
-    if not is_known(basis):
-        return jnp.asarray(basis, matrix.dtype)
-    array = np.asarray(basis)
-    channels = matrix.shape[1]
-    if array.ndim not in (2, 3) or array.shape[-1] != channels or not array.size:
-        raise ValueError(
-            f"basis must be (features, {channels} channels), or (components, features, {channels} channels) for one "
-            f"each, got {array.shape}."
-        )
-    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-        raise ValueError("basis must hold finite real numbers.")
-    for i, one in enumerate(array if array.ndim == 3 else array[None]):
-        which = f"basis of component {i}" if array.ndim == 3 else "basis"
-        empty = np.flatnonzero(~one.any(axis=1))
-        if len(empty):
-            raise ValueError(f"{which}: rows {empty.tolist()} are zero everywhere; leave them out.")
-        dependent = _dependent(one)
-        if dependent:
-            raise ValueError(
-                f"{which}: rows {dependent} are combinations of the others, so that their coefficients cannot be told "
-                "apart; leave some of them out."
-            )
-    return jnp.asarray(array, matrix.dtype)
-
-
-def _dependent(rows: np.ndarray) -> list[int]:
-    """Rows that add no direction, to the rounding of single precision, by QR with pivoting."""
-    unit = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
-    _, r, order = scipy.linalg.qr(unit.T, mode="economic", pivoting=True)
-    left = np.abs(np.diag(r)) > 1e-6
-    return sorted(int(i) for i in order[int(left.sum()) :])
 
 
 def _reference(matrix: AbstractMatrix, loss: AbstractLoss, weights: Array | None) -> Reference:

@@ -9,11 +9,13 @@ from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
 from .._util.random import numpy_generator
+from .._util.validation import check_instance, real_number
 from ..data.grid import Grid
 from .penalties.base import AbstractPenalty, as_weight
-from .pooling import for_maps, grid_of, pool_size, pooled, search, spread
+from .pooling import check_pooling, for_maps, grid_of, pool_size, pooled, search, spread
 from .problem import Problem
 from .solution import Solution
+from .solve.checks import PROBLEM
 from .solve.fitting import fit
 from .updates.multiplicative import Multiplicative
 
@@ -91,6 +93,8 @@ def tune(
         ValueError: another loss, fractional counts, nothing to choose, or "auto" for a penalty or block that this
             way of choosing does not serve.
     """
+    check_instance(problem, Problem, "problem", PROBLEM)
+    check_pooling(rank, key, size, restarts, max_steps)
     penalties = problem.penalties
     waiting = [i for i, p in enumerate(penalties) if p.is_auto]
     _check(problem, waiting, share)
@@ -132,7 +136,7 @@ def _check(problem: Problem, waiting: list[int], share: float) -> None:
         raise ValueError("tune divides counts in two: it serves losses.Poisson() without weights.")
     if not waiting:
         raise ValueError('tune found no penalty with the weight "auto": there is nothing to choose.')
-    if not 0 < share < 1:
+    if not 0 < real_number(share, "share") < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share}.")
     for penalty in (problem.penalties[i] for i in waiting):
         if not penalty.trials or penalty.block != "maps":

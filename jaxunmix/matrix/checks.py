@@ -2,14 +2,31 @@
 
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import scipy.sparse
 
+from .._util.validation import check_real
 
-def check_array(array: Any) -> None:
-    """Refuse what is no (pixels, channels) array of real numbers, before anything is computed."""
-    dtype = np.dtype(getattr(array, "dtype", None) or np.asarray(array).dtype)
+
+def check_array(array: Any) -> Any:
+    """Refuse what is no (pixels, channels) array of real numbers, before anything is computed.
+
+    Returns:
+        The array: as it is where JAX or SciPy has it, else NumPy's.
+    """
+    if hasattr(array, "signal_dims"):
+        raise ValueError("X is an image: give its live pixels and channels, img.matrix().")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise ValueError(
+            "X is a masked array with masked entries: Problem(X) leaves these out, by weights of 0; else leave out "
+            "whole pixels or channels."
+        )
+    if not (isinstance(array, jax.Array) or scipy.sparse.issparse(array)):
+        try:
+            array = np.asarray(array)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"X must be (pixels, channels) real numbers, but is no array: {error}") from error
     shape = np.shape(array)
     if len(shape) != 2:
         raise ValueError(
@@ -19,8 +36,8 @@ def check_array(array: Any) -> None:
     if 0 in shape:
         axis = "pixels" if shape[0] == 0 else "channels"
         raise ValueError(f"X of {shape} has no {axis}; check the crop or the masks.")
-    if dtype.kind not in "iufb" and not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"X must hold real numbers, its type is {dtype}; convert it with X.astype(float).")
+    check_real(array.dtype, "X")
+    return array
 
 
 def place_of_non_finite(array: Any) -> str:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key
 
+from .._util.validation import check_key, check_whole_number
 from .base import TINY, AbstractMatrix, Maps, Spectra, Weights, accurate_sum, matmul, taken
 from .convert import as_matrix
 from .dense import Dense
@@ -51,7 +52,9 @@ class Compressed(AbstractMatrix):
     is_compressed = True
 
     def __init__(self, matrix: Any, rank: int, *, key: Key[Array, ""], power: int = 1, polish: int = 2):
-        full = as_matrix(matrix)
+        full, key = as_matrix(matrix), check_key(key)
+        rank = check_whole_number(rank, "Compressed: rank")
+        power, polish = check_whole_number(power, "power", 0), check_whole_number(polish, "polish", 0)
         if not 1 <= rank <= min(full.shape):
             raise ValueError(f"Compressed: rank must lie in 1..{min(full.shape)} for data of {full.shape}, got {rank}.")
         self.full, self.polish = full, polish

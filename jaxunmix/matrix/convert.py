@@ -32,8 +32,9 @@ def as_matrix(array: Any, kind: str = "auto") -> AbstractMatrix:
         raise ValueError(f'kind must be "auto", "dense" or "counts", got {kind!r}.')
     if not is_known(array):
         return Dense(array)
+    array = check_array(array)
     if scipy.sparse.issparse(array):
-        return Dense(array.toarray()) if kind == "dense" else Counts(array)
+        return Dense(array) if kind == "dense" else Counts(array)
     if kind == "auto":
         kind = "counts" if _mostly_empty_counts(array) else "dense"
     return Counts(array) if kind == "counts" else Dense(array)
@@ -41,7 +42,6 @@ def as_matrix(array: Any, kind: str = "auto") -> AbstractMatrix:
 
 def _mostly_empty_counts(array: Any) -> bool:
     array = np.asarray(array)
-    check_array(array)
     some = array[:: max(1, len(array) // 500)]
     # A look at some pixels settles nearly all cases without a pass over the data.
     if any(np.count_nonzero(part) >= SPARSE_DENSITY * part.size for part in (some, array)):

@@ -45,19 +45,21 @@ class Counts(AbstractMatrix):
     is_sparse = True
 
     def __init__(self, array: Any, mesh: Mesh | None = None):
-        if not scipy.sparse.issparse(array):
-            check_array(array)
-        sparse = scipy.sparse.csr_array(array)
+        array = check_array(array)
+        # In double precision first: entries named twice are summed, which their own type may have no room for. It is
+        # a copy besides, so that what was given stays as it is.
+        sparse = scipy.sparse.csr_array(array.astype(np.float64) if scipy.sparse.issparse(array) else _plain(array))
+        sparse = sparse.astype(np.float64, copy=False)
         sparse.sum_duplicates()
-        if not np.isfinite(sparse.data).all():
+        largest = float(jnp.finfo(jnp.result_type(float)).max)
+        if not (np.isfinite(sparse.data).all() and np.square(sparse.data).sum() <= largest):
             raise ValueError(place_of_non_finite(array))
         if sparse.nnz and sparse.data.min() < 0:
             raise ValueError(f"Counts holds non-negative entries, the smallest is {sparse.data.min()}; use Dense.")
         dtype = jnp.result_type(float)
-        data = sparse.astype(np.float64)
-        marginals = (data.multiply(data).sum(axis=1), data.sum(axis=1))
+        marginals = (sparse.multiply(sparse).sum(axis=1), sparse.sum(axis=1))
         self.squares, self.pixel_sums = (put(np.asarray(m, dtype).reshape(-1), mesh) for m in marginals)
-        self.channel_sums = jnp.asarray(np.asarray(data.sum(axis=0)).reshape(-1), dtype)
+        self.channel_sums = jnp.asarray(np.asarray(sparse.sum(axis=0)).reshape(-1), dtype)
         self.minimum = jnp.zeros((), dtype)
         rows = _rows_of_slots(sparse, 1 if mesh is None else mesh.devices.shape[0], dtype)
         self.channel, self.value, self.owner = (put(r, mesh) for r in rows)
@@ -148,6 +150,13 @@ class Counts(AbstractMatrix):
             return jnp.zeros((len(owned), self.shape[1]), self.dtype).at[:, channel.reshape(-1)].add(added)
 
         return on_each_device(self.mesh, one_device, True, (self.channel, self.value, self.owner, maps.T))
+
+
+def _plain(array: Any) -> np.ndarray:
+    """An array of a type that SciPy's sparse arrays have; only what is not zero is then widened."""
+    array = np.asarray(array)
+    known = array.dtype.kind in "iu" or array.dtype in (np.float32, np.float64)
+    return array if known and array.dtype.isnative else array.astype(np.float64)
 
 
 def _model_at(owned: Float[Array, "components rows"], at: list[Array]) -> Float[Array, "rows slots"]:

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
@@ -24,7 +25,8 @@ class Dense(AbstractMatrix):
     """Every entry stored, (pixels, channels).
 
     Args:
-        array: (pixels, channels), any real type; integers become the default float type.
+        array: (pixels, channels), any real type; integers and floats of 16 bits become the default float type. It is
+            copied: what is done to it later changes nothing here.
 
     Raises:
         ValueError: not two-dimensional, empty, not real numbers, or not finite (the first place is named).
@@ -38,7 +40,9 @@ class Dense(AbstractMatrix):
     mesh: Mesh | None = eqx.field(static=True)
 
     def __init__(self, array: Any):
-        check_array(array)
+        array = check_array(array)
+        # Entries named twice are summed in double precision, whatever their own type holds.
+        array = array.astype(np.float64).toarray() if scipy.sparse.issparse(array) else array
         values = to_device(array)
         self.values = values
         self.mesh = mesh_over_pixels(values)

@@ -36,19 +36,19 @@ def on_each_device(mesh: Mesh | None, function: Callable, total: bool, arrays: t
 
 
 def to_device(array: Any) -> Array:
-    """An array as floats on the default device, or where it already is; integers become the default float type.
+    """An array as floats on the default device, or where it already is; see `float_type`.
 
+    The memory is our own: on a CPU JAX uses NumPy's in place where it lies well, and would see what is written to it.
     On a CPU a large array is converted by several threads into a buffer of our own, which JAX then takes as it is:
     its own copy runs on one thread and costs more than the sums over the data.
     """
-    dtype = jax.dtypes.canonicalize_dtype(getattr(array, "dtype", float))
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    dtype = float_type(getattr(array, "dtype", float))
     if isinstance(array, jax.Array):
         return array.astype(dtype)
     array = np.asarray(array)
     with np.errstate(over="ignore"):  # the caller looks for what overflows
         if array.nbytes < LARGE_BYTES or jax.default_backend() != "cpu":
-            return jnp.asarray(array, dtype)
+            return jnp.asarray(np.array(array, dtype))
         raw = np.empty(array.size * dtype.itemsize + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         own = raw[start : start + array.size * dtype.itemsize].view(dtype).reshape(array.shape)
@@ -61,6 +61,17 @@ def to_device(array: Any) -> Array:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(convert, map(slice, edges[:-1], edges[1:])))
     return jax.device_put(own, may_alias=True)
+
+
+def float_type(dtype: Any) -> np.dtype:
+    """The type in which numbers of some type are computed with: the default float type for whole numbers.
+
+    So it is for floats of 16 bits, whose sums over pixels would overflow at 65504, or keep three digits.
+    """
+    dtype = np.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize < 4:
+        return jnp.result_type(float)
+    return jax.dtypes.canonicalize_dtype(np.float64 if dtype.itemsize > 4 else np.float32)
 
 
 def put(array: np.ndarray, mesh: Mesh | None) -> Array:

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import kl_div
 
 from .._util.blocks import row_blocks
+from .._util.validation import check_instance, check_whole_number, float_array, real_array
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,13 @@ class Match:
             values: an array with the estimated components along `axis`.
             axis: 0 for spectra (K, channels), 1 for maps (pixels, K).
         """
-        moved = np.moveaxis(np.asarray(values, dtype=float), axis, 0)
+        array, number = float_array(values, "values"), check_whole_number(axis, "axis")
+        if not -array.ndim <= number < array.ndim or array.shape[number] <= self.order.max(initial=0):
+            raise ValueError(
+                f"values has the shape {array.shape}: give {self.order.max(initial=0) + 1} components or more along "
+                f"axis {axis}"
+            )
+        moved = np.moveaxis(array, number, 0)
         result = moved[np.maximum(self.order, 0)]
         result[self.order < 0] = np.nan
         return np.moveaxis(result, 0, axis)
@@ -114,7 +121,7 @@ def spectral_angle(a: ArrayLike, b: ArrayLike) -> np.ndarray:
         >>> spectral_angle([[1.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]]).round(6).tolist()
         [45.0, 90.0]
     """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    a, b = float_array(a, "a"), float_array(b, "b")
     if a.shape != b.shape or a.ndim == 0:
         raise ValueError(f"a has the shape {a.shape} and b {b.shape}: spectra are compared row by row, see match")
     _check_finite(a, "a")
@@ -152,15 +159,21 @@ def map_error(
     """
     m, t = _rows(maps, "maps"), _rows(truth, "truth")
     _check_same_pixels(m, t, "maps", "truth")
-    if scale not in ("optimal", "sum", "none"):
+    check_instance(matched, (Match, type(None)), "matched", "match(spectra, true_spectra)")
+    if not isinstance(scale, str) or scale not in ("optimal", "sum", "none"):
         raise ValueError(f"scale={scale!r}: use 'optimal', 'sum' or 'none'")
     if scale == "sum":
         m, t = _fractions(m), _fractions(t)
     m = (matched or match(m.T, t.T)).reorder(m, axis=1)
+    # In units of their largest entries, so that no square leaves double precision before the last.
+    unit_m, unit_t = _units(m), _units(t)
     if scale == "optimal":
+        m, t = m / unit_m, t / unit_t
         power = np.sum(m * m, axis=0)
         m = m * (np.sum(m * t, axis=0) / np.where(power == 0, 1.0, power))
-    return np.mean((m - t) ** 2, axis=0)
+        return _in_squares(np.mean((m - t) ** 2, axis=0), unit_t)
+    unit = np.maximum(unit_m, unit_t)
+    return _in_squares(np.mean((m / unit - t / unit) ** 2, axis=0), unit)
 
 
 def correlation(a: ArrayLike, b: ArrayLike) -> np.ndarray:
@@ -176,7 +189,7 @@ def correlation(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: where the shapes differ or a value is not finite.
     """
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    a, b = float_array(a, "a"), float_array(b, "b")
     if a.shape != b.shape or a.ndim not in (1, 2):
         raise ValueError(f"a has the shape {a.shape} and b {b.shape}: give both as (pixels,) or (pixels, K)")
     return np.asarray(np.sum(_standard(a, "a") * _standard(b, "b"), axis=0))
@@ -215,10 +228,13 @@ def relative_residual(data: ArrayLike, maps: ArrayLike, spectra: ArrayLike) -> f
     Raises:
         ValueError: where the shapes do not fit, a value is not finite, or the data are all zero.
     """
-    pairs = _model_chunks(data, maps, spectra)
+    data = real_array(data, "data")
+    unit = _unit_of(data)
+    pairs = ((x / unit, y / unit) for x, y in _model_chunks(data, maps, spectra))
     squares = np.sum([(np.sum((x - y) ** 2), np.sum(x * x)) for x, y in pairs], axis=0)
     if squares[1] == 0:
         raise ValueError("data are all zero: a relative residual needs a signal")
+    _check_sums(squares)
     return float(np.sqrt(squares[0] / squares[1]))
 
 
@@ -236,11 +252,14 @@ def explained_variance(data: ArrayLike, maps: ArrayLike, spectra: ArrayLike) -> 
     Raises:
         ValueError: where the shapes do not fit, a value is not finite, or all spectra are the same.
     """
-    mean = np.atleast_2d(np.asarray(data)).mean(axis=0, dtype=float)
-    pairs = _model_chunks(data, maps, spectra)
+    data = real_array(data, "data")
+    unit = _unit_of(data)
+    mean = np.atleast_2d(data).mean(axis=0, dtype=float) / unit if data.size else 0.0
+    pairs = ((x / unit, y / unit) for x, y in _model_chunks(data, maps, spectra))
     squares = np.sum([(np.sum((x - y) ** 2), np.sum((x - mean) ** 2)) for x, y in pairs], axis=0)
     if squares[1] == 0:
         raise ValueError("data have the same spectrum in every pixel: there is no variance to explain")
+    _check_sums(squares)
     return float(1 - squares[0] / squares[1])
 
 
@@ -273,7 +292,7 @@ def deviance(data: ArrayLike, maps: ArrayLike, spectra: ArrayLike) -> np.ndarray
 
 def _model_chunks(data: ArrayLike, maps: ArrayLike, spectra: ArrayLike) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the data and the model in double precision a block of pixels at a time."""
-    x, m, s = np.asarray(data), _rows(maps, "maps"), _rows(spectra, "spectra")
+    x, m, s = real_array(data, "data"), _rows(maps, "maps"), _rows(spectra, "spectra")
     if x.ndim != 2 or x.size == 0 or (m.shape[0], s.shape[1]) != x.shape or m.shape[1] != s.shape[0]:
         raise ValueError(
             f"data {x.shape}, maps {m.shape} and spectra {s.shape} do not fit: "
@@ -286,7 +305,7 @@ def _model_chunks(data: ArrayLike, maps: ArrayLike, spectra: ArrayLike) -> Itera
 
 def _rows(values: ArrayLike, name: str) -> np.ndarray:
     """Brings (K, ...) to (K, channels) in double precision."""
-    array = np.asarray(values, dtype=float)
+    array = float_array(values, name)
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"{name} has the shape {array.shape}: give two dimensions, none of them empty")
     _check_finite(array, name)
@@ -297,6 +316,35 @@ def _check_finite(array: np.ndarray, name: str) -> None:
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         raise ValueError(f"{name} is not finite at {tuple(bad[0].tolist())}: leave masked values out before")
+
+
+def _units(columns: np.ndarray) -> np.ndarray:
+    """For each column a power of two near its largest entry where squares could leave double precision, else 1."""
+    largest = np.max(np.abs(columns), axis=0, initial=0.0)
+    odd = (largest > 0) & ~((largest > 1e-100) & (largest < 1e100))
+    return np.where(odd, np.exp2(np.floor(np.log2(np.where(odd, largest, 1.0)))), 1.0)
+
+
+def _unit_of(data: np.ndarray) -> float:
+    """As `_units`, of all entries together."""
+    if not data.size:
+        return 1.0
+    ends = np.array([data.min(), data.max()], dtype=float)
+    return float(_units(ends)) if np.isfinite(ends).all() else 1.0
+
+
+def _in_squares(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Mean squares back in the unit of the truth, refused where double precision has no room for them."""
+    with np.errstate(over="ignore", under="ignore"):
+        result = values * unit * unit
+    if np.isinf(result).any() or ((result == 0) & (values > 0)).any():
+        raise ValueError("the mean squares leave the range of double precision; rescale maps and truth towards 1")
+    return result
+
+
+def _check_sums(squares: np.ndarray) -> None:
+    if not np.isfinite(squares).all():
+        raise ValueError("maps @ spectra are beyond the range of double precision beside the data; rescale them")
 
 
 def _check_same_pixels(a: np.ndarray, b: np.ndarray, name_a: str, name_b: str) -> None:

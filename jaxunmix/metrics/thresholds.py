@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._util.validation import check_whole_number, float_array
+
 
 class Window(NamedTuple):
     """The interval of values that goes best with each map.
@@ -43,13 +45,17 @@ def best_window(values: ArrayLike, maps: ArrayLike, grid: int = 512) -> Window:
         >>> found.low, found.high, found.correlation.round(6)
         (array([2.]), array([3.]), array([1.]))
     """
-    v, m = np.asarray(values, dtype=float), np.asarray(maps, dtype=float)
+    v, m = float_array(values, "values"), float_array(maps, "maps")
+    check_whole_number(grid, "grid")
     if v.ndim != 1 or m.ndim != 2 or len(v) != len(m) or m.size == 0 or grid < 2:
         raise ValueError(f"values {v.shape}, maps {m.shape}, grid={grid}: give (pixels,), (pixels, K) and 2 or more")
     bad = np.argwhere(~np.isfinite(m))
     if len(bad):
         raise ValueError(f"maps is not finite at {tuple(bad[0].tolist())}: leave masked pixels out before")
     size = np.abs(m).max(axis=0)
+    # A correlation has no scale: no square leaves double precision then.
+    odd = (size > 0) & ~((size > 1e-100) & (size < 1e100))
+    m, size = np.where(odd, m / np.where(odd, size, 1), m), np.where(odd, 1.0, size)
     centred = m - m.mean(axis=0)
     # The mean of equal numbers may differ from them in the last digit: that is no variation.
     centred[:, np.abs(centred).max(axis=0) <= 8 * np.finfo(float).eps * size] = 0

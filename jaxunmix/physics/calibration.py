@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import nnls
 
+from .._util.validation import check_instance, float_array
 from .xray import EmissionModel
 
 # What can be fitted, and the first step that a damped iteration dares, in the unit of each.
@@ -111,10 +112,11 @@ def _weighted(
 
 
 def _checked(model: EmissionModel, counts: Any, parameters: Sequence[str]) -> Float[np.ndarray, " channels"]:
+    check_instance(model, EmissionModel, "model", "EmissionModel(...)")
     unknown = [name for name in parameters if name not in STEPS]
     if unknown or not parameters:
         raise ValueError(f"parameters: {unknown or 'none given'}; choose of {', '.join(STEPS)}")
-    observed = np.asarray(counts, np.float64)
+    observed = float_array(counts, "counts")
     observed = observed.sum(axis=0) if observed.ndim == 2 else observed
     if observed.shape != model.energy_keV.shape:
         raise ValueError(f"counts of shape {np.shape(counts)}: give {len(model.energy_keV)} channels, as the model has")

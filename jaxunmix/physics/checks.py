@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._util.tracing import is_known as known_tree
+from .._util.validation import check_instances, check_number, float_array, real_number
 from .atoms import check_element
 
 
@@ -18,15 +20,17 @@ def is_known(value: Any) -> bool:
 
 def as_leaf(value: Any) -> Array:
     """A number as an array of floats, to be traced and differentiated."""
-    return jnp.asarray(value, float)
+    return jnp.asarray(
+        real_number(value, "what is given of a detector or layer") if known_tree(value) else value, float
+    )
 
 
 def checked_axis(energy_keV: Any, beam_keV: float | int) -> Float[np.ndarray, " channels"]:
     """Centres of uniform channels in keV, which fit the energy of the beam."""
-    axis = np.asarray(energy_keV, np.float64)
+    axis = float_array(energy_keV, "energy_keV")
     if axis.ndim != 1 or len(axis) < 2 or not np.isfinite(axis).all():
         raise ValueError(f"energy_keV of shape {axis.shape}: give the finite centres of two or more channels")
-    if not (np.isfinite(beam_keV) and 0 < beam_keV <= 3000):
+    if not (np.isfinite(real_number(beam_keV, "beam_keV")) and 0 < beam_keV <= 3000):
         raise ValueError(f"beam_keV={beam_keV}: give keV, such as 200 for 200 kV")
     if axis.max() > 1000 or axis.max() > 10 * beam_keV:
         raise ValueError(
@@ -43,6 +47,8 @@ def checked_axis(energy_keV: Any, beam_keV: float | int) -> Float[np.ndarray, " 
 
 def checked_elements(elements: Sequence[str], free: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Symbols of the sample's and of the free elements, each known and given once."""
+    for name, several in (("elements", elements), ("free", free)):
+        check_instances((several,) if isinstance(several, str) else several, str, name, '"Fe"')
     names = (*((elements,) if isinstance(elements, str) else elements),)
     others = (*((free,) if isinstance(free, str) else free),)
     if not names:
@@ -57,17 +63,20 @@ def checked_elements(elements: Sequence[str], free: Sequence[str]) -> tuple[tupl
 def checked_positive(name: str, value: Any, above: bool) -> None:
     """A number, or one for each phase, not below 0 (above it if `above`), where it is known."""
     if is_known(value):
-        array = np.asarray(value, np.float64)
+        array = float_array(value, name)
         if array.ndim > 1 or not np.isfinite(array).all() or (array < 0).any() or (above and (array == 0).any()):
             raise ValueError(f"{name}={value}: give a number{' above' if above else ', or'} 0, or one for each phase")
 
 
 def checked_geometry(take_off_deg: Any, thickness_nm: Any, density: Any, gain: Any) -> None:
     """Angle, thickness, density and gain in their ranges, where they are known."""
-    if take_off_deg is not None and is_known(take_off_deg) and not 0 < float(take_off_deg) <= 90:
+    looked_at = take_off_deg is not None and is_known(take_off_deg)
+    if looked_at and not 0 < real_number(take_off_deg, "take_off_deg") <= 90:
         raise ValueError(f"take_off_deg={take_off_deg}: give an angle above 0 and up to 90 degrees")
     checked_positive("thickness_nm", thickness_nm, above=False)
     checked_positive("density", density, above=False)
+    if is_known(gain):
+        check_number(gain, "gain")
     checked_positive("gain", gain, above=True)
 
 
@@ -75,7 +84,7 @@ def checked_composition(
     composition: Any, elements: Sequence[str], thickness_nm: Any, density: Any
 ) -> Float[Array, "*phases elements"]:
     """Atomic fractions of one or more phases, which fit the thickness and density."""
-    array = jnp.asarray(composition, float)
+    array = jnp.asarray(float_array(composition, "composition") if known_tree(composition) else composition, float)
     if array.ndim not in (1, 2) or array.shape[-1] != len(elements):
         raise ValueError(
             f"composition of shape {array.shape}: give atomic fractions of {', '.join(elements)}, "

@@ -8,6 +8,7 @@ import numpy as np
 import xraydb
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._util.validation import check_instance, check_instances, check_number
 from .atoms import check_element, edges, fluorescence_yield, mass_attenuation
 from .checks import as_leaf, is_known
 
@@ -55,6 +56,12 @@ class Layer(eqx.Module):
     density: float = eqx.field(static=True)
     cover: Shaped[ArrayLike, ""] = eqx.field(default=1.0, converter=as_leaf)
 
+    def __check_init__(self) -> None:
+        check_instance(self.formula, str, "Layer: formula", '"Si3N4"')
+        check_number(self.density, "Layer: density", above=0)
+        if is_known(self.cover):
+            check_number(self.cover, "Layer: cover", 0, 1)
+
 
 class Detector(eqx.Module):
     r"""A silicon detector behind some layers.
@@ -82,6 +89,7 @@ class Detector(eqx.Module):
     fano: Shaped[ArrayLike, ""] = eqx.field(default=0.115, converter=as_leaf)
 
     def __check_init__(self) -> None:
+        check_instances(self.layers, Layer, "Detector: layers", 'Layer("Si3N4", 50, 3.2)')
         sizes: dict[str, Any] = {"silicon_um": self.silicon_um, "dead_layer_nm": self.dead_layer_nm, "fano": self.fano}
         sizes |= {f"thickness_nm of {layer.formula}": layer.thickness_nm for layer in self.layers}
         fano: Any = self.fano
@@ -92,7 +100,7 @@ class Detector(eqx.Module):
             if not (jnp.isfinite(size) and jnp.asarray(size) >= 0):
                 raise ValueError(f"Detector: {name}={size}; give a finite number, 0 or above")
         least = float(np.sqrt(_FWHM * float(fano) * PAIR_KEV * MANGANESE_KEV))
-        if not float(fwhm) > least:
+        if not least < float(fwhm) < np.inf:
             raise ValueError(
                 f"Detector: fwhm_keV={float(fwhm):g} is below {least:.4f} keV, what fano={float(fano):g} "
                 "allows without any noise; give the width at Mn K alpha in keV, or a smaller fano"

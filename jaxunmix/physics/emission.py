@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._util.validation import real_number
 from .atoms import FAMILIES, LOWEST_KEV, cascade, edges, fluorescence_yield, mass_attenuation
 from .atoms import lines as lines_of
 from .checks import as_leaf
@@ -111,9 +112,9 @@ def line_groups(
     Raises:
         ValueError: an element without lines on the axis, an unknown split, or a minimum weight that is not in [0, 1).
     """
-    if split not in ("element", "family"):
+    if not isinstance(split, str) or split not in ("element", "family"):
         raise ValueError(f"split={split!r}: use 'element' or 'family'")
-    if not 0 <= minimum_weight < 1:
+    if not 0 <= real_number(minimum_weight, "minimum_weight") < 1:
         raise ValueError(f"minimum_weight={minimum_weight}: give a number from 0 to below 1")
     groups = []
     for element in elements:

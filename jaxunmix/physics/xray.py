@@ -18,6 +18,7 @@ import numpy as np
 from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._util.validation import check_callable, check_instance, check_number, float_array
 from .atoms import FAMILIES, atomic_mass, attenuation_sd, yield_sd
 from .basis import Basis, atomic_to_weight, weight_to_atomic
 from .checks import checked_axis, checked_composition, checked_elements, checked_geometry, is_known
@@ -134,6 +135,7 @@ class EmissionModel(eqx.Module):
         axis = checked_axis(energy_keV, beam_keV)
         self.elements, others = checked_elements(elements, free)
         checked_geometry(take_off_deg, thickness_nm, density, gain)
+        _check_parts(detector, cross_sections, offset_keV)
         self.beam_keV, self.detector = float(beam_keV), windowless() if detector is None else detector
         groups = line_groups(self.elements, axis, self.beam_keV, cross_sections, minimum_weight, split)
         groups += line_groups(others, axis, self.beam_keV, cross_sections, minimum_weight, "family")
@@ -160,7 +162,8 @@ class EmissionModel(eqx.Module):
         owners = [owner for owner, kind in zip(self.owners, self.kinds, strict=True) if kind == "element"]
         if sensitivity is None:
             return jnp.ones(len(owners))
-        array = jnp.asarray(sensitivity, float)
+        known = is_known(sensitivity)
+        array = jnp.asarray(float_array(sensitivity, "sensitivity") if known else sensitivity, float)
         if array.shape == (len(self.elements),):
             array = array[np.array([self.elements.index(owner) for owner in owners])]
         if array.shape != (len(owners),):
@@ -247,6 +250,14 @@ class EmissionModel(eqx.Module):
         )
 
 
+def _check_parts(detector: Any, cross_sections: Any, offset_keV: Any) -> None:
+    check_instance(detector, (Detector, type(None)), "detector", "thin_window()")
+    if not isinstance(cross_sections, LineTable):
+        check_callable(cross_sections, "cross_sections", "xray.bethe")
+    if is_known(offset_keV):
+        check_number(offset_keV, "offset_keV")
+
+
 @eqx.filter_jit
 def _unit(model: EmissionModel) -> Float[Array, " features"]:
     """Factors that give the rows their unit."""
@@ -328,7 +339,11 @@ def sensitivity_from_standard(
     Raises:
         ValueError: sizes that do not fit, or an element of the standard without a coefficient above 0.
     """
-    measured, known = np.asarray(measured_coefficients, np.float64), np.asarray(known_composition, np.float64)
+    check_instance(model, EmissionModel, "model", "EmissionModel(...)")
+    measured = float_array(measured_coefficients, "measured_coefficients")
+    known = float_array(known_composition, "known_composition")
+    if not (np.isfinite(measured).all() and np.isfinite(known).all()):
+        raise ValueError("measured_coefficients and known_composition must be finite")
     owners = [owner for owner, kind in zip(model.owners, model.kinds, strict=True) if kind == "element"]
     if measured.shape != (len(owners),) or known.shape != (len(model.elements),):
         raise ValueError(

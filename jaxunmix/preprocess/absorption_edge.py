@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .._util.validation import check_number, check_whole_number, float_array
 from ..data.image import SpectrumImage
 from .provenance import (
     Limits,
     Window,
     apply_operation,
     as_map,
+    check_image,
     energies,
     energy_units,
     finite_or_nan,
@@ -35,6 +37,7 @@ def optical_density(img: SpectrumImage, i0: Any) -> SpectrumImage:
     Raises:
         ValueError: counts or i0 of zero or below; the message names the first pixel.
     """
+    check_image(img, "optical_density")
     one = isinstance(i0, int | float | np.number)
     incident = on_channels(img, np.full(img.signal_shape, i0) if one else i0, "optical_density")
     live_i0 = incident if img.keep_channels is None else incident[img.keep_channels.values]
@@ -89,6 +92,7 @@ def normalise_edge(
     """
     energy = live_energies(img, "normalise_edge")
     if degree is not None:
+        check_whole_number(degree, "normalise_edge: degree")
         return _normalise_by_curves(img, energy, pre, post, degree, e0, flatten)
     if e0 is not None or flatten:
         raise ValueError("normalise_edge: e0 and flatten are for fitted curves; give degree=1, 2 or 3 too")
@@ -187,7 +191,7 @@ def _edges(img: SpectrumImage, e0: Any, low: float, high: float) -> np.ndarray:
         return place
     if isinstance(e0, xr.DataArray) and set(e0.dims) == set(img.navigation_dims):
         e0 = e0.transpose(*img.navigation_dims)
-    given = np.asarray(e0, np.float64)
+    given = float_array(e0, "normalise_edge: e0")
     if given.ndim and given.shape != img.navigation_shape:
         raise ValueError(f"normalise_edge: e0 of shape {given.shape}; give a number or {img.navigation_shape}")
     place = _live(img, np.broadcast_to(given, img.navigation_shape))
@@ -228,6 +232,8 @@ def edge_energy(
             in the window that have all their neighbours.
     """
     energy = live_energies(img, "edge_energy")
+    check_whole_number(channels, "edge_energy: channels")
+    level = None if level is None else check_number(level, "edge_energy: level")
     order = np.argsort(energy)
     energy = energy[order]
     within = np.ones(len(energy), bool) if window is None else inside(img, energy, window, "edge_energy: window")

@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._util.validation import check_number
 from ..data.image import SpectrumImage
-from .provenance import finite_or_nan, on_channels, operation, refuse, reverse, take_step
+from .provenance import check_image, finite_or_nan, on_channels, operation, refuse, reverse, take_step
 from .region import Limit, floating, over_channels, over_pixels
 
 
@@ -28,13 +29,13 @@ def normalise(img: SpectrumImage, how: Literal["sum", "max", "norm"] = "sum") ->
     Raises:
         ValueError: a spectrum that is not empty has a sum or maximum of zero or below; NaN.
     """
-    live = img.finite_live()
+    live = check_image(img, "normalise").finite_live()
     if how == "sum":
         size = live.sum(axis=1, dtype=np.float64)
     elif how == "max":
         size = live.max(axis=1).astype(np.float64)
     elif how == "norm":
-        size = np.sqrt(np.einsum("ij,ij->i", live, live, dtype=np.float64))
+        size = _norms(live)
     else:
         raise ValueError(f'normalise: how={how!r}; give "sum", "max" or "norm"')
     empty = size == 0
@@ -46,8 +47,21 @@ def normalise(img: SpectrumImage, how: Literal["sum", "max", "norm"] = "sum") ->
     return take_step(img, "normalise", {"how": how}, values, [operation("multiply", scale, img.navigation_dims)], "1")
 
 
+def _norms(live: np.ndarray) -> np.ndarray:
+    """Euclidean norms of the rows; of those whose squares leave double precision from rows scaled first."""
+    with np.errstate(over="ignore", under="ignore"):
+        size = np.sqrt(np.einsum("ij,ij->i", live, live, dtype=np.float64))
+    odd = ~((size > 1e-150) & (size < 1e150))
+    if odd.any():
+        largest = np.abs(live[odd].astype(np.float64)).max(axis=1)
+        scaled = live[odd] / np.where(largest > 0, largest, 1)[:, None]
+        size[odd] = largest * np.sqrt(np.einsum("ij,ij->i", scaled, scaled, dtype=np.float64))
+    return size
+
+
 def mean_centre(img: SpectrumImage) -> SpectrumImage:
     """Subtract the mean spectrum of the live pixels: X_pc - mean_p X_pc. Reversible."""
+    check_image(img, "mean_centre")
     mean = over_channels(img, img.finite_live().mean(axis=0, dtype=np.float64), 0)
     values = np.subtract(img.data.values, mean.astype(floating(img)), dtype=floating(img))
     return take_step(img, "mean_centre", {}, values, [operation("add", mean, img.signal_dims)])
@@ -59,6 +73,8 @@ def log(img: SpectrumImage, offset: float | int = 0.0) -> SpectrumImage:
     Raises:
         ValueError: a live value is not above -offset; the message names the first.
     """
+    check_image(img, "log")
+    offset = check_number(offset, "log: offset")
     low = img.finite_live() <= -offset
     if low.any():
         refuse(img, low.any(axis=1), f"log: values not above {-offset:g}", "give a larger offset, or mask them")
@@ -81,7 +97,8 @@ def clip_negative(img: SpectrumImage, largest: Limit = None) -> SpectrumImage:
     Raises:
         ValueError: a value is below -largest; the message names the pixel.
     """
-    live = img.finite_live()
+    live = check_image(img, "clip_negative").finite_live()
+    largest = None if largest is None else check_number(largest, "clip_negative: largest", 0)
     below = live < 0
     if largest is not None and below.any():
         limit = live.min(axis=1) < -largest
@@ -93,12 +110,16 @@ def clip_negative(img: SpectrumImage, largest: Limit = None) -> SpectrumImage:
 
 def shift_to_positive(img: SpectrumImage) -> SpectrumImage:
     """Add one constant so that the smallest live value is 0; nothing where none is negative. Reversible."""
-    low = img.finite_live().min()
-    offset = -float(low) if low < 0 else 0.0
-    if img.data.dtype.kind in "iu":
-        values = img.data.values.astype(np.int64) + int(offset) if offset else img.data.values
+    low = check_image(img, "shift_to_positive").finite_live().min()
+    whole = img.data.dtype.kind in "iu"
+    # As a number of Python's own: a float has no room for all whole numbers of 64 bits.
+    offset: float | int = (-int(low) if whole else -float(low)) if low < 0 else 0.0
+    if whole:
+        if offset and int(img.data.values.max()) + offset > np.iinfo(np.int64).max:
+            raise ValueError("shift_to_positive: results beyond the range of int64; convert the image to float64 first")
+        values = img.data.values.astype(np.int64) + offset if offset else img.data.values
     else:
-        values = img.data.values + img.data.dtype.type(offset)
+        values = img.data.values.astype(floating(img), copy=False) + floating(img).type(offset)
     return take_step(img, "shift_to_positive", {"offset": offset}, values, [operation("add", -offset)])
 
 
@@ -113,7 +134,7 @@ def poisson_scale(img: SpectrumImage) -> SpectrumImage:
     Raises:
         ValueError: negative values.
     """
-    live = img.finite_live()
+    live = check_image(img, "poisson_scale").finite_live()
     refuse(img, live.min(axis=1) < 0, "poisson_scale: negative values", "use clip_negative first")
     g = np.sqrt(live.mean(axis=1, dtype=np.float64))
     h = np.sqrt(live.mean(axis=0, dtype=np.float64))
@@ -136,6 +157,7 @@ def subtract_reference(img: SpectrumImage, spectrum: Any) -> SpectrumImage:
     Raises:
         ValueError: another shape or grid, or NaN at a live channel.
     """
+    check_image(img, "subtract_reference")
     reference = on_channels(img, spectrum, "subtract_reference")
     values = np.subtract(img.data.values, reference.astype(floating(img)), dtype=floating(img))
     return take_step(img, "subtract_reference", {}, values, [operation("add", reference, img.signal_dims)])

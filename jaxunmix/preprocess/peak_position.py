@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
+from .._util.validation import check_choice, check_whole_number
 from ..data.image import SpectrumImage
 from .absorption_edge import local_fits
 from .provenance import Window, as_map, energy_units, inside, live_energies
@@ -82,6 +83,9 @@ def fit_peak(
         ValueError: more than one signal dim; a window without live channels; fewer channels than parameters.
     """
     energy = live_energies(img, "fit_peak")
+    check_choice(shape, ("gaussian", "parabola"), "fit_peak: shape")
+    check_choice(baseline, (None, *_TERMS), "fit_peak: baseline")
+    channels = None if channels is None else check_whole_number(channels, "fit_peak: channels")
     order = np.argsort(energy)
     if window is not None:
         order = order[inside(img, energy, window, "fit_peak: window")[order]]
@@ -96,6 +100,8 @@ def fit_peak(
             f"baseline={baseline}; give a window with {least} or more, and a baseline with a gaussian only"
         )
     energy, y = energy[order], img.finite_live()[:, order]
+    unit = _unit(y)
+    y = y if unit == 1 else y / unit
     if channels is None:
         first, grid = np.zeros(len(y), np.int32), _grid(energy, terms) if shape == "gaussian" else None
     else:
@@ -105,8 +111,14 @@ def fit_peak(
     attrs = {"energy": units, "height": {k: v for k, v in img.data.attrs.items() if k == "units"}}
     middle, half = (energy[first + size - 1] + energy[first]) / 2, (energy[first + size - 1] - energy[first]) / 2
     values = found._asdict() | {"energy": middle + half * found.energy}
-    values |= {"width": half * found.width, "error": half * found.error}
+    values |= {"height": unit * found.height, "width": half * found.width, "error": half * found.error}
     return xr.Dataset({k: as_map(img, v, k, attrs.get(k, units)) for k, v in values.items()})
+
+
+def _unit(y: np.ndarray) -> float:
+    """A power of two in whose unit single precision holds the intensities and their squares; mostly 1."""
+    largest = max(abs(float(y.min())), abs(float(y.max())))
+    return 1.0 if largest == 0 or 1e-15 < largest < 1e15 else 2.0 ** math.floor(math.log2(largest))
 
 
 def _highest(energy: np.ndarray, y: np.ndarray, channels: int) -> np.ndarray:

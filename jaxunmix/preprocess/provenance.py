@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .._util.validation import check_instance, check_limits, float_array
 from ..data.axes import as_mask, nth_live
 from ..data.image import SpectrumImage
 from .region import Limit
@@ -33,12 +34,28 @@ def take_step(
     units: str | None = None,
 ) -> SpectrumImage:
     """The image after a step: new values and one more record; `units` replaces those of the intensity."""
+    _check_result(img, name, values)
     old = img.data.attrs.get("units")
     record: dict[str, Any] = {"step": name, "parameters": parameters}
     if operations is not None:
         record["undo"] = {"operations": operations, "dtype": str(img.data.dtype), "units": old}
     data = _with_values(img, values, old if units is None else units)
     return replace(img, data=data, provenance=(*img.provenance, record))
+
+
+def check_image(img: Any, what: str) -> SpectrumImage:
+    """Refuse what is no image."""
+    return check_instance(img, SpectrumImage, f"{what}: the image", "SpectrumImage.from_array(values)")
+
+
+def _check_result(img: SpectrumImage, name: str, values: np.ndarray) -> None:
+    """Refuse live values that have left the range of their type: the image had none that were not finite."""
+    with np.errstate(all="ignore"):
+        if values.dtype.kind != "f" or np.isfinite(values.sum()):
+            return
+        live = replace(img, data=img.data.copy(data=values)).live()
+        bad = ~np.isfinite(live) & np.isfinite(img.live())
+    refuse(img, bad.any(axis=1), f"{name}: results beyond the range of {values.dtype}", "rescale the image first")
 
 
 def operation(what: str, values: Any, dims: Sequence[str] = ()) -> dict[str, Any]:
@@ -63,6 +80,7 @@ def reverse(img: SpectrumImage) -> SpectrumImage:
     Raises:
         ValueError: if there is no step, or the last one lost information.
     """
+    check_image(img, "undo")
     if not img.provenance:
         raise ValueError("no step to undo: the provenance is empty")
     record = img.provenance[-1]
@@ -132,7 +150,7 @@ def on_channels(img: SpectrumImage, spectrum: Any, what: str) -> np.ndarray:
                 raise ValueError(f"{what}: the spectrum is on another {dim} grid; use preprocess.interpolate first")
         if set(spectrum.dims) == set(img.signal_dims):
             spectrum = spectrum.transpose(*img.signal_dims)
-    values = np.asarray(spectrum, np.float64)
+    values = float_array(spectrum, f"{what}: the spectrum")
     if values.shape != img.signal_shape:
         raise ValueError(
             f"{what}: a spectrum of shape {values.shape}; expected {img.signal_shape} over {img.signal_dims}"
@@ -149,6 +167,7 @@ def energies(img: SpectrumImage, what: str) -> np.ndarray:
     Raises:
         ValueError: more than one signal dim.
     """
+    check_image(img, what)
     if len(img.signal_dims) != 1:
         raise ValueError(f"{what} needs one signal dim; here they are {img.signal_dims}")
     dim = img.signal_dims[0]
@@ -168,7 +187,8 @@ def inside(img: SpectrumImage, energy: np.ndarray, window: Limits, what: str) ->
     Raises:
         ValueError: none does.
     """
-    low, high = (default if limit is None else limit for limit, default in zip(window, (-np.inf, np.inf), strict=True))
+    limits = zip(check_limits(window, what), (-np.inf, np.inf), strict=True)
+    low, high = (default if limit is None else limit for limit, default in limits)
     within = (energy >= low) & (energy <= high)
     if not within.any():
         unit = energy_units(img).get("units", "")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from .._util.validation import check_instance, check_limits, check_unmasked, check_whole_number, float_array
 from ..data.axes import as_mask
 from ..data.image import SpectrumImage
 
@@ -43,13 +44,14 @@ def crop(img: SpectrumImage, **ranges: slice | tuple[Limit, Limit]) -> SpectrumI
     Raises:
         ValueError: an unknown dim; limits for a dim without coordinates; nothing left.
     """
+    check_instance(img, SpectrumImage, "crop: the image", "SpectrumImage.from_array(values)")
     index: dict[str, Any] = {}
     ranges = by_dims(img, ranges, "crop")
     for dim, wanted in ranges.items():
         if isinstance(wanted, slice):
             index[dim] = np.arange(img.data.sizes[dim])[wanted]
         else:
-            index[dim] = _between(img, dim, *wanted)
+            index[dim] = _between(img, dim, *check_limits(wanted, f"crop: {dim}"))
         if len(index[dim]) == 0:
             raise ValueError(f"crop: {dim}={wanted} leaves nothing; {_extent(img, dim)}")
         index[dim] = slice(int(index[dim][0]), int(index[dim][-1]) + 1) if _is_run(index[dim]) else index[dim]
@@ -116,15 +118,21 @@ def bin(img: SpectrumImage, *, trim: bool = False, **factors: int) -> SpectrumIm
     Raises:
         ValueError: an unknown dim, a factor below 1 or above the size, a remainder without trim.
     """
+    check_instance(img, SpectrumImage, "bin: the image", "SpectrumImage.from_array(values)")
     factors = by_dims(img, factors, "bin")
     for dim, n in factors.items():
+        check_whole_number(n, f"bin: {dim}")
         size = img.data.sizes[dim]
         if not 1 <= n <= size:
             raise ValueError(f"bin: {dim}={n}, but '{dim}' has {size} entries; give 1 to {size}")
         if size % n and not trim:
             raise ValueError(f"bin: {size} entries of '{dim}' are no multiple of {n}; crop first, or trim=True")
     data = img.data
-    values = _reduced(data, factors, lambda v, axes: v.sum(axis=axes, dtype=_sum_dtype(v.dtype, factors)))
+    kind = _sum_dtype(data.values, factors)
+    with np.errstate(over="ignore"):
+        values = _reduced(data, factors, lambda v, axes: v.sum(axis=axes, dtype=kind))
+    if kind.kind == "f" and np.isinf(values).any() and not np.isinf(data.values).any():
+        raise ValueError(f"bin: sums beyond the range of {kind}; rescale the image first")
     binned = xr.DataArray(values, dims=data.dims, name=data.name, attrs=data.attrs)
     for dim in map(str, data.dims):
         if dim in data.coords:
@@ -157,12 +165,17 @@ def _reduced(data: xr.DataArray, factors: Mapping[str, int], how: Any) -> np.nda
     return how(values, tuple(range(1, len(shape), 2)))
 
 
-def _sum_dtype(dtype: np.dtype, factors: Mapping[str, int]) -> np.dtype:
+def _sum_dtype(values: np.ndarray, factors: Mapping[str, int]) -> np.dtype:
+    """A type that the sums fit: of whole numbers double precision where 64 bits do not hold them."""
+    dtype, cells = values.dtype, math.prod(int(n) for n in factors.values())
     if dtype.kind == "f":
-        return dtype
-    cells, info = math.prod(factors.values()), np.iinfo(dtype)
-    wide = 64 if info.max * cells >= 2**32 else 32 if info.max * cells >= 2**16 else 16
-    return np.dtype(f"{dtype.kind}{max(wide, 8 * dtype.itemsize) // 8}")
+        return np.result_type(dtype, np.float32)
+    info = np.iinfo(dtype)
+    wide = np.iinfo(f"{dtype.kind}8")
+    if dtype.itemsize == 8 and not wide.min <= cells * int(values.min()) <= cells * int(values.max()) <= wide.max:
+        return np.dtype(np.float64)
+    bits = 64 if info.max * cells >= 2**32 else 32 if info.max * cells >= 2**16 else 16
+    return np.dtype(f"{dtype.kind}{max(bits, 8 * dtype.itemsize) // 8}")
 
 
 def mask(img: SpectrumImage, pixels: Any = None, channels: Any = None) -> SpectrumImage:
@@ -180,6 +193,9 @@ def mask(img: SpectrumImage, pixels: Any = None, channels: Any = None) -> Spectr
 
 
 def _masked(img: SpectrumImage, pixels: Any, channels: Any, name: str) -> SpectrumImage:
+    check_instance(img, SpectrumImage, f"{name}: the image", "SpectrumImage.from_array(values)")
+    check_unmasked(pixels, f"{name}: pixels")
+    check_unmasked(channels, f"{name}: channels")
     old = {"pixels": img.keep_pixels, "channels": img.keep_channels}
     both = {}
     for what, new, dims in (("pixels", pixels, img.navigation_dims), ("channels", channels, img.signal_dims)):
@@ -212,6 +228,7 @@ def mask_empty(img: SpectrumImage) -> SpectrumImage:
     Raises:
         ValueError: if nothing is left.
     """
+    check_instance(img, SpectrumImage, "mask_empty: the image", "SpectrumImage.from_array(values)")
     live = img.finite_live() != 0
     pixels = over_pixels(img, live.any(axis=1), 0).astype(bool).reshape(img.navigation_shape)
     channels = over_channels(img, live.any(axis=0), 0).astype(bool)
@@ -262,10 +279,13 @@ def interpolate(img: SpectrumImage, values: Any, dim: str | None = None) -> Spec
     Raises:
         ValueError: no coordinate to interpolate in, or values outside its range.
     """
+    check_instance(img, SpectrumImage, "interpolate: the image", "SpectrumImage.from_array(values)")
     dim = img.dim_called(dim, "interpolate") if dim else img.signal_dims[0] if len(img.signal_dims) == 1 else ""
     if dim not in img.data.coords:
         raise ValueError(f"interpolate: name one dim with a coordinate, of {list(img.data.coords)}")
-    new = np.asarray(values, float)
+    new = float_array(values, "interpolate: values")
+    if not new.size or not np.isfinite(new).all():
+        raise ValueError(f"interpolate: new {dim} must be one or more finite numbers; {_extent(img, dim)}")
     old = img.data.coords[dim].values.astype(float)
     order = np.argsort(old)
     if new.ndim != 1 or new.min() < old.min() or new.max() > old.max():

@@ -11,12 +11,13 @@ import xarray as xr
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
+from .._util.validation import check_key, check_several, check_whole_number
 from ..factor.initial.base import AbstractInitial
 from ..factor.initial.coarse import Coarse
 from ..factor.initial.random import Random
 from ..factor.problem import Problem
 from ..factor.solution import Solution
-from ..factor.solve.checks import check, default_initial, default_update
+from ..factor.solve.checks import check, check_limits, parts
 from ..factor.updates.base import AbstractUpdate
 from ..matrix.base import accurate_sum, matmul
 from ..matrix.compressed import Compressed, leading_svd
@@ -106,14 +107,17 @@ def scan(
         >>> jxu.rank.scan(jxu.Problem(img.matrix()), range(2, 5), restarts=3, key=jax.random.key(1)).best
         3
     """
+    update, chosen = parts(problem, update, init)
+    check_key(key)
+    check_limits(max_steps, rtol, check_every, restarts)
     wanted = _checked_ranks(ranks, problem)
+    criteria = tuple(check_several(criteria, "criteria", "(rank.BiCrossValidation(),)"))
     if not criteria or not all(isinstance(c, AbstractCriterion) for c in criteria):
         raise ValueError("criteria must be one or more of jaxunmix.rank, such as (rank.BiCrossValidation(),).")
     for criterion in criteria:
         criterion.check(problem, wanted, restarts)
     fit_key, compress_key, own_key = jax.random.split(key, 3)
     problem = _compressed(problem, wanted[-1], compress, compress_key)
-    update, chosen = update or default_update(problem), init or default_initial(problem)
     large = max(problem.matrix.shape) > 8192 and Coarse().suits(problem)
     if init is None and isinstance(chosen, Random) and large:
         chosen = Coarse()
@@ -128,7 +132,7 @@ def scan(
 
 
 def _checked_ranks(ranks: Iterable[int], problem: Problem) -> list[int]:
-    found = list(ranks)
+    found = list(check_several(ranks, "ranks", "range(2, 10)"))
     if not found:
         raise ValueError("ranks is empty: give the numbers of components to try, such as range(2, 10).")
     wrong = [rank for rank in found if not isinstance(rank, int | np.integer) or isinstance(rank, bool)]
@@ -149,6 +153,8 @@ def _compressed(problem: Problem, most: int, compress: int | bool | None, key: K
     matrix = problem.matrix
     plain = problem.is_least_squares and not (matrix.is_sparse or matrix.is_compressed)
     short = min(problem.matrix.shape)
+    if compress is not None:
+        check_whole_number(int(compress) if compress in (True, False) else compress, "compress", 0)
     if compress is False or (compress is None and not (plain and short > COMPRESS_ABOVE * most)):
         return problem
     directions = min(short, max(2 * most, most + 10)) if compress is None or compress is True else compress

@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
+from .._util.validation import check_key, check_number
 from ..data.image import SpectrumImage
 from .components import peak, step, uniform
 from .truth import Truth, check_counts, check_positive, check_shape, gaussian, image, make_truth, noise_level
@@ -81,9 +82,11 @@ def battery_xas(
         >>> truth.maps.shape, truth.spectra[:, 0], truth.spectra[:, -1]
         ((2000, 4), array([0., 0., 0., 0.], dtype=float32), array([1., 1., 1., 1.], dtype=float32))
     """
+    check_key(key)
     check_shape(shape)
-    check_counts(channels=channels)
+    check_counts(channels=channels, domains=domains)
     check_positive(pixel_um=pixel_um)
+    check_number(snr_db, "snr_db")
     _check_domains(domains, shape, channels)
     key_shapes, key_spectra, key_noise, key_raw = jax.random.split(key, 4)
     labels = domain_labels(key_shapes, shape, domains).ravel()

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from .._util.validation import check_key
 from ..data.image import SpectrumImage
 from .components import spot_patterns, uniform, unit_sum
-from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
+from .truth import Truth, check_counts, check_pair, check_positive, check_shape, image, make_truth, poisson
 
 
 def patterns(
@@ -32,7 +33,9 @@ def patterns(
         domains: number of domains.
         pixel_nm: size of a pixel in nm.
     """
+    check_key(key)
     check_shape(shape)
+    check_pair(detector, "detector", "(48, 48)")
     check_counts(domains=domains)
     check_positive(counts=counts, pixel_nm=pixel_nm)
     if min(detector) < 8:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from .._util.validation import check_key, real_number
 from ..data.image import SpectrumImage
 from ..physics.xray import EmissionModel
 from .components import PHASES, grain_fractions, phase_spectra
@@ -69,10 +70,11 @@ def mantle_minerals(
         The image, and a truth with `compositions`, `coefficients` of the basis that `EmissionModel` makes of
         `MANTLE_ELEMENTS`, and maps in counts.
     """
+    check_key(key)
     check_shape(shape)
     check_counts(channels=channels)
     check_positive(counts=counts, thickness_nm=thickness_nm, pixel_nm=pixel_nm)
-    if not 0 <= bremsstrahlung < 1:
+    if not 0 <= real_number(bremsstrahlung, "bremsstrahlung") < 1:
         raise ValueError(f"bremsstrahlung={bremsstrahlung}: give a share of the counts, 0 to below 1")
     y, x = (np.indices(shape) + 0.5) / np.reshape(shape, (2, 1, 1))
     spheres = [
@@ -113,8 +115,11 @@ def core_shell(
         bremsstrahlung: share of the counts of each phase.
         pixel_nm: size of a pixel.
     """
+    check_key(key)
     check_shape(shape)
     check_counts(channels=channels, particles=particles)
+    if not 0 <= real_number(bremsstrahlung, "bremsstrahlung") < 1:
+        raise ValueError(f"bremsstrahlung={bremsstrahlung}: give a share from 0 to below 1")
     check_positive(counts=counts, pixel_nm=pixel_nm)
     place, noise = jax.random.split(key)
     y, x = np.indices(shape)
@@ -182,6 +187,7 @@ def edx_phases(
         grains: number of grains, of the two phases by turns.
         pixel_nm: size of a pixel in nm.
     """
+    check_key(key)
     check_shape(shape)
     check_counts(channels=channels, grains=grains)
     check_positive(counts=counts, pixel_nm=pixel_nm)

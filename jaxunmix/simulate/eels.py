@@ -4,6 +4,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from .._util.validation import check_key
 from ..data.image import SpectrumImage
 from .components import OXIDES, layer_fractions, oxide_spectra, uniform
 from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
@@ -33,6 +34,7 @@ def eels_oxides(
         width: w, of the interfaces, in pixels.
         pixel_nm: size of a pixel in nm.
     """
+    check_key(key)
     check_shape(shape)
     check_counts(channels=channels)
     check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
@@ -70,6 +72,7 @@ def line_scan(
         width: w, of the interfaces, in pixels.
         pixel_nm: distance of the pixels in nm.
     """
+    check_key(key)
     check_counts(length=length, channels=channels)
     check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
     energy = np.linspace(430.0, 780.0, channels)

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from .._util.validation import check_key
 from ..data.image import SpectrumImage
 from ..physics import diffraction
 from .components import peak, step, unit_sum
-from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth
+from .truth import Truth, check_counts, check_pair, check_positive, check_shape, image, make_truth
 
 # Pixels whose counts are drawn at once: bounds the memory beyond that of the image itself.
 BLOCK = 256
@@ -112,7 +113,9 @@ def nanosheets(
         ValueError: an argument out of its range, a detector too coarse for the spots, or sheets that scatter more
             electrons than arrive.
     """
+    check_key(key)
     check_shape(shape)
+    check_pair(detector, "detector", "(128, 128)")
     check_counts(sheets=sheets)
     check_positive(counts=counts, scattered=scattered, diffuse=diffuse, pixel_nm=pixel_nm)
     if diffuse >= 1:

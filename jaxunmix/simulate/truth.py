@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from .._util.validation import check_several, check_whole_number, real_number
 from ..data.image import SpectrumImage
 
 
@@ -134,7 +136,7 @@ def poisson(key: PRNGKeyArray, expected: np.ndarray) -> np.ndarray:
 
 def noise_level(signal: np.ndarray, snr_db: float | int) -> float:
     r"""Standard deviation $\sigma$ of the noise that gives $10 \log_{10}(\overline{x^2} / \sigma^2)$ decibels."""
-    if not np.isfinite(snr_db):
+    if not np.isfinite(real_number(snr_db, "snr_db")):
         raise ValueError(f"snr_db={snr_db}: give a finite number of decibels")
     return float(np.sqrt(np.mean(np.square(signal))) * 10 ** (-snr_db / 20))
 
@@ -171,19 +173,28 @@ def image(
 
 def check_shape(shape: tuple[int, int]) -> None:
     """Refuse a map without pixels."""
+    check_pair(shape, "shape", "(64, 64)")
     if min(shape) < 1:
         raise ValueError(f"shape={shape}: give (y, x), 1 pixel or more each")
 
 
+def check_pair(values: Any, name: str, example: str) -> None:
+    """Refuse what are no two whole numbers."""
+    if len(check_several(values, name, example)) != 2:
+        raise ValueError(f"{name} must be two whole numbers, such as {example}, got {values!r}.")
+    for value in values:
+        check_whole_number(value, name)
+
+
 def check_counts(**values: int) -> None:
-    """Refuse numbers below 1, by name."""
+    """Refuse what is not whole, and numbers below 1, by name."""
     for name, value in values.items():
-        if value < 1:
+        if check_whole_number(value, name) < 1:
             raise ValueError(f"{name}={value}: give 1 or more")
 
 
 def check_positive(**values: float | int) -> None:
     """Refuse numbers that are not finite and above 0, by name."""
     for name, value in values.items():
-        if not (np.isfinite(value) and value > 0):
+        if not (np.isfinite(real_number(value, name)) and value > 0):
             raise ValueError(f"{name}={value}: give a finite number above 0")

@@ -9,6 +9,7 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from .._util.random import numpy_generator
+from .._util.validation import check_key, check_number, check_several, check_whole_number, real_number
 from ..data.image import SpectrumImage
 from ..physics import lineshapes
 from .components import edge_spectra
@@ -41,7 +42,12 @@ def edge_spectrum(
     Raises:
         ValueError: a number of peaks below 0, a noise that is not positive, a window that does not increase.
     """
-    if peaks < 0 or not noise > 0 or not window[0] < window[1] or channels < 2:
+    check_key(key)
+    check_whole_number(peaks, "peaks")
+    check_whole_number(channels, "channels")
+    real_number(noise, "noise")
+    low, high = (real_number(end, "window") for end in check_several(window, "window", "(7700, 7740)"))
+    if peaks < 0 or not 0 < noise < np.inf or not window[0] < window[1] or channels < 2:
         raise ValueError(
             "edge_spectrum: peaks must be 0 or more, noise positive, the window increasing and channels 2 or more, got "
             f"{peaks}, {noise}, {window} and {channels}."
@@ -118,9 +124,11 @@ def xas_domains(
         snr_db: 10 log10 of the mean square of the signal over the variance of the noise.
         pixel_um: size of a pixel in micrometres.
     """
+    check_key(key)
     check_shape(shape)
     check_counts(channels=channels, domains=domains)
     check_positive(pixel_um=pixel_um)
+    check_number(snr_db, "snr_db")
     pixels = shape[0] * shape[1]
     if domains > pixels:
         raise ValueError(f"domains={domains} in {pixels} pixels: ask for fewer domains or a larger shape")

@@ -12,6 +12,7 @@ from jax.sharding import Sharding
 from numpyro.infer.mcmc import MCMCKernel
 
 from ..._util.files import replacing
+from ..._util.validation import check_callable, check_instance, check_instances, check_whole_number
 from ..explorers.base import Explorer
 from ..explorers.jumps import Jumps
 from ..tempering.exchange import Record, Replicas, begin, sweep
@@ -80,6 +81,13 @@ class ReplicaExchange(MCMCKernel):
         likelihood_factors: Sequence[str] = (),
         sharding: Sharding | None = None,
     ):
+        check_callable(model, "ReplicaExchange: model", "the function that numpyro.infer.MCMC takes")
+        check_instance(explorer, (Explorer, type(None)), "ReplicaExchange: explorer", "Jumps(HMC())")
+        wholes = {"walkers": walkers, "particles": particles, "moves": moves}
+        for name, value in wholes.items() if temperatures is None else {"temperatures": temperatures, **wholes}.items():
+            check_whole_number(value, f"ReplicaExchange: {name}")
+        for name, sites in {"prior_factors": prior_factors, "likelihood_factors": likelihood_factors}.items():
+            check_instances(sites, str, f"ReplicaExchange: {name}", '"site"')
         if temperatures is not None and temperatures < 3:
             raise ValueError(f"ReplicaExchange: temperatures must be 3 or more, got {temperatures}.")
         if walkers < 1:

@@ -29,6 +29,7 @@ from jaxtyping import Array, ArrayLike, Key
 from tqdm import tqdm
 
 from ..._util.random import numpy_generator
+from ..._util.validation import check_instances, check_key, float_array
 from ...physics import lineshapes
 from ..programs import wait_for
 from ..tempering.evidence import BLOCKS
@@ -45,6 +46,8 @@ from .result import Decomposition, Decompositions, Exchange, Fit
 
 # Error of an evidence in nats beyond which the user is warned, where the number of peaks is at all probable.
 UNSURE, PROBABLE = 1.0, 0.01
+# Of an intensity, and one over the least: their squares, and sums of these, must stay within double precision.
+LARGEST = 1e100
 
 
 def decompose_spectrum(
@@ -115,7 +118,8 @@ def decompose_spectrum(
             parameters as channels or more, numbers that are not whole or too small, a noise that is not positive,
             counts that are not, priors for another number of spectra, or an edge of unknown shape.
     """
-    energies, data = np.asarray(energy, float), np.asarray(intensity, float)
+    check_key(key)
+    energies, data = float_array(energy, "energy"), float_array(intensity, "intensity")
     counts = sorted({_whole("peaks", k, 0) for k in (peaks if isinstance(peaks, Iterable) else [peaks])})
     if not counts:
         raise ValueError("decompose_spectrum: peaks is empty: give one or more numbers from 0 up.")
@@ -123,15 +127,17 @@ def decompose_spectrum(
     settings["particles"] = None if particles is None else _whole("particles", particles, 2)
     if exchange and _whole("exchange", exchange, 0) < BLOCKS:
         raise ValueError(f"decompose_spectrum: exchange must be 0, or {BLOCKS} sweeps or more, got {exchange}.")
-    if edge not in lineshapes.EDGES:
+    if not isinstance(edge, str) or edge not in lineshapes.EDGES:
         raise ValueError(f"decompose_spectrum: edge must be one of {', '.join(lineshapes.EDGES)}, got {edge!r}.")
 
     def one(spectrum: np.ndarray, prior: Priors, key: Key[Array, ""]) -> Decomposition:
         _check(energies, spectrum, counts)
+        noise_of(noise, spectrum)
         return _decomposed(energies, spectrum, counts, noise, prior, key, settings, edge, exchange, progress)
 
     spectra = data if data.ndim == 2 else data[None]
-    each = [priors or Priors()] * len(spectra) if priors is None or isinstance(priors, Priors) else list(priors)
+    one_prior = priors is None or isinstance(priors, Priors)
+    each = [priors or Priors()] * len(spectra) if one_prior else check_instances(priors, Priors, "priors", "Priors()")
     if len(each) != len(spectra):
         raise ValueError(
             f"decompose_spectrum: {len(each)} priors for {len(spectra)} spectra; give one for all, or one for each."
@@ -242,6 +248,12 @@ def _check(energy: np.ndarray, intensity: np.ndarray, peaks: Sequence[int]) -> N
         raise ValueError(
             f"decompose_spectrum: energies must increase, but channel {at + 1} ({energy[at + 1]:g} eV) is not above "
             f"channel {at} ({energy[at]:g} eV); sort them, and average what was measured twice."
+        )
+    largest = float(np.abs(intensity).max())
+    if largest > LARGEST or (0 < largest < 1 / LARGEST):
+        raise ValueError(
+            f"decompose_spectrum: intensities of up to {largest:.3g} have squares beyond double precision; rescale "
+            "them towards 1."
         )
     if np.ptp(intensity) == 0:
         raise ValueError(

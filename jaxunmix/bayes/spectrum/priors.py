@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import halfnorm
 
+from ..._util.validation import float_array
 from .marginal import CollapsedSpectrum, Prior
 
 # Slots for peaks that programs are compiled for: K is rounded up to the next of them.
@@ -51,9 +52,15 @@ class Priors:
     highest: bool = True
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and field.name != "highest":
+                float_array(value, f"Priors: {field.name}")
         for name in ("edge_width", "line_width", "peak_width", "peak", "noise"):
             pair = getattr(self, name)
-            if pair is not None and not (-np.inf < pair[0] < pair[1] < np.inf and (name == "peak" or pair[0] > 0)):
+            if pair is not None and not (
+                np.shape(pair) == (2,) and -np.inf < pair[0] < pair[1] < np.inf and (name == "peak" or pair[0] > 0)
+            ):
                 raise ValueError(f"Priors: {name} must be (least, largest), widths and noise positive, got {pair}.")
         if self.white_line is not None and not (np.all(np.isfinite(self.white_line)) and self.white_line[1] > 0):
             raise ValueError(f"Priors: white_line must be (mean, sd), finite, the sd positive, got {self.white_line}.")
@@ -167,7 +174,7 @@ def noise_of(noise: Any, intensity: np.ndarray) -> tuple[np.ndarray, float | Non
         if np.any(intensity < 0) or np.any(intensity != np.round(intensity)):
             raise ValueError("decompose_spectrum: Poisson noise needs counts, whole numbers from 0 up.")
         return 1 / np.sqrt(np.maximum(intensity, 1)), 1.0
-    sd = np.asarray(noise, float)
+    sd = float_array(noise, "decompose_spectrum: noise")
     if sd.shape not in ((), intensity.shape):
         raise ValueError(
             f"decompose_spectrum: noise has shape {sd.shape}; give one number, or one for each of the "

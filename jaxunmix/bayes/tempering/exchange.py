@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
+from ..._util.validation import check_instance, check_key, check_whole_number, real_array
 from ..explorers.base import Explorer, Info
 from ..path import Density, Points, take
 from .schedule import Ladder, equalise
@@ -125,13 +126,20 @@ def replica_exchange(
     Raises:
         ValueError: a ladder that does not increase from 0, or another shape than it.
     """
-    betas, start = np.asarray(betas), np.asarray(start)
-    if len(betas) < 3 or betas[0] != 0 or np.any(np.diff(betas) <= 0):
+    check_instance(density, Density, "replica_exchange: density", "NumpyroDensity(model)")
+    check_instance(explorer, Explorer, "replica_exchange: explorer", "Jumps(HMC())")
+    check_key(key)
+    check_whole_number(sweeps, "replica_exchange: sweeps", 1)
+    check_whole_number(warmup, "replica_exchange: warmup", 0)
+    betas, start = real_array(betas, "replica_exchange: betas"), real_array(start, "replica_exchange: start")
+    if betas.ndim != 1 or len(betas) < 3 or betas[0] != 0 or not (np.all(np.diff(betas) > 0) and betas[-1] < np.inf):
         raise ValueError(f"replica_exchange: betas must be three or more, increasing from 0, got {betas.tolist()}.")
     if start.ndim != 3 or len(start) != len(betas) or start.shape[2] != density.size:
         raise ValueError(
             f"replica_exchange: start must have shape ({len(betas)} rungs, walkers, {density.size}), got {start.shape}."
         )
+    if not np.isfinite(start).all():
+        raise ValueError("replica_exchange: start has points that are not finite; draw them from the prior.")
     state = begin(density, explorer, betas, start, key, settings, warmup)
     state, _ = run(density, explorer, state, warmup, sharding) if warmup else (state, None)
     state, record = run(density, explorer, state, sweeps, sharding)

@@ -27,6 +27,7 @@ from jax import lax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ..._util.validation import check_instance, check_key, check_whole_number, real_number
 from ..explorers.base import Explorer, Info
 from ..explorers.jumps import Jumps
 from ..path import Density, choose, take
@@ -115,7 +116,11 @@ def smc(
     Raises:
         ValueError: settings out of range, or a density without any finite weight at the first level.
     """
-    _check(runs, particles, moves, threshold, float(limit), keep, strata)
+    check_instance(density, Density, "smc: density", "NumpyroDensity(model)")
+    check_instance(explorer, (Explorer, type(None)), "smc: explorer", "Jumps(HMC())")
+    check_key(key)
+    check_whole_number(max_levels, "smc: max_levels", 1)
+    _check(runs, particles, moves, threshold, limit, keep, strata)
     explorer = Jumps() if explorer is None else explorer
     keys = jax.random.split(key, 2)
     state = _start(density, explorer, keys[0], runs, particles, strata)
@@ -185,15 +190,15 @@ def _sweeps(moves: int, strata: int, united: bool) -> int:
     return moves + moves // 2 if united else max(moves // 2, 1)
 
 
-def _check(runs: int, particles: int, moves: int, threshold: float, limit: float, keep: int, strata: int) -> None:
+def _check(runs: int, particles: int, moves: int, threshold: float, limit: Any, keep: int, strata: int) -> None:
     for name, value, least in (("runs", runs, 2), ("particles", particles, 2), ("moves", moves, 1), ("keep", keep, 1)):
-        if value < least:
+        if check_whole_number(value, f"smc: {name}") < least:
             raise ValueError(f"smc: {name} must be {least} or more, got {value}.")
-    if strata < 1 or particles % strata:
+    if check_whole_number(strata, "smc: strata") < 1 or particles % strata:
         raise ValueError(f"smc: strata must divide the particles of a run, got {strata} for {particles}.")
-    if not 0 < threshold < 1:
+    if not 0 < real_number(threshold, "smc: threshold") < 1:
         raise ValueError(f"smc: threshold must lie between 0 and 1, got {threshold}.")
-    if not 0 < limit < np.inf:
+    if not 0 < real_number(limit, "smc: limit") < np.inf:
         raise ValueError(f"smc: limit must be positive and finite, got {limit}; use `stop` to end before it.")
 
 

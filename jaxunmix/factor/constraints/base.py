@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from ..._util.validation import check_instances, check_several, check_whole_number
 from ..model import Bilinear, Rows, rows_of, with_rows
 
 Block = Literal["maps", "spectra", "coefficients"]
@@ -15,7 +16,11 @@ BLOCKS = ("maps", "spectra", "coefficients")
 
 def as_columns(columns: Any) -> tuple[int, ...] | None:
     """Columns of a block as whole numbers."""
-    return None if columns is None else tuple(int(c) for c in columns)
+    return (
+        None
+        if columns is None
+        else tuple(check_whole_number(c, "a column") for c in check_several(columns, "columns", "(0, 2)"))
+    )
 
 
 class AbstractConstraint(eqx.Module):
@@ -43,7 +48,7 @@ class AbstractConstraint(eqx.Module):
     any_profile: ClassVar[bool] = False
 
     def __check_init__(self):
-        if self.block not in BLOCKS:
+        if not isinstance(self.block, str) or self.block not in BLOCKS:
             raise ValueError(f"{type(self).__name__}: the block must be one of {BLOCKS}, got {self.block!r}.")
 
     def check(self, among: "Constraints") -> None:
@@ -97,17 +102,18 @@ class Constraints(eqx.Module):
     profile_block: str = eqx.field(static=True)
     features: int = eqx.field(static=True)
 
-    def __init__(self, items: Sequence[AbstractConstraint], profile_block: str, features: int):
-        self.items, self.profile_block, self.features = tuple(items), profile_block, features
+    def __init__(self, items: "Sequence[AbstractConstraint] | Constraints", profile_block: str, features: int):
+        several = items.items if isinstance(items, Constraints) else items
+        self.items = check_instances(several, AbstractConstraint, "constraints", 'constraints.NonNegative("maps")')
+        self.profile_block, self.features = profile_block, features
         for item in self.items:
-            if not hasattr(item, "impose"):
-                raise ValueError(f"constraints must come from jaxunmix.constraints, got {item!r}.")
             if item.block not in self.blocks and not item.any_profile:
                 raise ValueError(
                     f'{type(item).__name__}("{item.block}"): this problem fits "maps" and "{profile_block}"; name one '
                     "of them."
                 )
         self._check_once()
+        self._check_bounds()
         for item in sorted(self.items, key=lambda item: item.order):
             item.check(self)
 
@@ -117,6 +123,15 @@ class Constraints(eqx.Module):
         for kind, block in seen:
             if seen.count((kind, block)) > 1:
                 raise ValueError(f'{kind.__name__}("{block}") is there twice; join the two into one.')
+
+    def _check_bounds(self) -> None:
+        """What is below one bound and above another does not exist."""
+        for block in self.blocks:
+            low, high = self.bounds(block)
+            if low is not None and high is not None and low > high:
+                raise ValueError(
+                    f"the bounds of the {block} contradict one another: {low:g} and more, {high:g} and less."
+                )
 
     def __iter__(self) -> Iterator[AbstractConstraint]:
         return iter(self.items)

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ..._util.validation import float_array
 from ..model import Bilinear, Rows
-from .base import AbstractConstraint, Constraints
+from .base import AbstractConstraint, Constraints, as_columns
 
 
 def _as_values(values: Any) -> np.ndarray | None:
     if values is None:
         return None
-    values = np.array(values, float)
-    if values.ndim != 2 or np.isinf(values).any():
+    values = np.array(float_array(values, "Fixed: values"))
+    if values.ndim != 2 or not values.size or np.isinf(values).any():
         raise ValueError(
             f"Fixed: values must be (components, columns), finite or NaN where an entry is free; got {values.shape}."
         )
@@ -36,7 +37,7 @@ class Fixed(AbstractConstraint):
     """
 
     block: str = eqx.field(static=True)
-    rows: tuple[int, ...] | None = eqx.field(default=None, static=True)
+    rows: tuple[int, ...] | None = eqx.field(default=None, static=True, converter=as_columns)
     values: Float[np.ndarray, "components columns"] | None = eqx.field(default=None, converter=_as_values)
     kind = "fixed"
     order = 1
@@ -60,6 +61,18 @@ class Fixed(AbstractConstraint):
         if self.values.shape[1] != among.features:
             raise ValueError(
                 f"Fixed({self.block!r}): values have {self.values.shape[1]} columns, the block has {among.features}."
+            )
+        low, high = among.bounds(self.block)
+        outside = [v for v in self.values[~np.isnan(self.values)] if (high is not None and v > high)]
+        if outside:
+            raise ValueError(
+                f"Fixed({self.block!r}): a value of {outside[0]:.4g} contradicts the bound of {high:g}; change one of "
+                "the two."
+            )
+        if low is not None and low > 0 and np.nanmin(np.append(self.values, low)) < low:
+            raise ValueError(
+                f"Fixed({self.block!r}): a value of {np.nanmin(self.values):.4g} contradicts the bound of {low:g}; "
+                "change one of the two."
             )
         if among.is_nonnegative(self.block) and np.nanmin(np.append(self.values, 0)) < 0:
             raise ValueError(

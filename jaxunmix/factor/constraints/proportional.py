@@ -1,14 +1,21 @@
 """Columns in a fixed ratio."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from ..._util.validation import check_several, real_number
 from ..model import Bilinear
 from .base import AbstractConstraint, Constraints, as_columns
+
+
+def _as_ratio(ratio: Any) -> tuple[float, ...]:
+    # What is infinite or not positive the class refuses, by its name.
+    return tuple(real_number(r, "Proportional: ratio") for r in check_several(ratio, "Proportional: ratio", "(2, 3)"))
 
 
 class Proportional(AbstractConstraint):
@@ -25,7 +32,7 @@ class Proportional(AbstractConstraint):
 
     block: str = eqx.field(static=True)
     columns: tuple[int, ...] = eqx.field(static=True, converter=as_columns)
-    ratio: tuple[float, ...] = eqx.field(static=True, converter=lambda ratio: tuple(float(r) for r in ratio))
+    ratio: tuple[float, ...] = eqx.field(static=True, converter=_as_ratio)
     kind = "ratio"
     keepers = "Multiplicative() or ProjectedGradient()"
     order = 2

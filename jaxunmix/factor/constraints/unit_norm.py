@@ -23,7 +23,7 @@ class UnitNorm(AbstractConstraint):
     any_profile = True
 
     def __check_init__(self):
-        if self.norm not in ("l2", "l1", "max"):
+        if not isinstance(self.norm, str) or self.norm not in ("l2", "l1", "max"):
             raise ValueError(f'UnitNorm: the norm must be "l2", "l1" or "max", got {self.norm!r}.')
         if self.block == "coefficients":
             raise ValueError('UnitNorm takes "maps" or "spectra"; with a basis, "spectra" scales the coefficients.')
@@ -31,6 +31,8 @@ class UnitNorm(AbstractConstraint):
     def check(self, among: Constraints) -> None:
         if len(among.of(self.kind)) > 1:
             raise ValueError("Only one block can have unit norm: the other takes the scale.")
+        if among.of("sum"):
+            raise ValueError("UnitNorm would rescale what Simplex sums to one; leave one of them out.")
         if among.of("fixed"):
             raise ValueError("UnitNorm would rescale what Fixed keeps; normalise the given factors instead.")
 

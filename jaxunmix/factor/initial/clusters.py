@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from ..._util.validation import check_whole_number
 from ...matrix.base import TINY, matmul
 from ...matrix.compressed import leading_svd
 from ..model import Bilinear
@@ -105,6 +106,8 @@ class Clusters(AbstractPadded):
     pixels: int = eqx.field(default=4096, static=True)
 
     def __check_init__(self):
+        check_whole_number(self.oversample, "Clusters: oversample")
+        check_whole_number(self.pixels, "Clusters: pixels")
         if self.oversample < 1 or self.pixels < 1:
             raise ValueError(f"Clusters: oversample={self.oversample} and pixels={self.pixels} must be 1 or more.")
 

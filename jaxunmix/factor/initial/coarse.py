@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from ..._util.validation import check_instance, check_whole_number
 from ...matrix.base import matmul
 from ..model import Bilinear
 from ..problem import Problem
@@ -42,8 +43,12 @@ class Coarse(AbstractPadded):
         pixels: int = 4096,
         channels: int = 2048,
     ):
+        for name, value in (("steps", steps), ("pixels", pixels), ("channels", channels)):
+            check_whole_number(value, f"Coarse: {name}")
         if min(steps, pixels, channels) < 1:
             raise ValueError(f"Coarse: steps={steps}, pixels={pixels}, channels={channels} must be 1 or more.")
+        check_instance(rest, (AbstractPadded, type(None)), "Coarse: rest", "initial.Random()")
+        check_instance(update, (AbstractUpdate, type(None)), "Coarse: update", "updates.HALS()")
         self.rest = Random() if rest is None else rest
         self.update = HALS() if update is None else update
         self.steps, self.pixels, self.channels = steps, pixels, channels

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from ..._util.validation import check_instance, real_array
 from ...matrix.base import TINY, accurate_sum, matmul
 from ..model import Bilinear
 from ..problem import Problem
@@ -44,6 +45,7 @@ class Given(AbstractInitial):
             raise ValueError("Given: give maps, spectra or coefficients.")
         if spectra is not None and coefficients is not None:
             raise ValueError("Given: give spectra or coefficients, not both.")
+        check_instance(rest, (AbstractInitial, type(None)), "Given: rest", "initial.Random()")
         self.maps, self.spectra, self.coefficients = (_as_block(b) for b in (maps, spectra, coefficients))
         self.rest = Random() if rest is None else rest
 
@@ -99,7 +101,7 @@ class Given(AbstractInitial):
 def _as_block(block: Any) -> np.ndarray | None:
     if block is None:
         return None
-    block = np.asarray(block)
-    if block.ndim != 2 or block.dtype.kind not in "iuf" or not np.isfinite(block).all():
+    block = real_array(block, "Given: a block")
+    if block.ndim != 2 or not block.size or block.dtype.kind not in "iuf" or not np.isfinite(block).all():
         raise ValueError(f"Given: each block must be a two-dimensional array of finite numbers, got {block.shape}.")
     return block.astype(np.result_type(block.dtype, np.float32))

@@ -5,6 +5,7 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 
+from ..._util.validation import real_number
 from .base import FLOOR, AbstractLoss, Entries
 
 
@@ -21,6 +22,7 @@ class Beta(AbstractLoss):
     exponent: float = eqx.field(static=True)
 
     def __init__(self, beta: float | int):
+        real_number(beta, "Beta: beta")
         if beta in (0, 1) or not math.isfinite(beta):
             raise ValueError(f"Beta({beta}): use losses.ItakuraSaito() for 0 and losses.Poisson() for 1.")
         self.exponent = float(beta)

@@ -5,9 +5,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..._util.tracing import is_known
+from ..._util.validation import real_array, real_number
 from ...data.grid import Grid
 from ...matrix.base import TINY
 from ..constraints.base import BLOCKS
@@ -61,7 +63,11 @@ def as_weight(weight: Any) -> Weight:
         if weight != "auto":
             raise ValueError(f'a penalty\'s weight is a number of 0 or more, or "auto", got {weight!r}.')
         return weight
-    return jnp.asarray(weight)
+    if not is_known(weight):
+        return jnp.asarray(weight)
+    real_number(weight, "a penalty's weight")
+    # A number of Python's own takes the type of what it meets; an array is copied, as it could be written to later.
+    return jnp.asarray(np.array(real_array(weight, "weight")) if hasattr(weight, "setflags") else weight)
 
 
 class Bound(NamedTuple):
@@ -91,10 +97,12 @@ class AbstractPenalty(eqx.Module):
     trials: ClassVar[tuple[float, ...]] = ()
 
     def __check_init__(self):
-        if self.block not in self.blocks:
+        if not isinstance(self.block, str) or self.block not in self.blocks:
             raise ValueError(f'{type(self).__name__}: the block must be "maps" or "spectra", got {self.block!r}.')
         if not self.is_auto and is_known(self.weight) and not float(self.weight) >= 0:
             raise ValueError(f"{type(self).__name__}: the weight must be 0 or more, got {float(self.weight)}.")
+        if not self.is_auto and is_known(self.weight) and np.isinf(float(self.weight)):
+            raise ValueError(f"{type(self).__name__}: the weight must be finite, got {float(self.weight)}.")
 
     @property
     def is_auto(self) -> bool:

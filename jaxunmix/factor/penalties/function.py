@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._util.validation import check_several
 from ..model import Bilinear
 from .base import AbstractPenalty, Bound, Reference, Weight
 
@@ -50,6 +51,16 @@ class FunctionPenalty(AbstractPenalty):
 
     def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
         raise NotImplementedError(f"the function {self.label!r} has no separable bound; use ProjectedGradient().")
+
+
+def as_penalties(penalties: Any) -> tuple[AbstractPenalty, ...]:
+    """Penalties as they are, and functions as penalties.
+
+    Raises:
+        ValueError: one by itself, or what is neither.
+    """
+    several = check_several(penalties, "penalties", '(penalties.L1("maps", 0.1),)')
+    return tuple(as_penalty(penalty) for penalty in several)
 
 
 def as_penalty(penalty: Any) -> AbstractPenalty:

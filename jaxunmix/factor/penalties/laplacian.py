@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from ..._util.validation import check_several
 from ...data.grid import Grid
 from ..model import Rows
 from .base import AbstractRowPenalty, Bound, Scale, Weight, as_weight
@@ -38,7 +39,7 @@ class Laplacian(AbstractRowPenalty):
             raise ValueError('Laplacian("maps", ...) asks for grid=img.grid or the shape of the map, such as (ny, nx).')
         self.block = block
         self.weight = as_weight(weight)
-        self.grid = grid if grid is None or isinstance(grid, Grid) else Grid.of(tuple(grid))
+        self.grid = grid if grid is None or isinstance(grid, Grid) else Grid.of(check_several(grid, "grid", "(ny, nx)"))
 
     def check(self, pixels: int, channels: int) -> None:
         columns = pixels if self.block == "maps" else channels

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._util.validation import real_number
 from ..model import Bilinear
 from .base import SPARSE_TRIALS, AbstractPenalty, Bound, Reference, Weight, as_weight
 
@@ -32,7 +33,7 @@ class LogSparsity(AbstractPenalty):
     trials = SPARSE_TRIALS
 
     def __check_init__(self):
-        if not self.epsilon > 0:
+        if not real_number(self.epsilon, "LogSparsity: epsilon") > 0:
             raise ValueError(f"LogSparsity: epsilon must be above 0, got {self.epsilon}.")
 
     def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:

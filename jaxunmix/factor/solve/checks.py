@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
+from ..._util.validation import check_instance, check_key, check_whole_number, real_number
 from ..initial.base import AbstractInitial
 from ..initial.clusters import Clusters
 from ..initial.random import Random
@@ -11,6 +10,31 @@ from ..problem import Problem
 from ..updates.base import AbstractUpdate
 from ..updates.hals import HALS
 from ..updates.multiplicative import Multiplicative
+
+UPDATE, INITIAL, PROBLEM = "updates.HALS()", "initial.Random()", "Problem(X)"
+
+
+def parts(problem: Any, update: Any, init: Any = None) -> tuple[AbstractUpdate, AbstractInitial]:
+    """The update and the start, those that suit the problem where none is given.
+
+    Raises:
+        ValueError: one of the three is something else, such as the name of an update in place of it.
+    """
+    check_instance(problem, Problem, "problem", PROBLEM)
+    check_instance(update, (AbstractUpdate, type(None)), "update", UPDATE)
+    check_instance(init, (AbstractInitial, type(None)), "init", INITIAL)
+    return (
+        default_update(problem) if update is None else update,
+        default_initial(problem) if init is None else init,
+    )
+
+
+def check_limits(max_steps: Any, rtol: Any, check_every: Any = 1, restarts: Any = 1) -> None:
+    """Refuse what are no numbers; their ranges are checked where they are used."""
+    wholes = {"restarts": restarts, "max_steps": max_steps, "check_every": check_every}
+    for name, value in wholes.items():
+        check_whole_number(value, name)
+    real_number(rtol, "rtol")
 
 
 def default_update(problem: Problem) -> AbstractUpdate:
@@ -34,8 +58,10 @@ def check(
 ) -> None:
     """Refuse what cannot be fitted, before anything is computed; what is raised `fit` says."""
     pixels, channels = problem.matrix.shape
-    if not isinstance(rank, int | np.integer) or isinstance(rank, bool):
-        raise ValueError(f"rank must be a whole number, got {rank!r}.")
+    check_whole_number(rank, "rank")
+    check_limits(limits[0], limits[1], limits[2], restarts)
+    if key is not None:
+        check_key(key)
     # Known spectra may outnumber the pixels of a small map; then only the channels limit them.
     most = channels if problem.constraints.is_fully_fixed(problem.profile_block) else min(pixels, channels)
     if not 1 <= rank <= most:

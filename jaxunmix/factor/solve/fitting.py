@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
+from ..._util.validation import check_instance
 from ..initial.base import AbstractInitial
 from ..model import Bilinear, expand
 from ..problem import Problem
 from ..solution import Restarts, Solution, Status
 from ..updates.base import AbstractUpdate
 from .checkpoint import Ledger, fingerprint
-from .checks import check, default_initial, default_update
+from .checks import check, parts
 from .loop import batches, first_look, looks, polish, start
 
 
@@ -64,8 +65,9 @@ def fit(
     A lower objective is not by itself a better answer: restarts that fit equally well can differ in their spectra.
     Look at `solution.restarts` before trusting the best one.
     """
-    update, init = update or default_update(problem), init or default_initial(problem)
+    update, init = parts(problem, update, init)
     check(problem, rank, update, init, restarts, key, (max_steps, rtol, check_every))
+    check_instance(checkpoint, (str, os.PathLike, type(None)), "checkpoint", '"fit.npz"')
     keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
     limits = (max_steps, rtol, check_every)
     mark = "" if checkpoint is None else fingerprint(problem, update, init, keys, (rank, *limits))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..._util.validation import real_array
 from ...matrix.base import TINY, AbstractMatrix, matmul
 from ..constraints.fixed import Fixed
 from ..constraints.non_negative import NonNegative
@@ -48,7 +49,7 @@ def project(
     Raises:
         ValueError: as `Problem`, `Given` and `fit`.
     """
-    spectra = np.asarray(spectra)
+    spectra = real_array(spectra, "spectra")
     signs = (NonNegative("maps"),) if spectra.min(initial=0) < 0 else (NonNegative("maps"), NonNegative("spectra"))
     problem = Problem(matrix, loss, penalties=penalties, constraints=(*signs, Fixed("spectra")))
     update = HALS(sweeps=20) if problem.loss.is_least_squares else Multiplicative()

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..._util.tracing import is_known
+from ..._util.validation import check_instance
 from ..model import Bilinear
 from ..problem import Problem
 from ..solution import Restarts, Solution
 from ..updates.base import AbstractUpdate
-from .checks import default_update
+from .checks import check_limits, parts
 from .run import RUNNING, Run, advance, advance_running, begin
 
 
@@ -56,7 +58,8 @@ def minimise(
         >>> bool(jax.jit(jax.grad(reached))(0.1) > 0)
         True
     """
-    update = update or default_update(problem)
+    update, _ = parts(problem, update)
+    check_instance(start, Bilinear, "start", "Bilinear.of(maps, spectra)")
     _check(problem, start, update, max_steps, rtol, check_every)
     dtype = problem.matrix.dtype
     factors = Bilinear(jnp.asarray(start.maps_t, dtype), jnp.asarray(start.profiles, dtype))
@@ -96,6 +99,7 @@ def _solution(problem: Problem, run: Run, trace: Float[Array, " checks"], max_st
 def _check(
     problem: Problem, start: Bilinear, update: AbstractUpdate, max_steps: int, rtol: float | int, check_every: int
 ) -> None:
+    check_limits(max_steps, 0 if not is_known(rtol) else rtol, check_every)
     if max_steps < 0 or check_every < 1 or not rtol >= 0:
         raise ValueError(
             "max_steps and rtol must be 0 or more and check_every 1 or more; got "

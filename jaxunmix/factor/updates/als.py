@@ -1,10 +1,14 @@
 """Alternating least squares, plain and damped: all components of a block at once."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..._util.tracing import is_known
+from ..._util.validation import real_number
 from ...matrix.base import matmul
 from ..model import Bilinear, Rows, rows_of, with_rows
 from ..problem import Problem
@@ -12,6 +16,12 @@ from .base import AbstractUpdate, check_constraints, check_least_squares, check_
 
 Gram = Float[Array, "rows rows"]
 Damping = Float[Array, ""] | float
+
+
+def _as_leaf(value: Any) -> Array:
+    if is_known(value):
+        real_number(value, "MALS: weight and decay")
+    return jnp.asarray(value)
 
 
 class ALS(AbstractUpdate):
@@ -102,8 +112,8 @@ class MALS(AbstractUpdate):
     command = "mals"
     keeps = ALS.keeps
 
-    weight: Float[Array, ""] = eqx.field(default=1.0, converter=jnp.asarray)
-    decay: Float[Array, ""] = eqx.field(default=0.9, converter=jnp.asarray)
+    weight: Float[Array, ""] = eqx.field(default=1.0, converter=_as_leaf)
+    decay: Float[Array, ""] = eqx.field(default=0.9, converter=_as_leaf)
     towards: str = eqx.field(default="zero", static=True)
     first: str = eqx.field(default="maps", static=True)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from ..._util.validation import check_whole_number
 from ...matrix.base import TINY, matmul
 from ..model import Bilinear, Rows, rows_of, with_rows
 from ..penalties.base import Bound
@@ -42,7 +43,7 @@ class HALS(AbstractUpdate):
     sweeps: int = eqx.field(default=1, static=True)
 
     def __check_init__(self):
-        if self.sweeps < 1:
+        if check_whole_number(self.sweeps, "HALS: sweeps") < 1:
             raise ValueError(f"HALS: sweeps must be 1 or more, got {self.sweeps}.")
 
     def check(self, problem: Problem) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from ..._util.validation import check_instance
 from ...matrix.base import TINY
 from ..model import Bilinear
 from ..problem import Problem
@@ -40,6 +41,7 @@ class ProjectedGradient(AbstractUpdate):
     optimiser: optax.GradientTransformation = eqx.field(static=True)
 
     def __init__(self, optimiser: optax.GradientTransformation | None = None):
+        check_instance(optimiser, (optax.GradientTransformation, type(None)), "optimiser", "optax.adam(0.01)")
         self.optimiser = _ADAM if optimiser is None else optimiser
 
     def check(self, problem: Problem) -> None:

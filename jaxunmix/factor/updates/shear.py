@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int
 
+from ..._util.validation import check_whole_number
 from ...matrix.base import TINY
 from ..model import Bilinear
 from ..problem import Problem
@@ -47,7 +48,7 @@ class Sheared(AbstractUpdate):
     keeps = Multiplicative.keeps
 
     def __check_init__(self):
-        if self.every < 1:
+        if check_whole_number(self.every, "Sheared: every") < 1:
             raise ValueError(f"Sheared: every must be 1 or more, got {self.every}.")
 
     def check(self, problem: Problem) -> None:
