@@ -18,6 +18,7 @@ import xarray as xr
 from .._util.files import replacing
 from .axes import with_coords
 from .formats import BY_SUFFIX
+from .formats.containers.netcdf import engine_of
 from .formats.items import Item, from_json, to_json
 from .formats.select import build_image, choose_item, with_mask
 from .formats.vendor.files import read_vendor
@@ -182,7 +183,8 @@ def _readable(path: Path, labels_too: bool = True) -> Iterator[None]:
             raise
         if type(error) is ValueError and path.name in str(error):
             raise
-        raise ValueError(f"cannot read {path.name}: truncated or not {kind} ({error})") from error
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"cannot read {path.name}: truncated or not {kind} ({said})") from error
 
 
 def _missing(path: Path) -> str:
@@ -265,7 +267,7 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     if not path.exists():
         raise FileNotFoundError(_missing(path))
     options: dict[str, Any] = {"decode_times": False, "decode_timedelta": False}  # units of "s" are no date
-    with _readable(path), xr.open_dataset(path, engine="h5netcdf", **options) as opened:
+    with _readable(path), xr.open_dataset(path, **options, **engine_of(path)) as opened:
         ds = opened.load()
     kept = from_json(str(ds[_ATTRS].values)) if _ATTRS in ds else {}
     ds = ds.drop_vars(_ATTRS, errors="ignore")

@@ -208,6 +208,16 @@ def test_values_are_native_and_wide_enough(tmp_path, dtype):
         assert np.isfinite(img.data.values.sum())
 
 
+@pytest.mark.parametrize("share", [0, 0.05, 0.5, 0.9])
+def test_netcdf_that_ends_early_leaves_nothing_on_the_terminal(tmp_path, capfd, share):
+    write_netcdf4(tmp_path / "a.nc", ("y", "x", "energy"), "energy", "eV")
+    content = (tmp_path / "a.nc").read_bytes()
+    (tmp_path / "a.nc").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"cannot read a\.nc"):
+        load(tmp_path / "a.nc")
+    assert capfd.readouterr().err == ""
+
+
 # --- MATLAB
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -21,7 +22,7 @@ def read_netcdf(path: Path) -> Iterator[list[Item]]:
         "decode_times": False,
         "decode_timedelta": False,
     }  # an axis in seconds is not a date
-    with xr.open_dataset(path, **options, **_engine(path)) as ds:
+    with xr.open_dataset(path, **options, **engine_of(path)) as ds:
         meta = from_json(str(ds[META].values)) if META in ds else None
         items = []
         alone = [k for k, v in ds.data_vars.items() if v.dtype.kind in "iuf" and v.ndim]
@@ -45,11 +46,18 @@ def read_netcdf(path: Path) -> Iterator[list[Item]]:
         yield items
 
 
-def _engine(path: Path) -> dict[str, Any]:
-    """What reads it: netCDF-3 begins with CDF, netCDF-4 is HDF5."""
+def engine_of(path: Path) -> dict[str, Any]:
+    """What reads it, as options of `xarray.open_dataset`: netCDF-3 begins with CDF, netCDF-4 is HDF5.
+
+    Raises:
+        OSError: not HDF5, or damaged.
+        ValueError: a kind of netCDF that is not read.
+    """
     with path.open("rb") as file:
         begins = file.read(4)
     if begins[:3] != b"CDF":
+        with h5py.File(path, "r") as file:  # h5netcdf leaves a traceback on the terminal where this fails
+            file.attrs.get("_nc3_strict")
         return {"engine": "h5netcdf"}
     if begins[3:] not in (b"\x01", b"\x02"):
         raise ValueError(
