@@ -60,13 +60,13 @@ def parse_table(text: str, path: Path) -> Table:
     plain = [line for (_, line), comment in zip(lines, comments, strict=True) if not comment]
     dialect = find_dialect(plain[-100:], path)
     first = next((k for k, (_, ln) in enumerate(lines) if not comments[k] and _is_row(dialect, ln)), len(lines))
-    rows = _parse_rows(lines[first:], dialect, path)
-    if not rows:
+    if first == len(lines):
         raise ValueError(f"cannot read {path.name}: it holds no row of numbers")
+    values = _parse_plain(lines[first:], dialect)
+    values = _parse_rows(lines[first:], dialect, path) if values is None else values
     heads = [line for (_, line), comment in zip(lines[:first], comments, strict=False) if not comment]
     notes = [line for (_, line), comment in zip(lines[:first], comments, strict=False) if comment]
-    names, sure = _find_names(heads, notes, rows, dialect, path)
-    values = np.array(rows)
+    names, sure = _find_names(heads, notes, values, dialect, path)
     used = ~np.isnan(values).all(axis=0) | np.array([bool(n) for n in names] or [False] * values.shape[1])
     names = [n for n, keep in zip(names, used, strict=True) if keep] if names else []
     return Table(_named(names, path), sure, values[:, used])
@@ -81,7 +81,17 @@ def _is_row(dialect: Dialect, line: str) -> bool:
     return len(filled) < 3 or not (np.all(np.diff(filled) > 0) or np.all(np.diff(filled) < 0))
 
 
-def _parse_rows(lines: list[tuple[int, str]], dialect: Dialect, path: Path) -> list[list[float]]:
+def _parse_plain(lines: list[tuple[int, str]], dialect: Dialect) -> np.ndarray | None:
+    """The rows as NumPy reads them, ten times as fast; None if there is more to them than numbers."""
+    if dialect.decimal != "." or any(line.lstrip()[0] in _COMMENTS for _, line in lines):
+        return None
+    try:
+        return np.loadtxt([line for _, line in lines], delimiter=dialect.separator or None, comments=None, ndmin=2)
+    except ValueError:
+        return None
+
+
+def _parse_rows(lines: list[tuple[int, str]], dialect: Dialect, path: Path) -> np.ndarray:
     found = []
     for number, line in lines:
         start = line.lstrip()
@@ -99,14 +109,14 @@ def _parse_rows(lines: list[tuple[int, str]], dialect: Dialect, path: Path) -> l
     for number, row, _ in found:
         if len(row) != len(found[0][1]):
             raise ValueError(f"{path.name}, line {number}: {len(row)} columns, but {len(found[0][1])} above it")
-    return [row for _, row, _ in found]
+    return np.array([row for _, row, _ in found])
 
 
 def _find_names(
-    heads: list[str], notes: list[str], rows: list[list[float]], dialect: Dialect, path: Path
+    heads: list[str], notes: list[str], rows: np.ndarray, dialect: Dialect, path: Path
 ) -> tuple[list[str], bool]:
     """Names of the columns, and whether they stand in a line of their own."""
-    count = len(rows[0])
+    count = rows.shape[1]
     separators = [dialect.separator, "\t", ";", ","]
     fitting = [names for line in heads[-2:] if (names := _head_names(line, count, dialect, rows)) is not None]
     if heads and (names := _head_names(heads[-1], count, dialect, rows)) is not None:
@@ -132,22 +142,18 @@ def _find_names(
     return (columns, True) if all(columns) else ([], False)
 
 
-def _head_names(line: str, count: int, dialect: Dialect, rows: list[list[float]]) -> list[str] | None:
+def _head_names(line: str, count: int, dialect: Dialect, rows: np.ndarray) -> list[str] | None:
     if dialect.separator:
         names = split_cells(line, dialect.separator)
         names = names[:-1] if len(names) == count + 1 and names[-1] == "" else names
     else:
         names = split_names(line, count, ["\t"]) or line.split()
-    if len(names) == count - 1 and count > 2 and _is_counting([row[0] for row in rows]):
+    if len(names) == count - 1 and count > 2 and is_counting(rows[:, 0]):
         names = ["", *names]  # R gives the numbers of the rows no name
     # A number in the first cell and text in others would be a spoilt row; numbers are written as such.
     numbers = [dialect.numbers([n]) for n in names]
     names = [str(v[0]) if v is not None and "," in n else n for n, v in zip(names, numbers, strict=True)]
     return names if len(names) == count else None
-
-
-def _is_counting(column: list[float]) -> bool:
-    return is_counting(np.array(column))
 
 
 def is_counting(values: np.ndarray) -> bool:
