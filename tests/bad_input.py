@@ -4,6 +4,7 @@ A case is a call and what is asked of it: "refused" by an error of ours, "same" 
 "either" of the two. What an error is of ours is told by the last frame of its traceback.
 """
 
+import functools
 import json
 import sys
 import time
@@ -11,6 +12,7 @@ import traceback
 import warnings
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,9 +103,12 @@ def live(img):
     return img.live().astype(float)
 
 
+OBJECTIVE = eqx.filter_jit(lambda problem, factors: problem.objective(factors))
+
+
 def objective(problem):
     maps, spectra = jnp.asarray(MAPS.T, jnp.float32), jnp.asarray(SPECTRA, jnp.float32)
-    return problem.objective(jxu.Bilinear(maps, spectra))
+    return OBJECTIVE(problem, jxu.Bilinear(maps, spectra))
 
 
 def problem_of(x, *args, **kwargs):
@@ -187,8 +192,9 @@ FREE["NMF"] = {"objects of text"}  # which scikit-learn takes for numbers
 RIGHT = {("Problem", "masked"), ("Problem, Poisson", "masked"), ("Problem of weights", "masked")}
 RIGHT |= {("optical_density", "a number"), ("Problem(weights)", "a number")}
 for name, (call, array, none) in TAKERS.items():
+    plain = functools.cache(lambda c=call, a=array: c(a))
     for kind, made in SAME.items():
-        case(f"{name}: {kind}", "either", lambda c=call, a=array, m=made: c(m(a)), lambda c=call, a=array: c(a), 2e-3)
+        case(f"{name}: {kind}", "either", lambda c=call, a=array, m=made: c(m(a)), plain, 2e-3)
     for kind, made in (WRONG if none else WRONG | NONE).items():
         if kind not in FREE.get(name, ()) and (name, kind) not in RIGHT:
             refused(f"{name}: {kind}", lambda c=call, a=array, m=made: c(m(a)))
