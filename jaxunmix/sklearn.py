@@ -139,7 +139,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             max_steps=self._whole("max_iter"),
             rtol=self._tolerance(),
         )
-        self.components_ = np.asarray(self.solution_.spectra, X.dtype)
+        self.components_ = np.array(self.solution_.spectra, X.dtype)
         projected = self._project(problem.matrix, loss)
         self.n_components_ = rank
         self.n_iter_ = int(self.solution_.steps)
@@ -150,7 +150,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return np.asarray(projected.maps, X.dtype)
+        return np.array(projected.maps, X.dtype)
 
     def transform(self, X: Any) -> np.ndarray:
         """The non-negative maps of `components_` in X, by `jaxunmix.project`.
@@ -170,7 +170,7 @@ class NMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             # An empty pixel is a valid sample, though no factorisation can be learnt from empty ones alone.
             return np.zeros((X.shape[0], self.n_components_), X.dtype)
         loss = self._loss()
-        return np.asarray(self._project(_matrix(X, loss), loss).maps, X.dtype)
+        return np.array(self._project(_matrix(X, loss), loss).maps, X.dtype)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """The data that maps stand for.

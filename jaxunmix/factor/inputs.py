@@ -62,7 +62,8 @@ def _broadcast(weights: Any, shape: tuple[int, ...]) -> Any:
 
 def _check_weights(weights: np.ndarray) -> None:
     largest = float(jnp.finfo(float_type(float)).max)
-    bad = ~((weights >= 0) & (weights <= largest))
+    wide = weights.astype(np.promote_types(weights.dtype, np.float64), copy=False)
+    bad = ~((wide >= 0) & (wide <= largest))
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(

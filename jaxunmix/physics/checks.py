@@ -19,10 +19,10 @@ def is_known(value: Any) -> bool:
 
 
 def as_leaf(value: Any) -> Array:
-    """A number as an array of floats, to be traced and differentiated."""
-    return jnp.asarray(
-        real_number(value, "what is given of a detector or layer") if known_tree(value) else value, float
-    )
+    """Numbers as an array of floats, to be traced and differentiated."""
+    if known_tree(value) and not np.ndim(value):
+        real_number(value, "what is given of a detector or layer")
+    return jnp.asarray(value, float)
 
 
 def checked_axis(energy_keV: Any, beam_keV: float | int) -> Float[np.ndarray, " channels"]:
