@@ -268,7 +268,7 @@ def dark_fields(
 def analyse(img: jxu.SpectrumImage, problem: jxu.Problem, truth: jxu.simulate.Truth, scan: jxu.rank.Scan) -> Report:
     """Steps 3 to 5, at the number of components of the first criterion that decides."""
     rank = next(verdict.best for verdict in scan.decision.values() if verdict.best is not None)
-    maps, spectra = scan.solutions[rank].maps, scan.solutions[rank].spectra
+    maps, spectra = np.asarray(scan.solutions[rank].maps), np.asarray(scan.solutions[rank].spectra)
     found, nearest = identified(img, spectra)
     components = compared(found, maps, spectra, truth, img.keep_channels.values.ravel())
     fields, pictures = dark_fields(img, problem, maps, spectra, components, truth)
