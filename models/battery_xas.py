@@ -188,6 +188,7 @@ def original_spectra(img: jxu.SpectrumImage, maps: np.ndarray) -> np.ndarray:
 
 def in_order(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The maps in the order of the true ones that they match, those that match none last."""
+    maps = np.asarray(maps)
     found = jxu.metrics.match(maps.T, truth.T)
     return maps[:, [*found.order[found.order >= 0], *found.unmatched]]
 
@@ -215,7 +216,7 @@ def magnitude_invariance(key: Array, size: int = 60) -> Comparison:
     img, truth = simulate(key, size, domains=4, snr_db=20.0)
     extent = np.tile(np.linspace(0.1, 1.0, size), size)[:, None]
     _, problem = build(varied(img, truth, extent * truth.maps), truth.reference)
-    maps = jxu.fit(problem, rank=4, restarts=4, key=key).maps
+    maps = np.asarray(jxu.fit(problem, rank=4, restarts=4, key=key).maps)
     given = np.eye(4)[np.argmax(maps, axis=1)]
     return Comparison(own_correlation(given, truth.maps), own_correlation(k_means(problem, 4), truth.maps))
 
@@ -230,7 +231,7 @@ def overlapping_domains(key: Array, size: int = 60) -> Overlap:
     layer = truth.maps.reshape(size, size, 4)
     shares = (layer + np.roll(layer, size // 10, axis=1)).reshape(-1, 4) / 2
     _, problem = build(varied(img, truth, shares), truth.reference, overlap=0.02)
-    maps = jxu.fit(problem, rank=4, init=jxu.initial.Clusters(), restarts=4, key=key).maps
+    maps = np.asarray(jxu.fit(problem, rank=4, init=jxu.initial.Clusters(), restarts=4, key=key).maps)
     compared = Comparison(own_correlation(maps, shares), own_correlation(k_means(problem, 4), shares))
     both = (shares > 0).sum(axis=1) == 2
     # The data do not say how large a map is: each is brought to the truth by its mean.
