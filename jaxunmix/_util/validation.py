@@ -34,7 +34,7 @@ def check_instance(value: Any, base: type | tuple[type, ...], name: str, example
         return value
     if inspect.isclass(value) and issubclass(value, base):
         raise ValueError(f"{name} is the class {value.__name__}, not one made of it: write {value.__name__}(...).")
-    raise ValueError(f"{name} must be such as {example}, got {_shown(value)}.")
+    raise ValueError(f"{name} must be such as {example}, got {_describe(value)}.")
 
 
 def check_instances(values: Any, base: type | tuple[type, ...], name: str, example: str) -> tuple[Any, ...]:
@@ -46,21 +46,21 @@ def check_instances(values: Any, base: type | tuple[type, ...], name: str, examp
 def check_several(values: Any, name: str, example: str) -> Any:
     """Refuse one where several are meant, as in a tuple or a list."""
     if inspect.isclass(values) or isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
-        raise ValueError(f"{name} must be several, such as {example}, got {_shown(values)} by itself.")
+        raise ValueError(f"{name} must be several, such as {example}, got {_describe(values)} by itself.")
     return values
 
 
 def check_callable(value: Any, name: str, example: str) -> Any:
     """Refuse what cannot be called."""
     if not callable(value) or inspect.isclass(value):
-        raise ValueError(f"{name} must be a function, such as {example}, got {_shown(value)}.")
+        raise ValueError(f"{name} must be a function, such as {example}, got {_describe(value)}.")
     return value
 
 
 def check_choice(value: Any, choices: Sequence[Any], name: str) -> Any:
     """Refuse what is none of a few words."""
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {_shown(value)}.")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {_describe(value)}.")
     return value
 
 
@@ -73,7 +73,7 @@ def check_key(key: Any, name: str = "key") -> Any:
             raise ValueError(f"{name} holds keys of shape {key.shape}: give one of them, such as {name}[0].")
         if key.dtype == np.uint32 and key.ndim == 1 and key.size in RAW_WORDS:
             return key
-    raise ValueError(f"{name} must be a random key, got {_shown(key)}: {KEY}.")
+    raise ValueError(f"{name} must be a random key, got {_describe(key)}: {KEY}.")
 
 
 def check_whole_number(value: Any, name: str, least: int | None = None, most: int | None = None) -> int:
@@ -85,7 +85,7 @@ def check_whole_number(value: Any, name: str, least: int | None = None, most: in
         except TypeError:
             number = None
     if number is None:
-        raise ValueError(f"{name} must be a whole number, got {_shown(value)}.")
+        raise ValueError(f"{name} must be a whole number, got {_describe(value)}.")
     if (least is not None and number < least) or (most is not None and number > most):
         raise ValueError(f"{name} must be {_limits(least, most)}, got {number}.")
     return number
@@ -127,14 +127,14 @@ def real_number(value: Any, name: str) -> float:
     """A real number as a float of Python, NaN and infinity too: for ranges that are checked elsewhere."""
     array = None if isinstance(value, str | bytes | bool) or value is None else real_array(value, name)
     if array is None or array.ndim or array.dtype.kind == "b":
-        raise ValueError(f"{name} must be a number, got {_shown(value)}.")
+        raise ValueError(f"{name} must be a number, got {_describe(value)}.")
     return float(array)
 
 
 def check_limits(value: Any, name: str) -> tuple[float | None, float | None]:
     """Refuse what is no (low, high), either of which may be None for no limit."""
     if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
-        raise ValueError(f"{name} must be (low, high), None where there is no limit, got {_shown(value)}.")
+        raise ValueError(f"{name} must be (low, high), None where there is no limit, got {_describe(value)}.")
     low, high = (None if limit is None else _limit(limit, name) for limit in value)
     return low, high
 
@@ -199,7 +199,7 @@ def _limits(least: float | int | None, most: float | int | None, above: float | 
     return f"{least:g} to {most:g}" if above is None else f"above {above:g} and up to {most:g}"
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     """The value in few words."""
     if isinstance(value, np.ndarray | jax.Array):
         return f"an array of {value.dtype} of shape {value.shape}"

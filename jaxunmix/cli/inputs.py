@@ -93,7 +93,7 @@ def _with_units(img: SpectrumImage, texts: list[str]) -> SpectrumImage:
         name, equals, unit = (part.strip() for part in text.partition("="))
         if not equals or not unit:
             raise ValueError(f"--units {text}: write AXIS=UNIT, such as energy=keV")
-        dim = img.dim_called(name, "--units")
+        dim = img.resolve_dim(name, "--units")
         if dim not in img.data.coords:
             raise ValueError(f"--units {text}: '{dim}' has no values, so it can have no unit; give --energy or --axis")
         old = img.data.coords[dim].attrs.get("units")
@@ -140,7 +140,7 @@ def _parse_limits(img: SpectrumImage, text: str) -> tuple[str, slice | tuple[flo
     low, colon, high = (part.strip() for part in limits.partition(":"))
     if not colon:
         raise ValueError(f"--crop {text}: write AXIS=LOW:HIGH, such as energy=530:580 or energy=0.2:")
-    dim = img.dim_called(name, "--crop")
+    dim = img.resolve_dim(name, "--crop")
     try:
         if dim not in img.data.coords:
             return dim, slice(*(int(n) if n else None for n in (low, high)))
@@ -155,7 +155,7 @@ def _parse_factor(img: SpectrumImage, text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
     if not number.strip().isdecimal():
         raise ValueError(f"--bin {text}: write AXIS=N with a whole number, such as x=2")
-    return img.dim_called(name, "--bin"), int(number)
+    return img.resolve_dim(name, "--bin"), int(number)
 
 
 def _looks_counted(img: SpectrumImage) -> bool:

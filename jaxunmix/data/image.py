@@ -214,7 +214,7 @@ class SpectrumImage:
                 axis |= {"offset": float(coord.values[0]), "scale": step}
         return axis
 
-    def dim_called(self, name: str, what: str) -> str:
+    def resolve_dim(self, name: str, what: str) -> str:
         """The dim that a user's name means: exactly, else without case; "energy" is the only signal dim.
 
         Raises:

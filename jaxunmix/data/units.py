@@ -87,7 +87,7 @@ def factor(unit: str, to: str) -> float:
     Raises:
         ValueError: a unit that is not known or may be one of several, or units of two kinds.
     """
-    (first, kind), (second, other) = _known(unit), _known(to)
+    (first, kind), (second, other) = _find_unit(unit), _find_unit(to)
     if kind != other:
         raise ValueError(f"'{unit}' is a unit of {kind} and '{to}' one of {other}; give the axis in {to}")
     # the quotient of powers of ten would be off in the last digit
@@ -106,7 +106,7 @@ def convert(values: Any, unit: str, to: str) -> np.ndarray:
     return np.asarray(np.asarray(values, float) * up if up >= 1 else np.asarray(values, float) / down)
 
 
-def _known(text: str) -> tuple[str, str]:
+def _find_unit(text: str) -> tuple[str, str]:
     found = candidates(text)
     if len(found) > 1:
         raise ValueError(f"the unit '{text}' may be {' or '.join(found)}; write which, in this case of letters")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
@@ -23,12 +24,12 @@ SMALLEST, SMALLEST_ABOVE_FLOOR = 1e-15, 1e3 * FLOOR
 HEADROOM = 100.0
 
 
-def own_array(values: Any, dtype: Any) -> Array:
+def copy_to_device(values: Any, dtype: Any) -> Array:
     """An array on the device whose memory is our own: NumPy's could be written to later."""
     return jnp.asarray(np.array(values, dtype) if is_known(values) else values, dtype)
 
 
-def weighted(matrix: Any, weights: Any) -> tuple[Any, Any]:
+def apply_weights(matrix: Any, weights: Any) -> tuple[Any, Any]:
     """The data with what has no weight set to 0, and the weights broadcast to their shape."""
     if isinstance(matrix, np.ma.MaskedArray) and np.ma.is_masked(matrix):
         hidden = np.ma.getmaskarray(matrix)
@@ -83,7 +84,7 @@ def check_scale(matrix: AbstractMatrix, loss: AbstractLoss, weights: Array | Non
     if not is_known((matrix.squares, weights)):
         return
     info = jnp.finfo(matrix.dtype)
-    brightest, total = float(jnp.max(matrix.squares)), float(accurate_sum(matrix.squares))
+    brightest, total = map(float, _measure(matrix.squares))
     size = float(np.sqrt(brightest / matrix.shape[1]))
     if not brightest > 0:
         host = matrix.to_host()
@@ -106,7 +107,13 @@ def check_scale(matrix: AbstractMatrix, loss: AbstractLoss, weights: Array | Non
             )
 
 
-def checked_basis(basis: Any, matrix: AbstractMatrix) -> Basis:
+@jax.jit
+def _measure(squares: Array) -> tuple[Array, Array]:
+    """The largest, and their sum."""
+    return jnp.max(squares), accurate_sum(squares)
+
+
+def check_basis(basis: Any, matrix: AbstractMatrix) -> Basis:
     """A basis that fits the channels, none of whose rows is empty or a combination of the others."""
     if not is_known(basis):
         return jnp.asarray(basis, matrix.dtype)

@@ -53,7 +53,7 @@ class Bilinear(eqx.Module):
         Raises:
             ValueError: not two dimensions each, or another number of components K in the two.
         """
-        maps, profiles = (_own(maps, "maps"), _own(profiles, "profiles"))
+        maps, profiles = (_copy_factor(maps, "maps"), _copy_factor(profiles, "profiles"))
         if not maps.ndim == profiles.ndim == 2 or maps.shape[1] != len(profiles):
             raise ValueError(
                 "maps must be (pixels, K) and profiles (K, columns), with one K; got "
@@ -95,7 +95,7 @@ class Bilinear(eqx.Module):
         return Bilinear(self.maps_t * scale[:, None], self.profiles / scale[:, None], self.basis)
 
 
-def _own(values: Any, name: str) -> Array:
+def _copy_factor(values: Any, name: str) -> Array:
     """An array of floats whose memory is our own: NumPy's could be written to later."""
     if not is_known(values):
         return jnp.asarray(values, float)

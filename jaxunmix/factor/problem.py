@@ -12,7 +12,7 @@ from ..matrix.base import TINY, AbstractMatrix, accurate_sum, matmul
 from ..matrix.convert import as_matrix
 from .constraints.base import AbstractConstraint, Constraints
 from .constraints.non_negative import NonNegative
-from .inputs import check_scale, checked_basis, own_array, weighted
+from .inputs import apply_weights, check_basis, check_scale, copy_to_device
 from .losses.base import AbstractLoss
 from .losses.frobenius import Frobenius
 from .model import Basis, Bilinear, expand, onto_basis
@@ -65,11 +65,11 @@ class Problem(eqx.Module):
         self.tuning = tuning
         loss = Frobenius() if loss is None else check_instance(loss, AbstractLoss, "loss", "losses.Poisson()")
         self.penalties = as_penalties(penalties)
-        matrix, weights = weighted(matrix, weights)
+        matrix, weights = apply_weights(matrix, weights)
         self.matrix = as_matrix(matrix, "auto" if weights is None else "dense")
-        self.weights = None if weights is None else own_array(weights, self.matrix.dtype)
+        self.weights = None if weights is None else copy_to_device(weights, self.matrix.dtype)
         self.loss = loss
-        self.basis = None if basis is None else checked_basis(basis, self.matrix)
+        self.basis = None if basis is None else check_basis(basis, self.matrix)
         self._check()
         if constraints is None:
             constraints = (NonNegative("maps"), NonNegative(self.profile_block))

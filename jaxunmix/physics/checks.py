@@ -3,24 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._util.tracing import is_known as known_tree
+from .._util.tracing import is_known
 from .._util.validation import check_instances, check_number, float_array, real_number
 from .atoms import check_element
 
 
-def is_known(value: Any) -> bool:
-    """Whether a value is a number that can be looked at, not one that is being traced."""
-    return not isinstance(value, jax.core.Tracer)
-
-
 def as_leaf(value: Any) -> Array:
     """Numbers as an array of floats, to be traced and differentiated."""
-    if known_tree(value) and not np.ndim(value):
+    if is_known(value) and not np.ndim(value):
         real_number(value, "what is given of a detector or layer")
     return jnp.asarray(value, float)
 
@@ -84,7 +78,7 @@ def checked_composition(
     composition: Any, elements: Sequence[str], thickness_nm: Any, density: Any
 ) -> Float[Array, "*phases elements"]:
     """Atomic fractions of one or more phases, which fit the thickness and density."""
-    array = jnp.asarray(float_array(composition, "composition") if known_tree(composition) else composition, float)
+    array = jnp.asarray(float_array(composition, "composition") if is_known(composition) else composition, float)
     if array.ndim not in (1, 2) or array.shape[-1] != len(elements):
         raise ValueError(
             f"composition of shape {array.shape}: give atomic fractions of {', '.join(elements)}, "

@@ -8,9 +8,10 @@ import numpy as np
 import xraydb
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._util.tracing import is_known
 from .._util.validation import check_instance, check_instances, check_number
 from .atoms import check_element, edges, fluorescence_yield, mass_attenuation
-from .checks import as_leaf, is_known
+from .checks import as_leaf
 
 MANGANESE_KEV = 5.895
 """Energy of Mn K alpha, where resolutions are stated."""

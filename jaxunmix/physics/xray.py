@@ -18,10 +18,11 @@ import numpy as np
 from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._util.tracing import is_known
 from .._util.validation import check_callable, check_instance, check_number, float_array
 from .atoms import FAMILIES, atomic_mass, attenuation_sd, yield_sd
 from .basis import Basis, atomic_to_weight, weight_to_atomic
-from .checks import checked_axis, checked_composition, checked_elements, checked_geometry, is_known
+from .checks import checked_axis, checked_composition, checked_elements, checked_geometry
 from .cross_sections import CrossSections, LineTable, bethe, casnati, load_bote_salvat, load_emtables
 from .detector import Detector, Layer, pile_up_column, thin_window, windowless
 from .emission import Continuum, LineList, bremsstrahlung, continuum, line_groups, line_list, slab

@@ -65,7 +65,7 @@ def by_dims(img: SpectrumImage, given: Mapping[str, Any], what: str) -> dict[str
     Raises:
         ValueError: an unknown dim, or two names for one; `what` asked for them.
     """
-    found = {img.dim_called(name, what): value for name, value in given.items()}
+    found = {img.resolve_dim(name, what): value for name, value in given.items()}
     if len(found) < len(given):
         raise ValueError(f"{what}: {', '.join(given)} name one axis twice; the axes are {img.data.dims}")
     return found
@@ -280,7 +280,7 @@ def interpolate(img: SpectrumImage, values: Any, dim: str | None = None) -> Spec
         ValueError: no coordinate to interpolate in, or values outside its range.
     """
     check_instance(img, SpectrumImage, "interpolate: the image", "SpectrumImage.from_array(values)")
-    dim = img.dim_called(dim, "interpolate") if dim else img.signal_dims[0] if len(img.signal_dims) == 1 else ""
+    dim = img.resolve_dim(dim, "interpolate") if dim else img.signal_dims[0] if len(img.signal_dims) == 1 else ""
     if dim not in img.data.coords:
         raise ValueError(f"interpolate: name one dim with a coordinate, of {list(img.data.coords)}")
     new = float_array(values, "interpolate: values")

@@ -122,7 +122,7 @@ def _profiles(problem: Problem, rows: Rows, part: CountsBound | SquaresBound) ->
     spread = spread_of(ties, rows.shape[1])
     leads = np.argmax(spread > 0, axis=1)
     if ties:
-        part = part.tied(jnp.asarray(spread.T, rows.dtype))
+        part = part.tie(jnp.asarray(spread.T, rows.dtype))
     level = rows[:, leads] / jnp.asarray(spread[np.arange(len(spread)), leads], rows.dtype)
     new = part.at(jnp.zeros((1, 1), rows.dtype))[0]
     if simplex is not None:

@@ -36,7 +36,7 @@ class CountsBound(NamedTuple):
         floor = self.pull / jnp.maximum(total, TINY) - self.curvature * total
         return self._replace(slope=jnp.where(own >= nu, floor, jnp.maximum(self.slope + nu, floor)))
 
-    def tied(self, into: Array) -> "CountsBound":
+    def tie(self, into: Array) -> "CountsBound":
         """The bound of variables of which each puts `into`, (columns, variables), into the entries."""
         used = (into > 0).astype(into.dtype)
         return CountsBound(matmul(self.pull, used), matmul(self.slope, into), matmul(self.curvature, into**2))
@@ -66,7 +66,7 @@ class SquaresBound(NamedTuple):
         most = total / jnp.maximum(self.gain, TINY)
         return self._replace(push=jnp.where(self.reached(total) >= nu, most, jnp.minimum(self.push - nu, most)))
 
-    def tied(self, into: Array) -> "SquaresBound":
+    def tie(self, into: Array) -> "SquaresBound":
         """Of no use: `Multiplicative.check` refuses ratios under least squares."""
         raise NotImplementedError("ratios are kept under Poisson; use losses.Poisson().")
 

@@ -131,7 +131,7 @@ def with_axes(
     def describe(values: np.ndarray) -> SpectrumImage:
         held = [axis_of(i) for i in range(len(axes))]
         given = [None if a is None else a.rsplit("/", 1)[-1] for a in axes]
-        dims = _filled(given, [None if a is None else a.units for a in held], signal)
+        dims = _fill_names(given, [None if a is None else a.units for a in held], signal)
         img = SpectrumImage.from_array(values, signal, dims, name=item.name.rsplit("/", 1)[-1])
         coords = {d: a.read() for d, a in zip(dims, held, strict=True) if a is not None}
         units = {d: a.units for d, a in zip(dims, held, strict=True) if a is not None and a.units}
@@ -143,7 +143,7 @@ def with_axes(
     return replace(item, describe=describe, trust="position" if said is None else "reader")
 
 
-def _filled(given: list[str | None], units: list[str | None], signal: int) -> list[str]:
+def _fill_names(given: list[str | None], units: list[str | None], signal: int) -> list[str]:
     """Names for those axes that have none, and that are not among the others."""
     default = default_dims(len(given), signal)
     taken = [g for g in given if g is not None]

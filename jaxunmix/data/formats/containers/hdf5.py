@@ -49,7 +49,7 @@ def _items(path: Path, file: h5py.File) -> list[Item]:
     found = tree_items(file, plain)
     if any(item is not plain.get(item.name) for item in found):
         return found  # our own layout or HyperSpy's
-    return [_labelled(item, nodes[item.name], plain) for item in found]
+    return [_label_axes(item, nodes[item.name], plain) for item in found]
 
 
 def _item(path: Path, name: str, node: h5py.Dataset) -> Item:
@@ -60,7 +60,7 @@ def _item(path: Path, name: str, node: h5py.Dataset) -> Item:
     return Item(name, node.shape, node.dtype, read, units=units_of(node.attrs))
 
 
-def _labelled(item: Item, node: h5py.Dataset, plain: dict[str, Item]) -> Item:
+def _label_axes(item: Item, node: h5py.Dataset, plain: dict[str, Item]) -> Item:
     if len(item.shape) == 0 or item.dtype.kind not in "iuf":
         return item
     return with_axes(item, hdf5_axes(node), plain, interpretation(node), is_nexus_signal(node))

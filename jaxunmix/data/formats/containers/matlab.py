@@ -39,7 +39,7 @@ def _items_73(file: h5py.File) -> list[Item]:
         if kind in ("char", "cell", "function_handle") or "MATLAB_empty" in node.attrs:
             return
         dtype = np.dtype(bool) if kind == "logical" else node.dtype
-        shape = _as_shown(node.shape[::-1])
+        shape = _matlab_shape(node.shape[::-1])
 
         def read(node: h5py.Dataset = node) -> np.ndarray:
             # HDF5 has the axes of MATLAB's memory, the slowest first: the reverse of the order that MATLAB shows.
@@ -69,11 +69,11 @@ def _fields(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _in_memory(name: str, values: np.ndarray) -> Item:
-    values = values.reshape(_as_shown(values.shape))
+    values = values.reshape(_matlab_shape(values.shape))
     return Item(name, values.shape, values.dtype, lambda: np.ascontiguousarray(values))
 
 
-def _as_shown(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _matlab_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (max(shape),) if len(shape) == 2 and 1 in shape else tuple(shape)
 
 

@@ -26,10 +26,10 @@ def read_npz(path: Path) -> Iterator[list[Item]]:
                     shape, dtype = read_header(file)
                 name = member[:-4]
                 found[name] = Item(name, shape, dtype, lambda m=member: _read_member(archive, m))  # type: ignore[misc]
-        yield own_items(found) if META in found else [_labelled(item, found) for item in found.values()]
+        yield own_items(found) if META in found else [_label_axes(item, found) for item in found.values()]
 
 
-def _labelled(item: Item, found: dict[str, Item]) -> Item:
+def _label_axes(item: Item, found: dict[str, Item]) -> Item:
     """With the names of its axes, where an array of as many texts is called `dims`, or `<item>_dims`."""
     for key in (f"{item.name}_dims", "dims"):
         names = found.get(key)

@@ -52,7 +52,7 @@ def find_layout(table: Table, path: Path, columns: Columns | None, axis: str | i
     heads = [read_heading(n) for n in table.names]
     data = None if columns is None else resolve_columns(table, columns, "columns", path)
     if axis is not None:
-        return _answered(table, heads, data, axis, path)
+        return _answer(table, heads, data, axis, path)
     found = _by_names(table, heads, data is not None) if heads else _by_numbers(table)
     if isinstance(found, Question) or data is None:
         return found
@@ -103,7 +103,7 @@ def _resolve(table: Table, one: str | int, option: str, path: Path) -> list[int]
     raise ValueError(f"{path.name}: {option}={one!r} is none of its {count} columns{known}; a number counts from 1")
 
 
-def _answered(table: Table, heads: list[Heading], data: tuple[int, ...] | None, axis: str | int, path: Path) -> Layout:
+def _answer(table: Table, heads: list[Heading], data: tuple[int, ...] | None, axis: str | int, path: Path) -> Layout:
     word, indices = str(axis).strip().lower(), index_columns(table)
     everything = tuple(i for i in range(table.values.shape[1]) if i not in indices)
     if word in ("none", "row") and axis not in table.names:

@@ -80,7 +80,7 @@ def _long_items(table: Table, path: Path, layout: Layout, axis: int) -> list[Ite
     items = []
     for i in layout.data:
         values = table.values[order, i].reshape(len(found), len(sides[1]))
-        items.append(_placed(_name(table, i), values, found, _headings(table, layout.places), sides[1], layout.label))
+        items.append(_place(_name(table, i), values, found, _headings(table, layout.places), sides[1], layout.label))
     return items
 
 
@@ -99,7 +99,7 @@ def _row_item(table: Table, path: Path, layout: Layout) -> Item:
     if layout.data == (0,) and layout.axis is None and table.values.shape[1] == 1:
         return labelled_item(_name(table, 0) if table.names else "table", values[:, 0], (), None)
     if places:
-        return _placed("table", values, body[:, places], _headings(table, layout.places), energy, layout.label)
+        return _place("table", values, body[:, places], _headings(table, layout.places), energy, layout.label)
     if energy is None:
         return Item("table", values.shape, values.dtype, lambda: values, record=_record(table))
     return labelled_item("table", values, ("x",), energy, layout.label, record=_record(table))
@@ -111,7 +111,7 @@ def _headings(table: Table, columns: Sequence[int]) -> list[tuple[str, str]]:
     return [(h.place or h.text, h.unit) for h in heads]
 
 
-def _placed(
+def _place(
     name: str,
     values: np.ndarray,
     places: np.ndarray,

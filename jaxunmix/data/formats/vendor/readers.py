@@ -14,7 +14,7 @@ from ...axes import from_hyperspy_axes
 from ...image import SpectrumImage
 from ..items import Item, with_provenance
 from .missing import MissingPackageError, needs
-from .signal import VendorSignal, finished
+from .signal import VendorSignal, finish_signal
 
 # Notes of readers that say nothing of the data: which packages would make them faster, or give HyperSpy's classes.
 _NOISE = ("lumispy", "numba", "signal class", "signal_type")
@@ -91,7 +91,7 @@ def _signals(path: Path, plugin: dict[str, Any]) -> list[VendorSignal] | Excepti
     """What one reader finds, or the error it ends with."""
     try:
         records = importlib.import_module(plugin["api"]).file_reader(str(path))
-        return [finished(r) for r in records if "data" in r]
+        return [finish_signal(r) for r in records if "data" in r]
     except ImportError as error:
         return needs(path, f"the reader {plugin['name']}", error.name or str(error))
     except Exception as error:  # whatever a reader does with a file that it does not know

@@ -23,7 +23,7 @@ class VendorSignal:
         general, signal = metadata.get("General") or {}, metadata.get("Signal") or {}
         self.title = text_or_none(general.get("title"))
         self.signal_type = text_or_none(signal.get("signal_type"))
-        self.units = quantity_units(signal.get("quantity") or _mapped(record, "Signal.quantity"))
+        self.units = quantity_units(signal.get("quantity") or _read_mapping(record, "Signal.quantity"))
         self.ragged = False
 
     def to_signal1D(self, optimize: bool = True) -> "VendorSignal":
@@ -57,7 +57,7 @@ class VendorSignal:
             self.data = self.data.astype(dtype)
 
 
-def finished(record: Mapping[str, Any]) -> VendorSignal:
+def finish_signal(record: Mapping[str, Any]) -> VendorSignal:
     """The signal of a reader's dictionary, after the functions that the reader gives to finish it.
 
     Raises:
@@ -100,7 +100,7 @@ def _axes(record: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[list[dict[
     return [a | {"navigate": i < len(shape) - count} for i, a in enumerate(given)], by in ("spectrum", "image")
 
 
-def _mapped(record: Mapping[str, Any], wanted: str) -> Any:
+def _read_mapping(record: Mapping[str, Any], wanted: str) -> Any:
     """An entry of the metadata that the reader takes from the file's own by its `mapping`."""
     for path, (target, function) in (record.get("mapping") or {}).items():
         if target != wanted:
