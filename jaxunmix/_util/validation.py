@@ -22,7 +22,7 @@ KEY = "write jax.random.key(0), with any whole number for 0"
 
 
 def check_instance(value: Any, base: type | tuple[type, ...], name: str, example: str) -> Any:
-    """Refuse what is no instance of a class; the class itself is none either.
+    """Raise unless the value is an instance of a class; the class itself in place of an instance is refused too.
 
     Args:
         value: what was given.
@@ -38,13 +38,13 @@ def check_instance(value: Any, base: type | tuple[type, ...], name: str, example
 
 
 def check_instances(values: Any, base: type | tuple[type, ...], name: str, example: str) -> tuple[Any, ...]:
-    """Refuse what is no sequence of instances of a class; one by itself is none."""
+    """Raise unless the values are a sequence of instances of a class; a single instance belongs in a tuple."""
     check_several(values, name, f"({example},)")
     return tuple(check_instance(value, base, f"{name}[{i}]", example) for i, value in enumerate(values))
 
 
 def check_several(values: Any, name: str, example: str) -> Any:
-    """Refuse one where several are meant, as in a tuple or a list."""
+    """Raise where a single value is given in place of a tuple or a list of values."""
     if inspect.isclass(values) or isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
         raise ValueError(f"{name} must be several, such as {example}, got {_describe(values)} by itself.")
     return values
@@ -65,7 +65,7 @@ def check_choice(value: Any, choices: Sequence[Any], name: str) -> Any:
 
 
 def check_key(key: Any, name: str = "key") -> Any:
-    """Refuse what is no random key of JAX; those of `jax.random.key` and of `jax.random.PRNGKey` both are."""
+    """Raise unless the value is one random key of JAX, made by `jax.random.key` or by `jax.random.PRNGKey`."""
     if isinstance(key, jax.Array | np.ndarray):
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             if key.shape == ():
@@ -77,7 +77,7 @@ def check_key(key: Any, name: str = "key") -> Any:
 
 
 def check_whole_number(value: Any, name: str, least: int | None = None, most: int | None = None) -> int:
-    """Refuse what is not whole, or outside its limits; 3.0 and True are not whole here."""
+    """Raise unless the value is an integer within its limits; 3.0 and True are refused."""
     number = None
     if is_known(value) and not isinstance(value, bool | np.bool_):
         try:
@@ -132,7 +132,7 @@ def real_number(value: Any, name: str) -> float:
 
 
 def check_limits(value: Any, name: str) -> tuple[float | None, float | None]:
-    """Refuse what is no (low, high), either of which may be None for no limit."""
+    """Raise unless the value is a pair (low, high), either of which may be None for no limit."""
     if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
         raise ValueError(f"{name} must be (low, high), None where there is no limit, got {_describe(value)}.")
     low, high = (None if limit is None else _limit(limit, name) for limit in value)

@@ -144,8 +144,7 @@ class Solution(eqx.Module):
         Raises:
             ValueError: the image has another number of pixels or channels in use.
         """
-        host = eqx.filter(self, eqx.is_array)
-        host = jax.tree.map(np.asarray, host)
+        host = jax.tree.map(np.asarray, self)
         if img is None:
             maps = xr.DataArray(host.maps.T, dims=("component", "pixel"))
             spectra = xr.DataArray(host.spectra, dims=("component", "channel"))

@@ -81,7 +81,8 @@ def build_image(
 ) -> SpectrumImage:
     """Label the chosen array, by its own labels or by an axis among the other arrays.
 
-    `made` makes each image by what it is given; see `data.repeats.Merging`.
+    `made` calls the function that makes an image, and merges channels that repeat where the user has asked for it; see
+    `data.repeats.Merging`.
     """
     values = plain(item.read())
     if item.question is not None and energy is None:

@@ -161,7 +161,7 @@ def _item(path: Path, i: int, signal: VendorSignal, reader: str, notes: list[str
 def _usable(axes: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
     """The axes, and in words those whose coordinate is left out because it is none.
 
-    Where a reader gives no axis the last is a spectrum's, which `trust` of the item marks as a guess.
+    If the reader marks no axis as a spectrum's, the last one is taken for it; `Item.trust` says that this is a guess.
     """
     usable, dropped = [], []
     for axis in axes:
