@@ -13,10 +13,8 @@ from .atoms import check_element
 
 
 def as_leaf(value: Any) -> Array:
-    """Numbers as an array of floats, to be traced and differentiated."""
-    if is_known(value) and not np.ndim(value):
-        real_number(value, "what is given of a detector or layer")
-    return jnp.asarray(value, float)
+    """A number as an array of floats, to be traced and differentiated."""
+    return jnp.asarray(real_number(value, "what is given of a detector or layer") if is_known(value) else value, float)
 
 
 def checked_axis(energy_keV: Any, beam_keV: float | int) -> Float[np.ndarray, " channels"]:

@@ -12,7 +12,6 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from .._util.validation import real_number
 from .atoms import FAMILIES, LOWEST_KEV, cascade, edges, fluorescence_yield, mass_attenuation
 from .atoms import lines as lines_of
-from .checks import as_leaf
 from .cross_sections import CrossSections, LineTable
 from .detector import SILICON_KALPHA_KEV, Detector, escape_share
 
@@ -172,10 +171,10 @@ def line_list(
         source = np.append(source, leaving)
     sample, materials = mass_attenuation(elements, energy), detector.attenuation(energy)
     return LineList(
-        detected_keV=as_leaf(detected),
-        barn=as_leaf(barn),
-        sample=as_leaf(sample[:, source]),
-        materials=as_leaf(materials[:, source]),
+        detected_keV=jnp.asarray(detected, float),
+        barn=jnp.asarray(barn, float),
+        sample=jnp.asarray(sample[:, source], float),
+        materials=jnp.asarray(materials[:, source], float),
         columns=tuple(columns[source].tolist()),
         families=tuple(flat[i][1].family for i in source),
     )
@@ -211,7 +210,7 @@ def continuum(axis: Float[np.ndarray, " channels"], elements: Sequence[str], det
     step = (axis[-1] - axis[0]) / (len(axis) - 1)
     knots = axis[0] + step * (np.arange(-5, len(axis) + 6) - 0.5)
     arrays = (knots, np.log(mass_attenuation(elements, knots)), np.log(detector.attenuation(knots)))
-    return Continuum(*map(as_leaf, arrays))
+    return Continuum(*(jnp.asarray(array, float) for array in arrays))
 
 
 def slab(chi: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 from tqdm import tqdm
 
+from .._util.padding import pad_alike
 from ..factor.initial.base import AbstractInitial, AbstractPadded
 from ..factor.model import Bilinear
 from ..factor.problem import Problem

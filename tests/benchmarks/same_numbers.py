@@ -22,8 +22,6 @@ import numpy as np
 import jaxunmix as jxu
 from jaxunmix import initial
 
-jax.config.update("jax_enable_x64", True)
-
 KEY = jax.random.key(7)
 SETTINGS = {"rank": 3, "restarts": 3, "key": KEY, "max_steps": 60}
 C, L, U, P = jxu.constraints, jxu.losses, jxu.updates, jxu.penalties
@@ -181,4 +179,5 @@ def compare(one, other):
 
 
 if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
     {"write": write, "compare": compare}[sys.argv[1]](*sys.argv[2:])

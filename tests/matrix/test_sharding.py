@@ -15,7 +15,7 @@ SCRIPT = textwrap.dedent(
     import numpy as np
     from jax.sharding import NamedSharding, PartitionSpec
     import jaxunmix as jxu
-    from jaxunmix.factor.engine import _advance, _traced, start
+    from jaxunmix.factor.solve.loop import _advance, _traced, start
     import equinox as eqx
 
     assert jax.device_count() == 4

@@ -189,11 +189,15 @@ def bridged(share, log_z=-3.0, spread=0.0, runs=4, seed=0):
 @given(share=st.floats(0.1, 1), spread=st.floats(0, 1.5), seed=st.integers(0, 2**31))
 def test_what_the_mixture_does_not_reach_is_counted_by_draws_of_the_posterior(share, spread, seed):
     found = bridged(share, spread=spread, seed=seed)
+    # None of so many draws is out of reach, but once in a million, only where less than this is: no error tells of it.
+    unseen = math.log(1e6) / importance.BATCH
     # Where all weights are alike there is no error but that of the root, which is sought to 1e-6.
-    assert found.log_evidence == pytest.approx(-3, abs=5 * found.error + 1e-6)
-    assert found.reached == pytest.approx(share, abs=0.04)
+    assert found.log_evidence == pytest.approx(-3, abs=5 * found.error + 1e-6 + (unseen if share > 1 - unseen else 0))
+    # The variance of the mean of log-normal weights over 20,000 draws, and of a share of BATCH draws.
+    sd = math.sqrt(math.expm1(spread**2) / 20_000 + share * (1 - share) / importance.BATCH)
+    assert found.reached == pytest.approx(share, abs=5 * sd + unseen)
     # The draws together are the posterior: what is out of reach has its share.
-    assert found.weights[-importance.BATCH :].sum() == pytest.approx(1 - share, abs=0.04)
+    assert found.weights[-importance.BATCH :].sum() == pytest.approx(1 - share, abs=5 * sd + unseen)
     # The spread of a share of so many, by the runs or as if independent; by chance fewer of them may be out of reach.
     out = importance.BATCH * (1 - share)
     assert found.error > 0.9 * math.sqrt(max(out - 4 * math.sqrt(out), 0) / share) / importance.BATCH
