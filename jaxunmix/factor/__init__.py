@@ -4,6 +4,7 @@ from .model import Bilinear as Bilinear
 from .pooling import Pooled as Pooled
 from .pooling import fit_pooled as fit_pooled
 from .problem import Problem as Problem
+from .resolution import Resolution as Resolution
 from .solution import Restarts as Restarts
 from .solution import Solution as Solution
 from .solution import Status as Status

@@ -18,10 +18,14 @@ from .losses.frobenius import Frobenius
 from .model import Basis, Bilinear, expand, onto_basis
 from .penalties.base import NOTHING, AbstractPenalty, Bound, Reference
 from .penalties.function import Penalty, as_penalties
+from .resolution import Resolution, check_resolution
 
 
 class Problem(eqx.Module):
-    """Minimise loss(X | maps @ spectra) + penalties under constraints; spectra = coefficients @ basis if there is one.
+    """Minimise loss(X | link(maps @ spectra)) + penalties under constraints.
+
+    The spectra are coefficients @ basis where there is a basis, the maps are blurred where a resolution is given, and
+    the link belongs to the loss.
 
     It can be made inside a function that JAX traces, with X, weights or a penalty's weight being traced; what cannot
     be looked at then is not checked.
@@ -37,6 +41,7 @@ class Problem(eqx.Module):
         constraints: None means non-negative maps and non-negative spectra (coefficients where there is a basis);
             () means none.
         tuning: what `tune` tried to choose the weights; it changes nothing.
+        resolution: how the instrument blurs the maps, see `Resolution`; None for sharp data.
 
     Raises:
         ValueError: data, basis, weights, penalties or constraints that do not fit one another; data so small or large
@@ -50,6 +55,7 @@ class Problem(eqx.Module):
     weights: Float[Array, "pixels channels"] | None
     constraints: Constraints
     reference: Reference
+    resolution: Resolution | None
     tuning: Any = eqx.field(static=True)
 
     def __init__(
@@ -61,6 +67,7 @@ class Problem(eqx.Module):
         weights: Any = None,
         constraints: Sequence[AbstractConstraint] | Constraints | None = None,
         tuning: Any = None,
+        resolution: Resolution | None = None,
     ):
         self.tuning = tuning
         loss = Frobenius() if loss is None else check_instance(loss, AbstractLoss, "loss", "losses.Poisson()")
@@ -70,10 +77,12 @@ class Problem(eqx.Module):
         self.weights = None if weights is None else copy_to_device(weights, self.matrix.dtype)
         self.loss = loss
         self.basis = None if basis is None else check_basis(basis, self.matrix)
+        self.resolution = check_resolution(resolution, self.matrix.shape[0])
         self._check()
         if constraints is None:
             constraints = (NonNegative("maps"), NonNegative(self.profile_block))
         self.constraints = Constraints(constraints, self.profile_block, self.features)
+        self.constraints.check_pixels(self.matrix.shape[0])
         self.reference = _reference(self.matrix, self.loss, self.weights)
 
     def replace(self, **changes: Any) -> "Problem":
@@ -90,6 +99,7 @@ class Problem(eqx.Module):
             "weights": self.weights,
             "constraints": self.constraints,
             "tuning": self.tuning,
+            "resolution": self.resolution,
         }
         return Problem(**{**same, **changes})
 
@@ -106,11 +116,23 @@ class Problem(eqx.Module):
     @property
     def is_least_squares(self) -> bool:
         """Whether the loss is the plain sum of squares, so that products with the data are all it needs."""
-        return self.loss.is_least_squares and self.weights is None
+        return self.loss.is_least_squares and self.weights is None and self.resolution is None
 
     def spectra(self, factors: Bilinear) -> Float[Array, "components channels"]:
         """The spectra of factors, in channel space."""
         return factors.profiles if self.basis is None else expand(factors.profiles, self.basis)
+
+    def seen_maps(self, factors: Bilinear) -> Float[Array, "components pixels"]:
+        """The maps as the instrument sees them."""
+        return factors.maps_t if self.resolution is None else self.resolution.blur(factors.maps_t)
+
+    @property
+    def linearised(self) -> "Problem":
+        """Least squares of what is linear, from which starts are made; the problem itself where there is no link."""
+        if self.loss.link.is_identity:
+            return self
+        linear = self.loss.link.inverse(self.matrix.to_dense())
+        return self.replace(matrix=self.matrix.like(linear), loss=Frobenius(), penalties=())
 
     def complete(self, factors: Bilinear) -> Bilinear:
         """The factors with the basis attached, as penalties and users see them."""
@@ -172,7 +194,7 @@ class Problem(eqx.Module):
         spectra = self.spectra(factors)
         if self.is_least_squares:
             return residual_squares(self.matrix, factors.maps_t, spectra) / 2
-        return self.matrix.divergence(self.loss.divergence, factors.maps_t, spectra, self.weights)
+        return self.matrix.divergence(self.loss.measure, self.seen_maps(factors), spectra, self.weights)
 
     def penalty(self, factors: Bilinear) -> Float[Array, ""]:
         """The penalties' sum."""
@@ -191,13 +213,13 @@ class Problem(eqx.Module):
         return working * self.matrix.dtype.itemsize
 
     def _check(self) -> None:
-        matrix, name = self.matrix, type(self.loss).__name__
+        matrix = self.matrix
         self.loss.check(matrix)
         check_scale(matrix, self.loss, self.weights)
         if matrix.is_compressed and not self.is_least_squares:
             raise ValueError("Compressed data serve the plain Frobenius loss; give the full matrix instead.")
-        if matrix.is_sparse and not self.loss.serves_counts:
-            raise ValueError(f"Counts serve Poisson and Frobenius; use Dense for {name}.")
+        if matrix.is_sparse and not (self.loss.serves_counts and self.loss.link.is_identity):
+            raise ValueError(f"Counts serve Poisson and Frobenius without a link; use Dense for {self.loss.label}.")
         if matrix.is_sparse and self.weights is not None:
             raise ValueError("Counts take no weights; use Dense.")
         for penalty in self.penalties:

@@ -92,8 +92,7 @@ class Dense(AbstractMatrix):
     def divergence(self, loss: Callable, maps: Maps, spectra: Spectra, weights: Weights) -> Float[Array, ""]:
         @jax.checkpoint
         def block(x, w, v, fresh):
-            entries = loss(x, matmul(w, spectra))
-            rows = jnp.sum(entries if v is None else v * entries, axis=1)
+            rows = jnp.sum(loss(x, matmul(w, spectra), *(() if v is None else (v,))), axis=1)
             return accurate_sum(jnp.where(fresh, rows, 0))
 
         return self._by_blocks(block, maps, weights, total=True)

@@ -11,6 +11,8 @@ from ..._util.validation import check_instances, check_several, check_whole_numb
 from ..model import Bilinear, Rows, rows_of, with_rows
 
 Block = Literal["maps", "spectra", "coefficients"]
+# The least and the greatest value of each entry of a block.
+Limits = tuple[Array, Array]
 BLOCKS = ("maps", "spectra", "coefficients")
 
 
@@ -35,6 +37,10 @@ class AbstractConstraint(eqx.Module):
     - "ratio": columns in a fixed ratio;
     - "disjoint": maps that share no pixel;
     - "norm": the size of the components, which is imposed between steps;
+    - "closure": any other sums of entries, or limits of them;
+    - "product": limits of maps @ spectra;
+    - "presence": in which entries a component may differ from zero;
+    - "shape": rows that rise, fall or have one maximum;
     - "set": any other set, onto which `project` leads back.
     """
 
@@ -42,14 +48,16 @@ class AbstractConstraint(eqx.Module):
     kind: eqx.AbstractClassVar[str]
     # Updates that keep it, as a message names them.
     keepers: ClassVar[str] = "ProjectedGradient()"
+    # What it can be on.
+    places: ClassVar[tuple[str, ...]] = BLOCKS
     # Constraints are imposed in increasing order: values first, scales last.
     order: ClassVar[int] = 0
     # Whether "spectra" may be named where coefficients are fitted.
     any_profile: ClassVar[bool] = False
 
     def __check_init__(self):
-        if not isinstance(self.block, str) or self.block not in BLOCKS:
-            raise ValueError(f"{type(self).__name__}: the block must be one of {BLOCKS}, got {self.block!r}.")
+        if not isinstance(self.block, str) or self.block not in self.places:
+            raise ValueError(f"{type(self).__name__}: the block must be one of {self.places}, got {self.block!r}.")
 
     def check(self, among: "Constraints") -> None:
         """Refuse what does not fit the blocks or contradicts another constraint.
@@ -65,6 +73,13 @@ class AbstractConstraint(eqx.Module):
             ValueError: naming the components.
         """
 
+    def check_pixels(self, pixels: int) -> None:
+        """Refuse a number of pixels that the constraint is not made for.
+
+        Raises:
+            ValueError: naming the two numbers.
+        """
+
     def impose(self, factors: Bilinear, among: "Constraints") -> Bilinear:
         """The factors as the constraint asks for them; those that hold it stay as they are."""
         return factors
@@ -76,6 +91,26 @@ class AbstractConstraint(eqx.Module):
     def free(self, rank: int) -> Bool[Array, "components _"] | None:
         """Which components, or which of their entries, may move; None for all."""
         return None
+
+    def narrow(self, rows: Rows, before: Rows, limits: Limits) -> Limits:
+        """The limits of each entry, narrowed by what this constraint allows.
+
+        Args:
+            rows: of the block, where a step would lead.
+            before: the rows before the step.
+            limits: the least and greatest values that the other constraints allow.
+        """
+        low, high = self.bounds()
+        least, most = limits
+        return (least if low is None else jnp.maximum(least, low)), (most if high is None else jnp.minimum(most, high))
+
+    def reshape(self, rows: Rows, metric: Rows | None = None) -> Rows:
+        """The nearest rows of the shape that is asked for; of kind "shape" alone."""
+        return rows
+
+    def share_out(self, rows: Rows, limits: Limits, metric: Rows | None = None) -> Rows:
+        """The nearest rows between the limits with the sums that are asked for; of kind "sum" alone."""
+        raise NotImplementedError(f"{type(self).__name__} has no nearest rows of its sums; use {self.keepers}.")
 
     def project(self, rows: Rows, before: Rows) -> Rows:
         """The nearest rows that hold the constraint, as far as it can be said of each entry by itself.
@@ -183,7 +218,7 @@ class Constraints(eqx.Module):
     @property
     def is_scale_free(self) -> bool:
         """Whether a component's profile may be multiplied by a number that its map is divided by."""
-        return not (self.of("fixed") or self.of("sum", "maps"))
+        return not (self.of("fixed") or self.of("sum", "maps") or self.of("closure") or self.of("bounds"))
 
     def clip(self, block: str, rows: Rows) -> Rows:
         """The rows of a block within its bounds."""
@@ -205,6 +240,36 @@ class Constraints(eqx.Module):
             factors = with_rows(factors, block, rows)
         return self.impose(factors)
 
+    def nearest(
+        self,
+        block: str,
+        rows: Rows,
+        before: Rows,
+        live: Bool[Array, "components 1"],
+        metric: Rows | None = None,
+    ) -> Rows:
+        """The rows of a block moved onto its constraints: the nearest point, for those that a proximal step keeps.
+
+        Shapes come first, then the limits of each entry, within which sums are shared out.
+
+        Args:
+            block: "maps" or the block beside them.
+            rows: where a step would lead.
+            before: the rows before it.
+            live: which components are there; the others, with which K is padded, stay zero.
+            metric: d > 0, where the distance is sum (x - y)^2 / d; None for ones.
+        """
+        items = sorted((item for item in self.items if item.block == block), key=lambda item: item.order)
+        for item in items:
+            rows = item.reshape(rows, metric)
+        limits = jnp.full(rows.shape, -jnp.inf, rows.dtype), jnp.full(rows.shape, jnp.inf, rows.dtype)
+        for item in items:
+            limits = item.narrow(rows, before, limits)
+        limits = jnp.where(live, limits[0], 0), jnp.where(live, limits[1], 0)
+        summed = next((item for item in items if item.kind in ("sum", "closure")), None)
+        moved = jnp.clip(rows, *limits) if summed is None else summed.share_out(rows, limits, metric)
+        return jnp.where(live, moved, before)
+
     def impose(self, factors: Bilinear) -> Bilinear:
         """The factors as the constraints ask for them at the start and between two looks at the objective.
 
@@ -219,6 +284,11 @@ class Constraints(eqx.Module):
         """Refuse a number of components that some constraint is not made for; see `AbstractConstraint.check_rank`."""
         for item in self.items:
             item.check_rank(rank)
+
+    def check_pixels(self, pixels: int) -> None:
+        """Refuse a number of pixels that some constraint is not made for."""
+        for item in self.items:
+            item.check_pixels(pixels)
 
     @property
     def keeps_last(self) -> bool:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..._util.validation import float_array
 from ..model import Bilinear, Rows
-from .base import AbstractConstraint, Constraints, as_columns
+from .base import AbstractConstraint, Constraints, Limits, as_columns
 
 
 def _as_values(values: Any) -> np.ndarray | None:
@@ -89,6 +89,10 @@ class Fixed(AbstractConstraint):
         profiles = factors.profiles
         known = jnp.nan_to_num(self.values).astype(profiles.dtype)
         return Bilinear(factors.maps_t, jnp.where(jnp.isnan(self.values), profiles, known), factors.basis)
+
+    def narrow(self, rows: Rows, before: Rows, limits: Limits) -> Limits:
+        free = self.free(len(rows))
+        return jnp.where(free, limits[0], before), jnp.where(free, limits[1], before)
 
     def project(self, rows: Rows, before: Rows) -> Rows:
         return jnp.where(self.free(len(rows)), rows, before)

@@ -4,8 +4,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ..._util.validation import real_number
-from ..model import Bilinear
-from .base import AbstractConstraint, Constraints
+from ..model import Bilinear, Rows
+from ..projections import keep_largest
+from .base import AbstractConstraint, Constraints, Limits
 
 
 class Orthogonal(AbstractConstraint):
@@ -66,6 +67,11 @@ class Orthogonal(AbstractConstraint):
             )
         if among.of("fixed", "maps"):
             raise ValueError('Orthogonal("maps") cannot move maps that Fixed("maps") keeps; leave one of them out.')
+
+    def narrow(self, rows: Rows, before: Rows, limits: Limits) -> Limits:
+        """Zero but for the largest component of each pixel."""
+        largest = keep_largest(rows, 1)
+        return jnp.where(largest, limits[0], 0), jnp.where(largest, limits[1], 0)
 
     def impose(self, factors: Bilinear, among: Constraints) -> Bilinear:
         """Under `strict` each pixel keeps its largest component alone."""

@@ -7,7 +7,8 @@ from jaxtyping import Array, Bool, Float
 
 from ...matrix.base import TINY
 from ..model import Bilinear, Rows
-from .base import AbstractConstraint, Constraints, as_columns
+from ..projections import onto_sum
+from .base import AbstractConstraint, Constraints, Limits, as_columns
 
 
 class Simplex(AbstractConstraint):
@@ -86,6 +87,17 @@ class Simplex(AbstractConstraint):
         total = jnp.where(free, profiles, 0).sum(axis=1, keepdims=True)
         profiles = jnp.where(free & (total > 0), profiles * left / jnp.maximum(total, TINY), profiles)
         return Bilinear(maps, profiles, factors.basis)
+
+    def share_out(self, rows: Rows, limits: Limits, metric: Rows | None = None) -> Rows:
+        """The nearest rows with sums of one; a component that is zero, with which K is padded, stays so."""
+        low, high = limits
+        if self.block == "maps":
+            return onto_sum(rows, low, high, 1.0, axis=0, metric=metric)
+        outside = ~self.members(rows.shape[1])
+        rest = jnp.clip(rows, low, high)
+        rows, low, high = (jnp.where(outside, 0, values) for values in (rows, low, high))
+        inside = onto_sum(rows, low, high, 1.0, axis=1, metric=metric)
+        return jnp.where(outside, rest, inside)
 
     def share(
         self, rows: Rows, free: Bool[Array, "components _"] | None

@@ -8,6 +8,7 @@ with the limits beta = 1, the Poisson deviance's half x log(x/m) - x + m, and be
 x/m - log(x/m) - 1; beta = 2 is (x - m)^2 / 2. Sums over all entries make the objective, as in scikit-learn.
 """
 
+from .angle import Angle as Angle
 from .base import FLOOR as FLOOR
 from .base import AbstractLoss as AbstractLoss
 from .beta import Beta as Beta

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from ..._util.tracing import is_known
 from ...matrix.base import TINY, AbstractMatrix, accurate_sum
+from ..links import AbstractLink, Identity, check_link
 
 Entries = Float[Array, "..."]
 
@@ -18,12 +19,19 @@ FLOOR = 1e-12
 
 
 class AbstractLoss(eqx.Module):
-    """One divergence per entry, with its gradient in two parts and what it asks of the data."""
+    """One divergence per entry, with its gradient in two parts and what it asks of the data.
+
+    `link` leads from what is linear, maps @ spectra, to the mean that the divergence compares the data with.
+    """
+
+    link: AbstractLink = eqx.field(default=Identity(), converter=check_link, kw_only=True)
 
     # The name on the command line; None where it is not offered there.
     command: ClassVar[str | None] = None
     # Whether it is the sum of squares, which needs products with the data alone.
-    is_least_squares: ClassVar[bool] = False
+    is_squares: ClassVar[bool] = False
+    # Whether it compares entries one by one, so that its derivative comes in two parts of one sign each.
+    by_entries: ClassVar[bool] = True
     # Whether its sum over entries without counts is known without looking at them.
     serves_counts: ClassVar[bool] = False
     # How penalties measure a component: 2 by its norm, 1 by its sum, where squares would be mostly noise.
@@ -32,7 +40,23 @@ class AbstractLoss(eqx.Module):
     @property
     def label(self) -> str:
         """Its name in a result."""
-        return type(self).__name__
+        name = type(self).__name__
+        return name if self.link.is_identity else f"{name}(link={self.link.label})"
+
+    @property
+    def is_least_squares(self) -> bool:
+        """Whether it is the sum of squares of what is linear."""
+        return self.is_squares and self.link.is_identity
+
+    @property
+    def is_split(self) -> bool:
+        """Whether `split` is the derivative in what is linear."""
+        return self.by_entries and self.link.is_identity
+
+    def measure(self, x: Entries, linear: Entries, weights: Entries | None = None) -> Entries:
+        """The divergence from what is linear, weighted: of each entry, or of each row where it compares rows."""
+        entries = self.link.divergence(self.divergence, x, linear)
+        return entries if weights is None else weights * entries
 
     @property
     @abc.abstractmethod
@@ -61,10 +85,14 @@ class AbstractLoss(eqx.Module):
         Raises:
             ValueError: negative entries (or zeros, under Itakura-Saito and beta <= 0).
         """
+        name = type(self).__name__
+        if self.link.counts_interval and not self.is_squares:
+            raise ValueError(f"links.Rounding is a likelihood of its own; give it to losses.Frobenius, not {name}.")
         if not is_known(matrix.minimum):
             return
         smallest = float(matrix.minimum)
-        name = type(self).__name__
+        if not self.link.is_identity:
+            self.link.check(smallest, float(jnp.max(matrix.to_dense())))
         if self.beta != 2 and smallest < 0:
             raise ValueError(
                 f"{name} asks for non-negative data, the smallest entry is {smallest:.4g}; subtract a baseline, set "

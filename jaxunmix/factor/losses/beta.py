@@ -6,7 +6,10 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from ..._util.validation import real_number
+from ..links import AbstractLink, Identity, check_link
 from .base import FLOOR, AbstractLoss, Entries
+
+IDENTITY = Identity()
 
 
 class Beta(AbstractLoss):
@@ -21,11 +24,12 @@ class Beta(AbstractLoss):
 
     exponent: float = eqx.field(static=True)
 
-    def __init__(self, beta: float | int):
+    def __init__(self, beta: float | int, *, link: AbstractLink = IDENTITY):
         real_number(beta, "Beta: beta")
         if beta in (0, 1) or not math.isfinite(beta):
             raise ValueError(f"Beta({beta}): use losses.ItakuraSaito() for 0 and losses.Poisson() for 1.")
         self.exponent = float(beta)
+        self.link = check_link(link)
 
     @property
     def beta(self) -> float:
@@ -33,7 +37,7 @@ class Beta(AbstractLoss):
 
     @property
     def label(self) -> str:
-        return f"Beta({self.exponent})"
+        return f"Beta({self.exponent})" if self.link.is_identity else f"Beta({self.exponent}, link={self.link.label})"
 
     def divergence(self, x: Entries, model: Entries) -> Entries:
         b = self.beta

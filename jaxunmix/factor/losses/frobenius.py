@@ -7,7 +7,7 @@ class Frobenius(AbstractLoss):
     """Least squares, sum (x - m)^2 / 2: noise of equal variance everywhere."""
 
     command = "frobenius"
-    is_least_squares = True
+    is_squares = True
     serves_counts = True
 
     @property

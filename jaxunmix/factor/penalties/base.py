@@ -91,6 +91,10 @@ class AbstractPenalty(eqx.Module):
     has_bound: ClassVar[bool] = True
     # Whether the bound is that of rows without negative entries.
     asks_nonnegative: ClassVar[bool] = False
+    # Whether it is the same however the size of a component is shared between its map and its spectrum.
+    is_scale_free: ClassVar[bool] = True
+    # Whether it has a kink at zero of the slope that its bound tells, so that a step on a signed block takes a threshold.
+    has_threshold: ClassVar[bool] = False
     # Whether it makes neighbours alike, so that it acts on single pixels and not on sums of them.
     is_smoothing: ClassVar[bool] = False
     # What `tune` tries in place of "auto", from the first to the last; () where it cannot choose.

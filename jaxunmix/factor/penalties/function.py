@@ -31,6 +31,7 @@ class FunctionPenalty(AbstractPenalty):
     code: Any = eqx.field(static=True)
     blocks = ("factors",)
     has_bound = False
+    is_scale_free = False
 
     def __init__(self, function: Callable[[Bilinear], Float[Array, ""]]):
         self.block, self.weight = "factors", jnp.ones(())

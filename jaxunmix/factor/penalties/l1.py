@@ -17,6 +17,7 @@ class L1(AbstractRowPenalty):
     weight: Weight = eqx.field(converter=as_weight)
     degree = 1
     asks_nonnegative = True
+    has_threshold = True
     trials = SPARSE_TRIALS
 
     def raw(self, rows: Rows) -> Scale:

@@ -8,8 +8,11 @@ from ..initial.clusters import Clusters
 from ..initial.random import Random
 from ..problem import Problem
 from ..updates.base import AbstractUpdate
+from ..updates.bounded import BoundedHALS
+from ..updates.fista import FISTA
 from ..updates.hals import HALS
 from ..updates.multiplicative import Multiplicative
+from ..updates.projected_gradient import ProjectedGradient
 
 UPDATE, INITIAL, PROBLEM = "updates.HALS()", "initial.Random()", "Problem(X)"
 
@@ -38,8 +41,17 @@ def check_limits(max_steps: Any, rtol: Any, check_every: Any = 1, restarts: Any 
 
 
 def default_update(problem: Problem) -> AbstractUpdate:
-    """The update that suits the problem where none is given."""
-    return HALS() if problem.is_least_squares else Multiplicative()
+    """The update that suits the problem where none is given: the first that takes it, closed forms before gradients."""
+    candidates = (HALS(), Multiplicative(), FISTA(), BoundedHALS(), ProjectedGradient())
+    return next((update for update in candidates if _takes(update, problem)), candidates[2])
+
+
+def _takes(update: AbstractUpdate, problem: Problem) -> bool:
+    try:
+        update.check(problem)
+    except ValueError:
+        return False
+    return True
 
 
 def default_initial(problem: Problem) -> AbstractInitial:

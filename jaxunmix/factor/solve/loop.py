@@ -31,13 +31,15 @@ def start(
 ) -> Run:
     """Every restart at its start; with `live` its last components are zeros, which no update moves."""
 
+    linear = problem.linearised
+
     def begin_one(arguments):
         key, live = arguments
         if live is None:
-            factors = init(problem, rank, key)
+            factors = init(linear, rank, key)
         else:
             assert isinstance(init, AbstractPadded), "only such starts leave components out"
-            factors = init.padded(problem, rank, key, live)
+            factors = init.padded(linear, rank, key, live)
         return begin(problem, update, problem.normalise(factors))
 
     return over_restarts(problem, begin_one, (keys, live))

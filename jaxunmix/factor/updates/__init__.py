@@ -8,6 +8,9 @@ the whole objective. `ALS` and `MALS` have none: they take no penalties, and the
 from .als import ALS as ALS
 from .als import MALS as MALS
 from .base import AbstractUpdate as AbstractUpdate
+from .bounded import BoundedHALS as BoundedHALS
+from .fista import FISTA as FISTA
+from .fista import FISTAState as FISTAState
 from .hals import HALS as HALS
 from .multiplicative import Multiplicative as Multiplicative
 from .projected_gradient import ProjectedGradient as ProjectedGradient

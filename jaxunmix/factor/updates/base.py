@@ -52,8 +52,18 @@ def check_single_basis(update: AbstractUpdate, problem: Problem) -> None:
         )
 
 
+def check_plain(update: AbstractUpdate, problem: Problem) -> None:
+    """Refuse a link, a loss of whole spectra, and a resolution function."""
+    name = type(update).__name__
+    if not problem.loss.is_split:
+        raise ValueError(f"{name} does not serve the loss {problem.loss.label}; use FISTA().")
+    if problem.resolution is not None:
+        raise ValueError(f"{name} does not see through a Resolution; use FISTA().")
+
+
 def check_least_squares(update: AbstractUpdate, problem: Problem) -> None:
     """Refuse all but the plain Frobenius loss."""
+    check_plain(update, problem)
     name = type(update).__name__
     if not problem.loss.is_least_squares:
         raise ValueError(f"{name} solves Frobenius; for {type(problem.loss).__name__} use updates.Multiplicative().")

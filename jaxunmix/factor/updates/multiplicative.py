@@ -10,7 +10,7 @@ from ...matrix.base import TINY, matmul
 from ..constraints.proportional import spread_of
 from ..model import Bilinear, Rows, onto_basis, rows_of, with_rows
 from ..problem import Problem
-from .base import AbstractUpdate, check_bounded, check_constraints
+from .base import AbstractUpdate, check_bounded, check_constraints, check_plain
 from .simplex import CountsBound, SquaresBound, minimise_on_simplex
 
 # What an entry without counts keeps of its pull, so that it can take the rest of a sum. The share is of the largest
@@ -38,6 +38,7 @@ class Multiplicative(AbstractUpdate):
     keeps = frozenset({"sign", "fixed", "norm", "sum", "ratio"})
 
     def check(self, problem: Problem) -> None:
+        check_plain(self, problem)
         check_constraints(self, problem)
         constraints = problem.constraints
         for block in constraints.blocks:
