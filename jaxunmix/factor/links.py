@@ -65,8 +65,7 @@ class AbstractLink(eqx.Module):
         if smallest < low or largest > high:
             outside = smallest if smallest < low else largest
             raise ValueError(
-                f"{type(self).__name__}: the mean lies in {low:g}..{high:g}, an entry is {outside:.4g}; "
-                f"{self.remedy}"
+                f"{type(self).__name__}: the mean lies in {low:g}..{high:g}, an entry is {outside:.4g}; {self.remedy}"
             )
 
     @property

@@ -3,7 +3,7 @@
 Each is the Euclidean projection onto a set, on which proximal steps rest. All are pure functions of JAX.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def onto_sum(
     rows: Rows,
     low: Float[Array, "..."],
     high: Float[Array, "..."],
-    total: Float[Array, "..."] | float,
+    total: Any,
     axis: int,
     at_most: bool = False,
     metric: Rows | None = None,
@@ -82,7 +82,7 @@ class _Pools(NamedTuple):
     """Neighbours that share a value, from the left: their weights, sums and squares, and how many pools there are."""
 
     size: Array
-    count: Float[Array, " n"]
+    weight: Float[Array, " n"]
     sum: Float[Array, " n"]
     squares: Float[Array, " n"]
     pools: Array
@@ -90,7 +90,7 @@ class _Pools(NamedTuple):
 
 
 def _own_error(pools: _Pools, at: Array) -> Float[Array, ""]:
-    return pools.squares[at] - pools.sum[at] ** 2 / pools.count[at]
+    return pools.squares[at] - pools.sum[at] ** 2 / pools.weight[at]
 
 
 def _pool(pools: _Pools, entry: tuple[Array, Array]) -> tuple[_Pools, Float[Array, ""]]:
@@ -98,7 +98,7 @@ def _pool(pools: _Pools, entry: tuple[Array, Array]) -> tuple[_Pools, Float[Arra
     at, (value, weight) = pools.pools, entry
     pools = _Pools(
         pools.size.at[at].set(1),
-        pools.count.at[at].set(weight),
+        pools.weight.at[at].set(weight),
         pools.sum.at[at].set(weight * value),
         pools.squares.at[at].set(weight * value**2),
         at + 1,
@@ -108,14 +108,14 @@ def _pool(pools: _Pools, entry: tuple[Array, Array]) -> tuple[_Pools, Float[Arra
     def violated(now: _Pools) -> Array:
         last = now.pools - 1
         before = jnp.maximum(last - 1, 0)
-        return (last > 0) & (now.sum[before] * now.count[last] > now.sum[last] * now.count[before])
+        return (last > 0) & (now.sum[before] * now.weight[last] > now.sum[last] * now.weight[before])
 
     def merge(now: _Pools) -> _Pools:
         last, before = now.pools - 1, now.pools - 2
         error = now.error - _own_error(now, last) - _own_error(now, before)
         merged = _Pools(
             now.size.at[before].add(now.size[last]),
-            now.count.at[before].add(now.count[last]),
+            now.weight.at[before].add(now.weight[last]),
             now.sum.at[before].add(now.sum[last]),
             now.squares.at[before].add(now.squares[last]),
             last,
@@ -138,7 +138,7 @@ def _increase(row: Float[Array, " n"], weight: Float[Array, " n"]) -> tuple[Floa
     pools, errors = lax.scan(_pool, empty, (row, weight))
     ends = jnp.cumsum(jnp.where(jnp.arange(n) < pools.pools, pools.size, 0))
     pool = jnp.searchsorted(ends, jnp.arange(n), side="right").clip(0, n - 1)
-    return (pools.sum / pools.count)[pool], errors
+    return (pools.sum / pools.weight)[pool], errors
 
 
 def onto_increasing(rows: Rows, metric: Rows | None = None) -> Rows:

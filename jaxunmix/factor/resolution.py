@@ -42,7 +42,7 @@ class Resolution(eqx.Module):
         axes = len(self.grid.shape)
         if widths.ndim > 1 or len(widths) not in (1, axes) or not np.isfinite(widths).all() or not (widths > 0).all():
             raise ValueError(
-                f"Resolution: fwhm must be above 0 in pixels, one number or one for each of the {axes} axes; got {fwhm}."
+                f"Resolution: fwhm must be above 0 in pixels, one number or one for each of {axes} axes; got {fwhm}."
             )
         self.fwhm = tuple(np.broadcast_to(widths, axes).tolist())
         self.kernels = tuple(_gaussian(n, width) for n, width in zip(self.grid.shape, self.fwhm, strict=True))

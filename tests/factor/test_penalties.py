@@ -12,6 +12,8 @@ from jaxunmix.factor.problem import Problem
 GRID = (8, 5)
 MASKED = jxu.Grid.of((8, 6), np.arange(48).reshape(8, 6) % 6 != 3)  # a column of dead pixels
 
+GRAPH = jxu.penalties.similarity_graph(np.random.default_rng(3).random((40, 11)), 5)
+
 PENALTIES = {
     "L1 maps": jxu.penalties.L1("maps", 0.3),
     "L1 spectra": jxu.penalties.L1("spectra", 0.3),
@@ -22,6 +24,14 @@ PENALTIES = {
     "overlap spectra": jxu.penalties.SoftOrthogonality("spectra", 0.3),
     "log maps": jxu.penalties.LogSparsity("maps", 0.3),
     "log spectra": jxu.penalties.LogSparsity("spectra", 0.3, epsilon=0.5),
+    "ridge maps": jxu.penalties.Ridge("maps", 0.3),
+    "ridge spectra": jxu.penalties.Ridge("spectra", 0.3),
+    "smooth spectra": jxu.penalties.Smoothness("spectra", 0.3),
+    "variation maps": jxu.penalties.TotalVariation("maps", 0.3, GRID),
+    "variation masked": jxu.penalties.TotalVariation("maps", 0.3, MASKED, epsilon=0.2),
+    "variation volume": jxu.penalties.TotalVariation("maps", 0.3, (2, 4, 5)),
+    "variation spectra": jxu.penalties.TotalVariation("spectra", 0.3),
+    "graph maps": jxu.penalties.GraphSimilarity("maps", 0.3, GRAPH),
 }
 LOSSES = {"frobenius": jxu.losses.Frobenius(), "poisson": jxu.losses.Poisson()}
 BASES = {

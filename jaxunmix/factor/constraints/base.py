@@ -88,6 +88,10 @@ class AbstractConstraint(eqx.Module):
         """The least and the greatest value of an entry; None where there is none."""
         return None, None
 
+    def total_and_kind(self) -> tuple[Any, bool] | None:
+        """What the entries of a pixel (or of a component) sum to, and whether that is a limit; None where nothing."""
+        return None
+
     def free(self, rank: int) -> Bool[Array, "components _"] | None:
         """Which components, or which of their entries, may move; None for all."""
         return None

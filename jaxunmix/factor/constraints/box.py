@@ -48,25 +48,26 @@ class Box(AbstractConstraint):
             raise ValueError('Box("product"): give both low and high.')
 
     @property
-    def is_product(self) -> bool:
-        """Whether it bounds the model, not a block of it."""
-        return self.block == "product"
-
-    @property
-    def kind(self) -> str:
+    def kind(self) -> str:  # type: ignore[override]
         """What a step must know of to keep it."""
         return "product" if self.is_product else "bounds"
 
     @property
-    def keepers(self) -> str:
+    def keepers(self) -> str:  # type: ignore[override]
         """Updates that keep it."""
         return "BoundedHALS()" if self.is_product else "HALS(), FISTA() or ProjectedGradient()"
 
+    @property
+    def is_product(self) -> bool:
+        """Whether it bounds the model, not a block of it."""
+        return self.block == "product"
+
     def check(self, among: Constraints) -> None:
-        if self.block in BLOCKS and self.block not in among.blocks:
+        if self.is_product:
+            if among.of("sign") and self._range()[1] <= 0:
+                raise ValueError(f'Box("product"): NonNegative leaves nothing below {self.high}; pass constraints=().')
+        elif self.block not in among.blocks:
             raise ValueError(f'Box("{self.block}"): this problem fits {among.blocks}; name one of them.')
-        if self.is_product and among.of("sign") and self.high <= 0:
-            raise ValueError(f'Box("product"): NonNegative leaves nothing below {self.high:g}; pass constraints=().')
 
     def bounds(self) -> tuple[float | None, float | None]:
         return (None, None) if self.is_product else (self.low, self.high)
@@ -82,14 +83,20 @@ class Box(AbstractConstraint):
 
     def product_limits(self) -> Limits:
         """The bounds of the product, with room for rounding."""
-        room = MARGIN * (self.high - self.low)
-        return jnp.asarray(self.low + room), jnp.asarray(self.high - room)
+        low, high = self._range()
+        room = MARGIN * (high - low)
+        return jnp.asarray(low + room), jnp.asarray(high - room)
+
+    def _range(self) -> tuple[float, float]:
+        assert self.low is not None, "both are given for the product"
+        assert self.high is not None, "both are given for the product"
+        return self.low, self.high
 
     def _inside(self, factors: Bilinear) -> Bilinear:
         """Factors whose product lies between the bounds: theirs where it does, else moved towards the middle."""
         low, high = self.product_limits()
         product = matmul(factors.maps_t.T, factors.profiles)
-        fits = (product >= self.low).all() & (product <= self.high).all()
+        fits = (product >= self._range()[0]).all() & (product <= self._range()[1]).all()
         middle, half = (low + high) / 2, (high - low) / 2
         # The first component becomes the middle of the range; the others are shrunk until they fit about it.
         maps = factors.maps_t.at[0].set(1.0)

@@ -52,12 +52,17 @@ class Closure(AbstractConstraint):
         if self.block != "maps":
             raise ValueError(f'Closure sums over the components of a pixel: the block is "maps", got {self.block!r}.')
 
+    def total_and_kind(self) -> tuple[Any, bool]:
+        return self.total, False
+
     def check(self, among: Constraints) -> None:
         _check_partners(self, among)
 
+    def check_pixels(self, pixels: int) -> None:
+        if self.total.ndim and self.total.shape != (pixels,):
+            raise ValueError(f"Closure: total has {len(self.total)} values, the data {pixels} pixels in use.")
+
     def share_out(self, rows: Rows, limits: Limits, metric: Rows | None = None) -> Rows:
-        if self.total.ndim and self.total.shape != (rows.shape[1],):
-            raise ValueError(f"Closure: total has {len(self.total)} values, the data {rows.shape[1]} pixels in use.")
         return onto_sum(rows, *limits, self.total, axis=0, metric=metric)
 
     def impose(self, factors: Bilinear, among: Constraints) -> Bilinear:
@@ -80,6 +85,9 @@ class SumAtMost(AbstractConstraint):
 
     def __check_init__(self) -> None:
         check_number(self.total, "SumAtMost: total", above=0)
+
+    def total_and_kind(self) -> tuple[Any, bool]:
+        return self.total, True
 
     def check(self, among: Constraints) -> None:
         _check_partners(self, among)

@@ -114,7 +114,9 @@ class MaxComponents(AbstractConstraint):
 
     def __check_init__(self) -> None:
         if self.block != "maps":
-            raise ValueError(f'MaxComponents counts the components of a pixel: the block is "maps", got {self.block!r}.')
+            raise ValueError(
+                f'MaxComponents counts the components of a pixel: the block is "maps", got {self.block!r}.'
+            )
         if check_whole_number(self.most, "MaxComponents: most") < 1:
             raise ValueError(f"MaxComponents: most must be 1 or more, got {self.most}.")
 
@@ -152,8 +154,8 @@ class LocalRank(AbstractConstraint):
             raise ValueError(f'LocalRank: regions are of pixels, the block is "maps", got {self.block!r}.')
         if len(self.most) != self.regions.max() + 1 or min(self.most) < 0:
             raise ValueError(
-                f"LocalRank: most must have a number of 0 or more for each of the {self.regions.max() + 1} regions, got "
-                f"{self.most}."
+                f"LocalRank: most must have a number of 0 or more for each of the {self.regions.max() + 1} regions, "
+                f"got {self.most}."
             )
 
     def check(self, among: Constraints) -> None:

@@ -1,5 +1,7 @@
 """Entries that sum to one."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +89,9 @@ class Simplex(AbstractConstraint):
         total = jnp.where(free, profiles, 0).sum(axis=1, keepdims=True)
         profiles = jnp.where(free & (total > 0), profiles * left / jnp.maximum(total, TINY), profiles)
         return Bilinear(maps, profiles, factors.basis)
+
+    def total_and_kind(self) -> tuple[Any, bool]:
+        return 1.0, False
 
     def share_out(self, rows: Rows, limits: Limits, metric: Rows | None = None) -> Rows:
         """The nearest rows with sums of one; a component that is zero, with which K is padded, stays so."""

@@ -93,7 +93,7 @@ class AbstractPenalty(eqx.Module):
     asks_nonnegative: ClassVar[bool] = False
     # Whether it is the same however the size of a component is shared between its map and its spectrum.
     is_scale_free: ClassVar[bool] = True
-    # Whether it has a kink at zero of the slope that its bound tells, so that a step on a signed block takes a threshold.
+    # Whether it has a kink at zero, of the slope of its bound: a step on a signed block takes it by a threshold.
     has_threshold: ClassVar[bool] = False
     # Whether it makes neighbours alike, so that it acts on single pixels and not on sums of them.
     is_smoothing: ClassVar[bool] = False

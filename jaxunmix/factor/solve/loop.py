@@ -30,7 +30,6 @@ def start(
     live: Int[Array, " restarts"] | None = None,
 ) -> Run:
     """Every restart at its start; with `live` its last components are zeros, which no update moves."""
-
     linear = problem.linearised
 
     def begin_one(arguments):

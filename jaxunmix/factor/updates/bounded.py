@@ -17,9 +17,9 @@ class BoundedHALS(AbstractUpdate):
         w_pk = clip( sum_c v_pc (x_pc - R_pc) s_kc / sum_c v_pc s_kc^2,  max_c l_pc,  min_c u_pc ),
 
     where [l_pc, u_pc] are the w for which R_pc + w s_kc stays between the bounds, and the same for the spectra
-    (Kannan, Ishteva and Park, Knowl. Inf. Syst. 39 (2014) 491). The objective never rises and every iterate is feasible.
-    Being coordinate descent under coupled bounds it can stop short of a stationary point: take several restarts.
-    It needs the whole product: memory of a few times the data.
+    (Kannan, Ishteva and Park, Knowl. Inf. Syst. 39 (2014) 491). The objective never rises and every iterate is
+    feasible. Being coordinate descent under coupled bounds it can stop short of a stationary point: take several
+    restarts. It needs the whole product: memory of a few times the data.
     """
 
     command = None
@@ -31,7 +31,9 @@ class BoundedHALS(AbstractUpdate):
         if not problem.constraints.of("product"):
             raise ValueError('BoundedHALS keeps Box("product", low, high): give that constraint, or use HALS().')
         if not problem.loss.is_least_squares or problem.penalties or problem.basis is not None:
-            raise ValueError("BoundedHALS takes Frobenius without penalties and basis; use links.Logistic() to bound more.")
+            raise ValueError(
+                "BoundedHALS takes Frobenius without penalties and basis; use links.Logistic() to bound more."
+            )
         if problem.matrix.is_compressed or problem.matrix.is_sparse:
             raise ValueError("BoundedHALS needs every entry; give Dense data.")
 

@@ -147,7 +147,9 @@ class FISTA(AbstractUpdate):
             jnp.ones((1, 1), before.dtype) if metric is None else metric,
         )
         # The objective at the start is seen with the first slope.
-        start = _Inner(before, before, jnp.ones((), before.dtype), EASING * curvature, jnp.asarray(jnp.nan, before.dtype))
+        start = _Inner(
+            before, before, jnp.ones((), before.dtype), EASING * curvature, jnp.asarray(jnp.nan, before.dtype)
+        )
         steps = self.inner or (10 if problem.is_least_squares else 3)
         end = lax.fori_loop(0, steps, lambda _, now: _accelerate(part, now), start)
         return with_rows(factors, block, end.rows), end.curvature
