@@ -29,8 +29,14 @@ def copy_to_device(values: Any, dtype: Any) -> Array:
     return jnp.asarray(np.array(values, dtype) if is_known(values) else values, dtype)
 
 
-def apply_weights(matrix: Any, weights: Any) -> tuple[Any, Any]:
-    """The data with what has no weight set to 0, and the weights broadcast to their shape."""
+def apply_weights(matrix: Any, weights: Any, takes_zero: bool = True) -> tuple[Any, Any]:
+    """The data with what has no weight filled in, and the weights broadcast to their shape.
+
+    Args:
+        matrix: the data.
+        weights: of its entries, or None.
+        takes_zero: whether 0 is in the range of the loss; if not, the smallest visible entry is filled in.
+    """
     if isinstance(matrix, np.ma.MaskedArray) and np.ma.is_masked(matrix):
         hidden = np.ma.getmaskarray(matrix)
         matrix = matrix.filled(0)
@@ -47,7 +53,10 @@ def apply_weights(matrix: Any, weights: Any) -> tuple[Any, Any]:
         if scipy.sparse.issparse(matrix):
             matrix = matrix.astype(np.float64).toarray()
         matrix = xp.asarray(matrix)
-        if jnp.issubdtype(matrix.dtype, jnp.floating):
+        if not takes_zero:
+            smallest = xp.min(xp.where(weights > 0, matrix, np.inf))
+            matrix = xp.where(weights > 0, matrix, smallest.astype(matrix.dtype))
+        elif jnp.issubdtype(matrix.dtype, jnp.floating):
             matrix = xp.where(weights > 0, matrix, xp.zeros((), matrix.dtype))
     return matrix, weights
 

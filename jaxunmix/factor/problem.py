@@ -72,7 +72,7 @@ class Problem(eqx.Module):
         self.tuning = tuning
         loss = Frobenius() if loss is None else check_instance(loss, AbstractLoss, "loss", "losses.Poisson()")
         self.penalties = as_penalties(penalties)
-        matrix, weights = apply_weights(matrix, weights)
+        matrix, weights = apply_weights(matrix, weights, loss.takes_zero)
         self.matrix = as_matrix(matrix, "auto" if weights is None else "dense")
         self.weights = None if weights is None else copy_to_device(weights, self.matrix.dtype)
         self.loss = loss
@@ -107,6 +107,10 @@ class Problem(eqx.Module):
     def profile_block(self) -> str:
         """The block beside the maps that is fitted: "spectra", or "coefficients" where there is a basis."""
         return "spectra" if self.basis is None else "coefficients"
+
+    def block_of(self, penalty: AbstractPenalty) -> str:
+        """The fitted block that a penalty is about: the coefficients where it names the spectra of a basis."""
+        return self.profile_block if penalty.block == "spectra" else penalty.block
 
     @property
     def features(self) -> int:

@@ -443,7 +443,7 @@ def test_updates_refuse_what_they_do_not_keep(update, problem, message):
 def test_multiplicative_keeps_sums_under_two_losses_only():
     problem = jxu.Problem(_data() + 1, jxu.losses.Beta(1.5), BASES["shared"], constraints=_simplex())
     with pytest.raises(ValueError, match="keeps Simplex under Poisson and Frobenius, not Beta"):
-        jxu.fit(problem, 3, key=jax.random.key(0))
+        jxu.fit(problem, 3, jxu.updates.Multiplicative(), key=jax.random.key(0))
 
 
 @pytest.mark.parametrize(

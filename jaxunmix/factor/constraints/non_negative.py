@@ -12,7 +12,7 @@ class NonNegative(AbstractConstraint):
 
     block: str = eqx.field(static=True)
     kind = "sign"
-    keepers = "HALS(), Multiplicative() or ProjectedGradient()"
+    keepers = "HALS(), Multiplicative() or FISTA()"
 
     def bounds(self) -> tuple[float | None, float | None]:
         return 0.0, None

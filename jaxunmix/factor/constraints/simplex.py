@@ -29,7 +29,7 @@ class Simplex(AbstractConstraint):
     block: str = eqx.field(static=True)
     columns: tuple[int, ...] | None = eqx.field(default=None, static=True, converter=as_columns)
     kind = "sum"
-    keepers = "Multiplicative() or ProjectedGradient()"
+    keepers = "Multiplicative() or FISTA()"
     order = 3
 
     def __check_init__(self):

@@ -53,6 +53,12 @@ class AbstractLoss(eqx.Module):
         """Whether `split` is the derivative in what is linear."""
         return self.by_entries and self.link.is_identity
 
+    @property
+    def takes_zero(self) -> bool:
+        """Whether an entry of the data may be 0."""
+        low, high = self.link.range
+        return self.beta > 0 and low <= 0 <= high
+
     def measure(self, x: Entries, linear: Entries, weights: Entries | None = None) -> Entries:
         """The divergence from what is linear, weighted: of each entry, or of each row where it compares rows."""
         entries = self.link.divergence(self.divergence, x, linear)

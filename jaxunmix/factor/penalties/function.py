@@ -51,7 +51,7 @@ class FunctionPenalty(AbstractPenalty):
         return self.function(factors)
 
     def bound(self, factors: Bilinear, reference: Reference, block: str) -> Bound:
-        raise NotImplementedError(f"the function {self.label!r} has no separable bound; use ProjectedGradient().")
+        raise NotImplementedError(f"the function {self.label!r} has no separable bound; use FISTA().")
 
 
 def as_penalties(penalties: Any) -> tuple[AbstractPenalty, ...]:

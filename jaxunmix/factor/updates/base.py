@@ -48,7 +48,7 @@ def check_single_basis(update: AbstractUpdate, problem: Problem) -> None:
     """Refuse a basis for each component."""
     if problem.basis is not None and problem.basis.ndim == 3:
         raise ValueError(
-            f"{type(update).__name__} takes one basis for all components; use Multiplicative() or ProjectedGradient()."
+            f"{type(update).__name__} takes one basis for all components; use Multiplicative() or FISTA()."
         )
 
 
@@ -68,7 +68,7 @@ def check_least_squares(update: AbstractUpdate, problem: Problem) -> None:
     if not problem.loss.is_least_squares:
         raise ValueError(f"{name} solves Frobenius; for {type(problem.loss).__name__} use updates.Multiplicative().")
     if problem.weights is not None:
-        raise ValueError(f"{name} takes no weights; use updates.Multiplicative() or updates.ProjectedGradient().")
+        raise ValueError(f"{name} takes no weights; use updates.Multiplicative() or updates.FISTA().")
 
 
 def check_bounded(update: AbstractUpdate, problem: Problem) -> None:
@@ -76,10 +76,10 @@ def check_bounded(update: AbstractUpdate, problem: Problem) -> None:
     name = type(update).__name__
     for penalty in problem.penalties:
         if not penalty.has_bound:
-            raise ValueError(f"{name} cannot differentiate the penalty {penalty.label!r}; use ProjectedGradient().")
+            raise ValueError(f"{name} cannot differentiate the penalty {penalty.label!r}; use FISTA().")
         if penalty.block == "spectra" and problem.basis is not None:
             raise ValueError(
-                f"{name} takes no penalty on the spectra where they are coefficients @ basis; use ProjectedGradient()."
+                f"{name} takes no penalty on the spectra where they are coefficients @ basis; use FISTA()."
             )
 
 

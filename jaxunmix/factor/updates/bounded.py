@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...matrix.base import TINY, matmul
-from ..model import Bilinear, Rows
+from ..model import Bilinear
 from ..problem import Problem
 from .base import AbstractUpdate, check_constraints, check_plain
 
@@ -51,11 +51,11 @@ class BoundedHALS(AbstractUpdate):
 def _sweep(
     x: Float[Array, "lines columns"],
     weights: Float[Array, "lines columns"] | None,
-    rows: Rows,
-    other: Rows,
+    rows: Float[Array, "components lines"],
+    other: Float[Array, "components columns"],
     limits: tuple[Array, Array],
     nonnegative: bool,
-) -> Rows:
+) -> Float[Array, "components lines"]:
     """Every component of one block, x ~ rows' other."""
     low, high = (limit.astype(x.dtype) for limit in limits)
     for k in range(len(rows)):
@@ -76,5 +76,5 @@ def _sweep(
     return rows
 
 
-def _away(s: Rows) -> Rows:
+def _away(s: Float[Array, " columns"]) -> Float[Array, " columns"]:
     return jnp.where(jnp.abs(s) > TINY, s, 1)

@@ -111,7 +111,7 @@ class FISTA(AbstractUpdate):
                     f"UnitNorm would rescale what the function {penalty.label!r} measures; put the norm into the "
                     "function."
                 )
-            if penalty.asks_nonnegative and not constraints.is_nonnegative(_block_of(problem, penalty.block)):
+            if penalty.asks_nonnegative and not constraints.is_nonnegative(problem.block_of(penalty)):
                 self._check_threshold(problem, penalty)
 
     def _check_threshold(self, problem: Problem, penalty) -> None:
@@ -206,11 +206,6 @@ def _metric(problem: Problem, rows: Rows, block: str) -> Rows | None:
         return None
     mean = jnp.mean(rows, axis=1, keepdims=True)
     return jnp.where(mean > 0, rows / jnp.where(mean > 0, mean, 1) + LEAST_SHARE, 1)
-
-
-def _block_of(problem: Problem, block: str) -> str:
-    """The block that is fitted where a penalty names "spectra"."""
-    return problem.profile_block if block == "spectra" else block
 
 
 def _thresholded(problem: Problem, block: str) -> list:

@@ -47,11 +47,11 @@ class Multiplicative(AbstractUpdate):
         if problem.loss.beta == 2 and is_known(problem.matrix.minimum) and float(problem.matrix.minimum) < 0:
             raise ValueError("Multiplicative needs non-negative data; use HALS(), or preprocess.clip_negative first.")
         if problem.basis is not None and is_known(problem.basis) and float(problem.basis.min()) < 0:
-            raise ValueError("Multiplicative needs a non-negative basis; use HALS() or ProjectedGradient().")
+            raise ValueError("Multiplicative needs a non-negative basis; use HALS() or FISTA().")
         check_bounded(self, problem)
         loss, beta = type(problem.loss).__name__, problem.loss.beta
         if problem.penalties and beta not in (1, 2):
-            raise ValueError(f"Multiplicative bounds no penalties under {loss}; use ProjectedGradient().")
+            raise ValueError(f"Multiplicative bounds no penalties under {loss}; use FISTA().")
         if constraints.of("sum") and beta not in (1, 2):
             raise ValueError(f"Multiplicative keeps Simplex under Poisson and Frobenius, not {loss}; use one of these.")
         if constraints.of("ratio") and beta != 1:
