@@ -97,7 +97,7 @@ def _parse_rows(lines: list[tuple[int, str]], dialect: Dialect, path: Path) -> n
         start = line.lstrip()
         if start[0] in _COMMENTS:
             if re.match(r"#[SL]\s", start):
-                raise ValueError(f"{path.name}, line {number}: a second scan begins; save one scan in each file")
+                raise ValueError(f"{path.name}, line {number}: a further table begins; save one table in each file")
             continue
         cells = dialect.split(line)
         row = dialect.numbers(cells)
