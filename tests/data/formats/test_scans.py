@@ -66,5 +66,5 @@ def test_scans_that_cannot_be_read_are_no_hindrance(write):
     path = write(spec(FIRST, SECOND, ("3 ascan", "i0  mu", rows_of(ENERGY, *COUNTS[1:]))))
     several = load(path, "scan3/columns", columns="i0,mu")
     np.testing.assert_array_equal(several.data, COUNTS[1:])
-    with pytest.raises(ValueError, match=r"a\.dat: columns='i0,mu' is none of its 2 columns|near it"):
+    with pytest.raises(ValueError, match=r"a\.dat: columns='i0' is none of its 2 columns"):
         load(path, "scan2/unread", columns="i0,mu")
