@@ -260,6 +260,8 @@ def test_decimal_commas(write, separator, head):
         ("energy,mu,mu\n1,2,3\n2,3,4\n", "give each its own name"),
         ("energy,mu\n1,2,3\n3,3,4\n", "3 columns, named"),
         ("", "no row of numbers"),
+        (",400,401,402\nsample 1,5,2,3\nsample 2,1,6,2\n", r"rows begin with text \('sample 2'\)"),
+        ("day;i0;mu\n2024-01-01;1;2\n2024-01-02;3;1\n", r"rows begin with text \('2024-01-02'\)"),
     ],
 )
 def test_what_is_refused_says_why(write, text, message):
