@@ -184,7 +184,7 @@ def test_what_rosettasciio_writes(tmp_path, hs, plugin_of, writer):
     suffix = plugin["file_extensions"][plugin["default_extension"]]
     compared = set()
     for navigation, spectral, dtype in itertools.product(range(3), (1, 2), DTYPES):
-        if navigation != 1 and dtype not in FEW:
+        if (navigation != 1 or writer == "ZSPY") and dtype not in FEW:  # zarr takes its time over many small files
             continue
         signal = example(hs, navigation, spectral, dtype, square=writer == "Blockfile")
         path = save(signal, tmp_path / f"{navigation}{spectral}{dtype}", writer, suffix)
