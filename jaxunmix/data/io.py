@@ -84,7 +84,8 @@ def load(
         ImportError: a package for that format is missing; the message gives the pip command.
     """
     path = Path(path)
-    made = Merging(None if merge_repeated is False else 0.0 if merge_repeated is True else float(merge_repeated))
+    tolerance = None if merge_repeated is False else 0.0 if merge_repeated is True else float(merge_repeated)
+    made = Merging(tolerance, path.name)
     table = {k: v for k, v in {"columns": columns, "axis": axis}.items() if v is not None}
     if "axis" in _options(path) and isinstance(energy, str):
         table, energy = {"axis": energy} | table, None

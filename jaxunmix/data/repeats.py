@@ -16,13 +16,14 @@ class Merging:
 
     Attributes:
         tolerance: None refuses; else channels no further apart than this, in the unit of the axis, become one.
+        file: the name of the file that is loaded, for the refusal; None where there is none.
         records: what was done, for the provenance.
     """
 
-    def __init__(self, tolerance: float | None):
+    def __init__(self, tolerance: float | None, file: str | None = None):
         if tolerance is not None and not (np.isfinite(tolerance) and tolerance >= 0):
             raise ValueError(f"merge_repeated={tolerance}: give True, or a distance of 0 or above in the axis' unit")
-        self.tolerance = tolerance
+        self.tolerance, self.file = tolerance, file
         self.records: list[dict[str, Any]] = []
 
     def __call__(self, make: Callable[[], SpectrumImage]) -> SpectrumImage:
@@ -31,7 +32,9 @@ class Merging:
             img = make()
         except UnsortedAxisError as error:
             if self.tolerance is None or error.image is None or error.image.signal_dims != (error.dim,):
-                raise
+                if self.file is None:
+                    raise
+                raise UnsortedAxisError(f"{self.file}: {error}", error.dim) from error
             img = error.image
         if self.tolerance is None or len(img.signal_dims) != 1 or img.signal_dims[0] not in img.data.coords:
             return img

@@ -45,9 +45,8 @@ def choose_item(items: Sequence[Item], array: str | None, path: Path, also: str 
                 raise ValueError(_object_message(path, found[0]))
             return found[0]
         raise ArrayChoiceError(path, found or items, f"has {len(found)} arrays called '{array}'", also)
-    asked = next((i.question for i in items if i.question is not None), None)
-    if asked is not None and len(items) > 1:
-        raise ValueError(asked)
+    if len(items) > 1 and all(i.question is not None for i in items):
+        raise ValueError(items[0].question)
     possible = candidates(items)
     if not possible:
         objects = [i for i in items if i.dtype.hasobject]

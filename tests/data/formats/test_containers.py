@@ -35,3 +35,19 @@ def test_foreign_netcdf_keeps_its_labels(tmp_path):
     assert img.data.dims == ("t", "shift")
     assert img.data.coords["shift"].attrs["units"] == "s"
     assert img.data.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", ["EELS", "", None])
+def test_what_hyperspy_notes_beside_a_signal_in_nexus(tmp_path, kind):
+    with h5py.File(tmp_path / "a.nxs", "w") as file:
+        data = file.create_group("entry1/a map")
+        data.attrs.update({"NX_class": "NXdata", "signal": "data", "axes": ["x", "Energy"]})
+        data.update({"data": np.ones((2, 3)), "x": np.arange(2.0), "Energy": np.arange(3.0)})
+        data["Energy"].attrs["units"] = "eV"
+        noted = file.create_group("entry1/auxiliary/hyperspy_metadata")
+        if kind is not None:
+            noted.update({"Signal/signal_type": kind, "Signal/quantity": "Current (nA)", "General/title": "a map"})
+    img = load(tmp_path / "a.nxs")
+    assert img.data.attrs == {"EELS": {"units": "nA", "signal_type": "EELS"}, "": {"units": "nA"}, None: {}}[kind]
+    assert img.data.name == ("data" if kind is None else "a map")
+    assert img.data.dims == ("x", "Energy")

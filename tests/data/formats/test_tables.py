@@ -254,10 +254,14 @@ def test_decimal_commas(write, separator, head):
         ("1,500;2,500\n1,600;3,700\n", "'1,500' may have a decimal comma or one between thousands"),
         ("1.500,5;2\n1.600,5;3\n", "signs between thousands"),
         ("energy;mu\n400;1\n401;2\nend of scan\n", "line 4: not numbers"),
-        ("#S 1\n#L energy  mu\n1 2\n2 3\n\n#S 2\n#L energy  mu\n1 2\n", "line 6: a second scan begins"),
+        ("#L energy  mu\n1 2\n2 3\n#L energy  i0\n1 2\n", "line 4: a further table begins"),
+        ("1 2\n2 3\n#S 2 ascan\n1 2\n", "line 3: a further table begins"),
+        ("#S 1 ascan\n#L energy  mu\n#S 2 ascan\n#C aborted\n", "no row of numbers"),
         ("energy,mu,mu\n1,2,3\n2,3,4\n", "give each its own name"),
         ("energy,mu\n1,2,3\n3,3,4\n", "3 columns, named"),
         ("", "no row of numbers"),
+        (",400,401,402\nsample 1,5,2,3\nsample 2,1,6,2\n", r"rows begin with text \('sample 2'\)"),
+        ("day;i0;mu\n2024-01-01;1;2\n2024-01-02;3;1\n", r"rows begin with text \('2024-01-02'\)"),
     ],
 )
 def test_what_is_refused_says_why(write, text, message):
@@ -270,6 +274,38 @@ def test_whole_numbers_between_commas_are_not_decimal(write):
     img = load(write("energy,mu\n400,1\n401,\n402,3\n"))
     np.testing.assert_array_equal(img.data.energy, [400, 401, 402])
     np.testing.assert_array_equal(img.data, [1, np.nan, 3])
+
+
+TABBED = np.array([[400, 3, 9], [401, 8, 2], [402, 2, 5]], float)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mono Energy\tI 0\tmu det\n400\t3\t9\n401\t8\t2\n402\t2\t5\n", TABBED),  # blanks within names
+        ("energy\ti0\tmu\n400\t\t9\n401\t8\t2\n402\t2\t\n", [[400, np.nan, 9], [401, 8, 2], [402, 2, np.nan]]),
+        ("energy\ti0\tmu\t\n400\t3\t9\t\n401\t8\t2\t\n402\t2\t5\t\n", TABBED),  # one at each end
+        ("energy\t\ti0\tmu\n400\t\t3\t9\n401\t\t8\t2\n402\t\t2\t5\n", TABBED),  # an empty column
+        ("\tenergy\ti0\tmu\n0\t400\t3\t9\n1\t401\t8\t2\n2\t402\t2\t5\n", TABBED),  # an index without a name
+        ("#energy\t i0\tmu \n 400\t 3\t 9\n 401\t 8\t 2\n 402\t 2\t 5\n", TABBED),  # and blanks beside them
+    ],
+)
+def test_tabs_that_matter(write, text, expected):
+    path = write(text, "a.txt")
+    names = [name for name, _, _ in list_arrays(path)]
+    assert len(names) == 2
+    img = load(path, columns=names)
+    np.testing.assert_array_equal(img.data, np.array(expected)[:, 1:].T)
+    np.testing.assert_array_equal(img.data.energy, TABBED[:, 0])
+
+
+def test_a_tab_before_the_energies_is_an_empty_corner(write):
+    """As pandas writes spectra in rows; without it the first of five numbers would stand over the index."""
+    rows = text_of(np.column_stack([np.arange(4), COUNTS.T]), "\t")
+    for corner in ("\t", "  \t", '""\t'):
+        img = load(write(corner + "\t".join(f"{e:g}" for e in ENERGY) + "\n" + rows, "a.txt"))
+        np.testing.assert_array_equal(img.data, COUNTS.T)
+        np.testing.assert_array_equal(img.data.energy, ENERGY)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252", "utf-32"])

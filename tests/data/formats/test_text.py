@@ -1,9 +1,11 @@
 """Columns, XDI and Athena projects."""
 
+import csv
 import gzip
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from jaxunmix.data.formats.select import ArrayChoiceError
@@ -46,6 +48,66 @@ def test_bad_columns(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load(path)
+
+
+SPECTRA = pd.DataFrame([[3, 8, 2, 7], [9, 2, 5, 1], [1, 6, 9, 3]], columns=[400.5, 402.0, 405.0, 410.0])
+
+
+@pytest.mark.parametrize(
+    ("frame", "options"),
+    [
+        (SPECTRA, {}),
+        (SPECTRA, {"sep": ";", "decimal": ","}),
+        (SPECTRA, {"sep": "\t", "encoding": "utf-16"}),
+        (SPECTRA, {"index_label": "index", "quoting": csv.QUOTE_ALL}),
+        (SPECTRA.set_axis(pd.Index(SPECTRA.columns, name="energy"), axis=1), {}),
+        (SPECTRA.set_axis(range(1, 4), axis=0), {"lineterminator": "\r\n"}),
+    ],
+)
+def test_spectra_as_pandas_writes_them(tmp_path, frame, options):
+    frame.to_csv(tmp_path / "a.csv", **options)
+    img = load(tmp_path / "a.csv")
+    assert img.data.dims == ("x", "energy")
+    np.testing.assert_array_equal(img.data, SPECTRA.values)
+    np.testing.assert_array_equal(img.data.energy, SPECTRA.columns)
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "message", "given", "dim"),
+    [
+        (SPECTRA, {"index": False}, r"first row goes from 400\.5 to 410", None, "x"),
+        (SPECTRA, {"index_label": "sample"}, r"from 400\.5 to 410, but before them there is column 1", "2:", "sample"),
+        (SPECTRA.set_axis([3, 5, 8], axis=0), {}, r"before them there is column 1", "2:", "column1"),
+    ],
+)
+def test_what_pandas_writes_and_may_be_something_else_is_asked_about(tmp_path, frame, options, message, given, dim):
+    frame.to_csv(tmp_path / "a.csv", **options)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "a.csv")
+    img = load(tmp_path / "a.csv", axis="row", columns=given)
+    assert img.data.dims == (dim, "energy")
+    np.testing.assert_array_equal(img.data, SPECTRA.values)
+    np.testing.assert_array_equal(img.data.energy, SPECTRA.columns)
+    if dim != "x":
+        np.testing.assert_array_equal(img.data[dim], frame.index)
+
+
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("options", [{}, {"sep": ";", "decimal": ","}, {"sep": "\t"}])
+def test_maps_as_pandas_writes_them(tmp_path, options, index):
+    cube = np.random.default_rng(0).integers(0, 9, (2, 3, 4)) / 4
+    places = pd.MultiIndex.from_product([[0.5, 1], [0, 2, 4]], names=["y (um)", "x (um)"])
+    wide = pd.DataFrame(cube.reshape(6, 4), index=places, columns=pd.Index(SPECTRA.columns, name="energy (eV)"))
+    wide.to_csv(tmp_path / "wide.csv", **options)
+    wide.stack().rename("counts").reset_index().to_csv(tmp_path / "long.csv", index=index, **options)
+    for name in ("wide.csv", "long.csv"):
+        img = load(tmp_path / name)
+        assert img.data.dims == ("y", "x", "energy")
+        np.testing.assert_array_equal(img.data, cube)
+        np.testing.assert_array_equal(img.data.y, [0.5, 1])
+        np.testing.assert_array_equal(img.data.energy, SPECTRA.columns)
+        assert img.data.x.attrs["units"] == "um"
+        assert (img.data.energy.attrs.get("units") == "eV") == (name == "long.csv")  # a header has no place for it
 
 
 def test_xdi_absorption(tmp_path):

@@ -16,6 +16,7 @@ from ..vendor.missing import needs
 from ..vendor.readers import named_items
 from ..vendor.signatures import reader_of
 from .dimensions import hdf5_axes, interpretation, is_nexus_signal, nexus_groups, units_of, with_axes
+from .hyperspy_layout import with_nexus_metadata
 from .layouts import pack, tree_items
 
 # Registered filters that hdf5plugin brings.
@@ -63,7 +64,9 @@ def _item(path: Path, name: str, node: h5py.Dataset) -> Item:
 def _label_axes(item: Item, node: h5py.Dataset, plain: dict[str, Item]) -> Item:
     if len(item.shape) == 0 or item.dtype.kind not in "iuf":
         return item
-    return with_axes(item, hdf5_axes(node), plain, interpretation(node), is_nexus_signal(node))
+    meant = is_nexus_signal(node)
+    item = with_axes(item, hdf5_axes(node), plain, interpretation(node), meant)
+    return with_nexus_metadata(item, node) if meant else item
 
 
 def _check_filters(path: Path, node: h5py.Dataset) -> None:

@@ -4,6 +4,7 @@ Its masks are True = exclude. It has no place for masks and provenance, which go
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,35 @@ def _from_hyperspy_group(group: Any, values: np.ndarray) -> SpectrumImage:
     if kind := text_or_none(signal.get("signal_type")):
         img.data.attrs.setdefault("signal_type", kind)
     return with_provenance(img, from_json(meta_text(arrays["provenance"]))) if "provenance" in arrays else img
+
+
+def with_nexus_metadata(item: Item, node: Any) -> Item:
+    """The item with the title, signal type and units that HyperSpy writes beside a signal in NeXus.
+
+    Args:
+        item: the signal, which knows its axes.
+        node: its dataset in HDF5.
+    """
+    metadata = node.parent.parent.get("auxiliary/hyperspy_metadata")
+    describe = item.describe
+    if describe is None or not hasattr(metadata, "keys"):
+        return item
+    kind, quantity, title = (
+        _read_text(metadata, k) for k in ("Signal/signal_type", "Signal/quantity", "General/title")
+    )
+
+    def describe_with_metadata(values: np.ndarray) -> SpectrumImage:
+        img = describe(values)
+        told = {"units": quantity_units(quantity).get("intensity"), "signal_type": kind}
+        data = img.data.assign_attrs({k: v for k, v in told.items() if v}).rename(title or img.data.name)
+        return replace(img, data=data)
+
+    return replace(item, describe=describe_with_metadata)
+
+
+def _read_text(group: Any, name: str) -> str | None:
+    value = group[name][()] if name in group and hasattr(group[name], "shape") else None
+    return text_or_none(value.decode(errors="replace") if isinstance(value, bytes) else value)
 
 
 def _keep(mask: np.ndarray | None) -> np.ndarray | None:

@@ -51,8 +51,8 @@ def parse_table(text: str, path: Path) -> Table:
     """The one table of a text: rows of numbers, before them comments, other lines, and a line of names.
 
     Raises:
-        ValueError: a line among the numbers that is none, or of another length; no numbers; names that do not fit;
-            commas and points that could be read in two ways.
+        ValueError: a line among the numbers that is none, or of another length; no numbers, or text before them in
+            each row; names that do not fit; commas and points that could be read in two ways.
     """
     lines = [(i, raw.strip(" \r\f")) for i, raw in enumerate(text.splitlines(), 1) if raw.strip(" \t\r\f;,")]
     lines = [(i, line) for i, line in lines if not re.fullmatch(r"sep=.", line)]  # Excel's
@@ -61,7 +61,7 @@ def parse_table(text: str, path: Path) -> Table:
     dialect = find_dialect(plain[-100:], path)
     first = next((k for k, (_, ln) in enumerate(lines) if not comments[k] and _is_row(dialect, ln)), len(lines))
     if first == len(lines):
-        raise ValueError(f"cannot read {path.name}: it holds no row of numbers")
+        raise ValueError(f"cannot read {path.name}: {_why_no_rows(plain)}")
     values = _parse_plain(lines[first:], dialect)
     values = _parse_rows(lines[first:], dialect, path) if values is None else values
     heads = [line for (_, line), comment in zip(lines[:first], comments, strict=False) if not comment]
@@ -70,6 +70,16 @@ def parse_table(text: str, path: Path) -> Table:
     used = ~np.isnan(values).all(axis=0) | np.array([bool(n) for n in names] or [False] * values.shape[1])
     names = [n for n, keep in zip(names, used, strict=True) if keep] if names else []
     return Table(_named(names, path), sure, values[:, used])
+
+
+def _why_no_rows(lines: list[str]) -> str:
+    """What a text without rows of numbers holds, in words."""
+    for separator in (";", "\t", ",", ""):
+        rows = [cells for line in lines if len(cells := split_cells(line, separator)) > 1]
+        labels = [cells[0] for cells in rows if Dialect(separator, ".").numbers(cells[1:]) is not None]
+        if len(labels) > len(lines) / 2:
+            return f"its rows begin with text ('{labels[-1][:40]}') before the numbers; save it without that column"
+    return "it holds no row of numbers"
 
 
 def _is_row(dialect: Dialect, line: str) -> bool:
@@ -97,7 +107,7 @@ def _parse_rows(lines: list[tuple[int, str]], dialect: Dialect, path: Path) -> n
         start = line.lstrip()
         if start[0] in _COMMENTS:
             if re.match(r"#[SL]\s", start):
-                raise ValueError(f"{path.name}, line {number}: a second scan begins; save one scan in each file")
+                raise ValueError(f"{path.name}, line {number}: a further table begins; save one table in each file")
             continue
         cells = dialect.split(line)
         row = dialect.numbers(cells)
