@@ -1,4 +1,4 @@
-"""The table of `test_bad_input.py`, run by plain Python: each case by name, and what became of it as JSON.
+"""Most of the table of `test_bad_input.py`: each case by name, and what became of it as JSON; see `bad_arguments` too.
 
 A case is a call and what is asked of it: "refused" by an error of ours, "same" as the call with the plain numbers, or
 "either" of the two. What an error is of ours is told by the last frame of its traceback.
@@ -133,8 +133,8 @@ TAKERS = {
     "Problem of weights": (lambda a: problem_of(a, weights=np.ones(5)), X, False),
     "Problem(basis)": (lambda a: jxu.Problem(X, basis=a).basis, BASIS, True),
     "Bilinear": (lambda a: jxu.Bilinear.of(MAPS, a).spectra, SPECTRA, False),
-    "Given": (lambda a: jxu.initial.Given(spectra=a).spectra, SPECTRA, False),
-    "Fixed": (lambda a: jxu.constraints.Fixed("spectra", values=a).values, SPECTRA, True),
+    "Given(spectra)": (lambda a: jxu.initial.Given(spectra=a).spectra, SPECTRA, False),
+    "Fixed(values)": (lambda a: jxu.constraints.Fixed("spectra", values=a).values, SPECTRA, True),
     "project": (lambda a: jxu.project(a, SPECTRA, max_steps=20).maps, X, False),
     "project(spectra)": (lambda a: jxu.project(X, a, max_steps=20).maps, SPECTRA, False),
     "from_array": (lambda a: image(a).matrix().to_dense(), X, False),
@@ -147,9 +147,9 @@ TAKERS = {
     "clip_negative": (lambda a: live(preprocess.clip_negative(image(a))), X, False),
     "shift_to_positive": (lambda a: live(preprocess.shift_to_positive(image(a))), X, False),
     "poisson_scale": (lambda a: live(preprocess.poisson_scale(image(a))), X, False),
-    "subtract_reference": (lambda a: live(preprocess.subtract_reference(image(X), a)), X[0], False),
-    "optical_density": (lambda a: live(preprocess.optical_density(image(X), a)), X[0], False),
-    "interpolate": (
+    "subtract_reference(spectrum)": (lambda a: live(preprocess.subtract_reference(image(X), a)), X[0], False),
+    "optical_density(i0)": (lambda a: live(preprocess.optical_density(image(X), a)), X[0], False),
+    "interpolate(values)": (
         lambda a: live(preprocess.interpolate(image(X, coords={"energy": ENERGY}), a)),
         np.array([1.0, 2.0, 3.0]),
         False,
@@ -183,14 +183,14 @@ TAKERS = {
 }
 # Where what is not finite has a meaning: free entries, and values that are passed on for `matrix` to refuse.
 FREE = {
-    "Fixed": {"NaN"},
+    "Fixed(values)": {"NaN"},
     "bin": {"NaN", "infinite", "minus infinite"},
     "reorder": {"NaN", "infinite", "minus infinite"},
 }
 FREE["NMF"] = {"objects of text"}  # which scikit-learn takes for numbers
 # (function, kind) that is a right answer where it is "wrong" elsewhere, or right in another way.
 RIGHT = {("Problem", "masked"), ("Problem, Poisson", "masked"), ("Problem of weights", "masked")}
-RIGHT |= {("optical_density", "a number"), ("Problem(weights)", "a number")}
+RIGHT |= {("optical_density(i0)", "a number"), ("Problem(weights)", "a number")}
 for name, (call, array, none) in TAKERS.items():
     plain = functools.cache(lambda c=call, a=array: c(a))
     for kind, made in SAME.items():
@@ -231,9 +231,6 @@ class Line(bayes.Density):
 
     def log_density(self, terms, beta):
         return -(terms[:, 0] ** 2) / 2
-
-    def united(self):
-        return self
 
 
 def density():
@@ -292,7 +289,7 @@ NO_KEYS = {
 }
 for name, call in KEYED.items():
     for kind, key in NO_KEYS.items():
-        refused(f"{name}: key {kind}", lambda c=call, k=key: c(k))
+        refused(f"{name}(key={kind})", lambda c=call, k=key: c(k))
 for kind, key in {
     "typed": KEY,
     "raw": jax.random.PRNGKey(0),
@@ -811,6 +808,12 @@ def after(make, read):
 
 SHARED = {
     "Dense": (lambda a: jxu.Dense(a.reshape(6, 5)), sums),
+    "Dense of a JAX array": (lambda a: jxu.Dense(jax.device_put(a.reshape(6, 5))), sums),
+    "Counts of a JAX array": (lambda a: jxu.Counts(jax.device_put(a.reshape(6, 5))), sums),
+    "Problem of a JAX array": (lambda a: jxu.Problem(jax.device_put(a.reshape(6, 5))), objective),
+    "weights of JAX": (lambda a: jxu.Problem(X, weights=jax.device_put(a.reshape(6, 5))), objective),
+    "basis of JAX": (lambda a: jxu.Problem(X, basis=jax.device_put(a[:10].reshape(2, 5))), lambda p: p.basis),
+    "Bilinear of JAX": (lambda a: jxu.Bilinear.of(MAPS, jax.device_put(a[:10].reshape(2, 5))), lambda f: f.spectra),
     "Counts": (lambda a: jxu.Counts(a.reshape(6, 5)), sums),
     "Compressed": (lambda a: jxu.Compressed(a.reshape(6, 5), 3, key=KEY), sums),
     "Problem": (lambda a: jxu.Problem(a.reshape(6, 5)), objective),
@@ -818,6 +821,7 @@ SHARED = {
     "basis": (lambda a: jxu.Problem(X[:, :5], basis=a[:10].reshape(2, 5)), lambda p: p.basis),
     "Bilinear": (lambda a: jxu.Bilinear.of(MAPS, a[:10].reshape(2, 5)), lambda f: f.spectra),
     "Given": (lambda a: jxu.initial.Given(spectra=a[:10].reshape(2, 5)), lambda g: g.spectra),
+    "Given of JAX": (lambda a: jxu.initial.Given(spectra=jax.device_put(a[:10].reshape(2, 5))), lambda g: g.spectra),
     "Fixed": (lambda a: jxu.constraints.Fixed("spectra", values=a[:10].reshape(2, 5)), lambda f: f.values),
     "mean_centre": (lambda a: preprocess.mean_centre(image(a.reshape(6, 5))), live),
 }
@@ -936,6 +940,14 @@ def alike(result, plain, rtol):
     )
 
 
+def described(result):
+    """In words, where the result has any: what was made of wrong things may not have."""
+    try:
+        return str(result)[:200]
+    except Exception:
+        return f"a {type(result).__name__}"
+
+
 def outcome(wanted, call, plain, rtol):
     """ "" where the case is as it should be, else what is wrong."""
     try:
@@ -949,20 +961,19 @@ def outcome(wanted, call, plain, rtol):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     if wanted == "refused":
-        return f"no refusal, but {str(result)[:200]}"
+        return f"no refusal, but {described(result)}"
     return "" if alike(result, plain(), rtol) else f"{numbers(result)} is not {numbers(plain())}"
 
 
 def main():
     warnings.simplefilter("ignore")
     found = {}
+    asked_for = [word for word in sys.argv[1:] if word != "-v"]
     for name, asked in CASES.items():
+        if asked_for and not any(word in name for word in asked_for):
+            continue
         began = time.perf_counter()
         found[name] = outcome(*asked)[:500]
         if "-v" in sys.argv:
             print(f"{time.perf_counter() - began:8.3f} s  {name}", file=sys.stderr)
     json.dump(found, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

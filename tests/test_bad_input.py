@@ -1,8 +1,8 @@
 """What is asked of every public function when it meets input of every kind: a right answer, or a refusal by us.
 
-The table stands in `bad_input.py`. The tests check annotations while the package runs, so that wrong objects would be
-refused by the checker before our own checks see them; users have no such checker. Therefore one subprocess of plain
-Python runs all cases, and each test here reads what became of one.
+The table stands in `bad_input.py` and `bad_arguments.py`. The tests check annotations while the package runs, so that
+wrong objects would be refused by the checker before our own checks see them; users have no such checker. Therefore one
+subprocess of plain Python runs all cases, and each test here reads what became of one.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import bad_input
+import bad_arguments
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,16 +33,27 @@ def outcomes(tmp_path_factory):
                 break
             time.sleep(1)
     else:
-        ran = subprocess.run([sys.executable, bad_input.__file__], cwd=ROOT, capture_output=True, text=True)
+        ran = subprocess.run([sys.executable, bad_arguments.__file__], cwd=ROOT, capture_output=True, text=True)
         done.with_suffix(".part").write_text(ran.stdout if ran.returncode == 0 else json.dumps({"": ran.stderr}))
         done.with_suffix(".part").rename(done)
     return json.loads(done.read_text())
 
 
-@pytest.mark.parametrize("name", bad_input.CASES)
+@pytest.mark.parametrize("name", bad_arguments.CASES)
 def test_it_is_right_or_refused(outcomes, name):
     assert outcomes.get(name, outcomes.get("")) == ""
 
 
 def test_there_are_many_cases(outcomes):
-    assert len(outcomes) >= 400
+    assert len(outcomes) >= 7000
+
+
+def test_every_argument_of_every_public_callable_is_met():
+    """Or is among the exceptions, each with its reason."""
+    assert bad_arguments.unmet() == []
+
+
+def test_exceptions_are_public_and_few():
+    public = bad_arguments.public_callables()
+    assert [name for name in bad_arguments.EXCEPTIONS if name.partition("(")[0] not in public] == []
+    assert len(bad_arguments.EXCEPTIONS) <= 32

@@ -9,8 +9,8 @@ import jaxunmix
 PUBLIC = {
     "jaxunmix": (
         "Bilinear Compressed Counts Dense Grid Pooled Problem Solution SpectrumImage Status bayes constraints fit "
-        "fit_pooled initial load losses metrics page penalties physics plots preprocess project quantify rank "
-        "save simulate tune updates"
+        "fit_pooled initial load losses metrics minimise page penalties physics plots preprocess project quantify "
+        "rank save simulate tune updates"
     ),
     "jaxunmix.bayes": (
         "Decomposition Decompositions Density Explorer FreeEnergy FunctionDensity HMC Jumps NumpyroDensity Priors "
@@ -35,8 +35,9 @@ PUBLIC = {
         "residuals restarts spectra tuning white_lines"
     ),
     "jaxunmix.preprocess": (
-        "bin clip_negative crop edge_energy fit_peak interpolate log mask mask_empty mean_centre normalise "
-        "normalise_edge optical_density peak_top_energy poisson_scale shift_to_positive subtract_reference undo"
+        "bin clip_negative crop edge_energy fit_peak interpolate log mask mask_empty mask_non_finite mean_centre "
+        "merge_repeated normalise normalise_edge optical_density peak_top_energy poisson_scale shift_to_positive "
+        "subtract_reference undo"
     ),
     "jaxunmix.rank": (
         "AIC AbstractCriterion BIC BiCrossValidation COMPRESS_ABOVE Crossing DEFAULT Dispersion Elbow Evidence "

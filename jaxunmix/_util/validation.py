@@ -6,13 +6,16 @@ traces cannot be looked at, and passes.
 
 import inspect
 import operator
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
+from jaxtyping import Array
 
 from .tracing import is_known
 
@@ -62,6 +65,23 @@ def check_choice(value: Any, choices: Sequence[Any], name: str) -> Any:
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {_describe(value)}.")
     return value
+
+
+def check_flag(value: Any, name: str) -> bool:
+    """Raise unless the value is True or False: other things would count as one of the two by their truth."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {_describe(value)}.")
+    return bool(value)
+
+
+def check_path(value: Any, name: str) -> Path:
+    """Raise unless the value names a file, as text or as a path."""
+    return Path(check_instance(value, (str, os.PathLike), name, '"file.npz"'))
+
+
+def check_mapping(value: Any, name: str, example: str) -> Mapping[Any, Any]:
+    """Raise unless the value is a dictionary or the like."""
+    return check_instance(value, Mapping, name, example)
 
 
 def check_key(key: Any, name: str = "key") -> Any:
@@ -131,6 +151,42 @@ def real_number(value: Any, name: str) -> float:
     return float(array)
 
 
+def check_numbers(
+    values: Any,
+    name: str,
+    least: float | int | None = None,
+    most: float | int | None = None,
+    *,
+    above: float | int | None = None,
+    finite: bool = True,
+) -> Array:
+    """Real numbers, one or an array of them, as floats of JAX; what it traces is not looked at.
+
+    Args:
+        values: what was given.
+        name: of the argument.
+        least: the least value, itself allowed.
+        most: the greatest value, itself allowed.
+        above: a limit that is not allowed itself.
+        finite: whether NaN and infinity are refused; else they pass whatever the limits.
+    """
+    if is_known(values):
+        array = real_array(real_number(values, name) if isinstance(values, str | bool | None) else values, name)
+        array = array.astype(np.float64) if _is_coarse(array.dtype) else array
+        inside = np.isfinite(array)
+        if finite and not inside.all():
+            raise ValueError(f"{name} must be finite, but {array.size - inside.sum()} of {array.size} values are not.")
+        low, high = (array[inside].min(initial=np.inf), array[inside].max(initial=-np.inf))
+        if (least is not None and low < least) or (above is not None and low <= above):
+            raise ValueError(f"{name} must be {_limits(least, most, above)}, got {low:g}.")
+        if most is not None and high > most:
+            raise ValueError(f"{name} must be {_limits(least, most, above)}, got {high:g}.")
+        # Numbers of Python and arrays of JAX keep how they decide the precision of what they meet.
+        values = values if isinstance(values, float | jax.Array) else float(array) if array.ndim == 0 else array
+    values = jnp.asarray(values)
+    return values.astype(float) if _is_coarse(values.dtype) else values
+
+
 def check_limits(value: Any, name: str) -> tuple[float | None, float | None]:
     """Raise unless the value is a pair (low, high), either of which may be None for no limit."""
     if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
@@ -187,6 +243,11 @@ def _in_double(array: np.ndarray, name: str) -> np.ndarray:
     return double
 
 
+def _is_coarse(dtype: Any) -> bool:
+    """Whether a type holds whole numbers, whose powers overflow, or floats of 16 bits."""
+    return not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize < 4
+
+
 def _limit(limit: Any, name: str) -> float:
     if isinstance(limit, float) and np.isinf(limit):
         return limit
@@ -203,5 +264,8 @@ def _describe(value: Any) -> str:
     """The value in few words."""
     if isinstance(value, np.ndarray | jax.Array):
         return f"an array of {value.dtype} of shape {value.shape}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # of an object that is not complete
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"

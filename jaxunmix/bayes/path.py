@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from .._util.validation import check_callable, check_whole_number
+
 Points = Float[Array, "points size"]
 PerPoint = Float[Array, " points"]
 
@@ -86,6 +88,11 @@ class FunctionDensity(TemperedDensity):
     draw: Callable
     log_prior: Callable
     log_likelihood: Callable
+
+    def __check_init__(self) -> None:
+        check_whole_number(self.size, "FunctionDensity: size", 1)
+        for name in ("draw", "log_prior", "log_likelihood"):
+            check_callable(getattr(self, name), f"FunctionDensity: {name}", "lambda z: -jnp.sum(z**2)")
 
     def sample(self, key: Key[Array, ""], points: int) -> Points:
         return jax.vmap(self.draw)(jax.random.split(key, points))

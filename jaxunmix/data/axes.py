@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from .._util.validation import check_mapping
+
 _NAVIGATION = {0: (), 1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 _SIGNAL = {1: ("energy",), 2: ("ky", "kx")}
 _REMEDY = {
@@ -148,6 +150,12 @@ def as_mask(mask: Any, data: xr.DataArray, dims: tuple[str, ...], what: str) -> 
     return out
 
 
+def check_signal_dims(signal_dims: Any) -> None:
+    """Refuse True and False, which Python takes for 1 and 0."""
+    if isinstance(signal_dims, bool):
+        raise ValueError(f"signal_dims={signal_dims}: give the number of the last axes that are a spectrum, or names")
+
+
 def labelled(array: Any, signal_dims: int | str | Sequence[str], dims: Sequence[str] | None) -> xr.DataArray:
     """Give an array dims; a DataArray keeps its own."""
     if isinstance(array, xr.DataArray):
@@ -163,6 +171,7 @@ def labelled(array: Any, signal_dims: int | str | Sequence[str], dims: Sequence[
         raise ValueError("a single number has no signal axis; give at least one spectrum (1-D)")
     # files may hold the other byte order, which jax does not take
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    check_signal_dims(signal_dims)
     count = signal_dims if isinstance(signal_dims, int) else len(names(signal_dims))
     if not 0 < count <= values.ndim:
         raise ValueError(f"signal_dims={signal_dims!r}, but the array has {values.ndim} axes {values.shape}")
@@ -182,6 +191,7 @@ def names(dims: Any) -> tuple[str, ...]:
 
 def signal_names(data: xr.DataArray, signal_dims: int | str | Sequence[str]) -> tuple[str, ...]:
     """Names of the signal dims, given by name or by their number counted from the last."""
+    check_signal_dims(signal_dims)
     if isinstance(signal_dims, int):
         found = tuple(map(str, data.dims))[-signal_dims:] if 0 < signal_dims <= data.ndim else ()
     else:
@@ -196,7 +206,7 @@ def signal_names(data: xr.DataArray, signal_dims: int | str | Sequence[str]) -> 
 
 def with_coords(data: xr.DataArray, coords: Mapping[str, Any], units: Mapping[str, str]) -> xr.DataArray:
     """Attach coordinates and units; "intensity" in `units` is the unit of the values."""
-    for name, values in coords.items():
+    for name, values in check_mapping(coords, "coords", '{"energy": values}').items():
         dim = find_dim(name, data.dims) or name
         if dim not in data.dims:
             raise ValueError(f"coords for '{dim}', but the dims are {data.dims}")
@@ -205,7 +215,7 @@ def with_coords(data: xr.DataArray, coords: Mapping[str, Any], units: Mapping[st
             raise ValueError(f"coords for '{dim}' have shape {values.shape}; expected ({data.sizes[dim]},)")
         old = dict(data.coords[dim].attrs) if dim in data.coords else {}
         data = data.assign_coords({dim: xr.DataArray(values, dims=(dim,), attrs=old)})
-    for name, unit in units.items():
+    for name, unit in check_mapping(units, "units", '{"energy": "eV"}').items():
         dim = find_dim(name, tuple(data.coords)) or name
         if dim == "intensity" and dim not in data.dims:
             data = data.assign_attrs(units=unit)

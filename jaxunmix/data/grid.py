@@ -7,7 +7,12 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from .._util.validation import check_several, check_unmasked, check_whole_number
+from .._util.validation import check_instance, check_several, check_unmasked, check_whole_number
+
+
+def _as_shape(shape: Any) -> tuple[int, ...]:
+    several = check_several(shape, "shape", "(ny, nx)")
+    return tuple(check_whole_number(n, "shape: the cells along an axis", 1) for n in several)
 
 
 class Grid(eqx.Module):
@@ -17,8 +22,13 @@ class Grid(eqx.Module):
     without causing a second compilation.
     """
 
-    shape: tuple[int, ...] = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True, converter=_as_shape)
     keep: bytes | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_instance(self.keep, (bytes, type(None)), "keep", "what Grid.of makes of a boolean array")
+        if self.keep is not None and len(self.keep) != -(-math.prod(self.shape) // 8):
+            raise ValueError(f"keep has {len(self.keep)} bytes, which do not fit {self.shape}; see Grid.of.")
 
     @classmethod
     def of(cls, shape: Sequence[int], keep: Any = None) -> "Grid":
@@ -31,8 +41,7 @@ class Grid(eqx.Module):
         Raises:
             ValueError: if `keep` is not boolean or has another shape.
         """
-        several = check_several(shape, "shape", "(ny, nx)")
-        shape = tuple(check_whole_number(n, "shape: the cells along an axis", 1) for n in several)
+        shape = _as_shape(shape)
         if keep is None:
             return cls(shape)
         check_unmasked(keep, "keep")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from .._util.validation import check_unmasked
+from .._util.validation import check_instance, check_instances, check_unmasked, real_array
 from ..matrix.base import AbstractMatrix
 from ..matrix.convert import as_matrix
 from .axes import (
@@ -67,6 +67,10 @@ class SpectrumImage:
     provenance: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
+        check_instance(self.data, xr.DataArray, "data", "an xarray.DataArray; see SpectrumImage.from_array")
+        check_instances(self.provenance, Mapping, "provenance", '{"step": "load", "parameters": {}}')
+        for name in ("keep_pixels", "keep_channels"):
+            check_instance(getattr(self, name), (xr.DataArray, type(None)), name, "a boolean xarray.DataArray")
         check_numeric(self.data.dtype)
         dims, n = tuple(self.data.dims), len(self.signal_dims)
         if n == 0 or dims[-n:] != self.signal_dims:
@@ -318,7 +322,7 @@ class SpectrumImage:
         Returns:
             ("component", *navigation); NaN at masked pixels.
         """
-        values = np.asarray(values)
+        values = real_array(values, "maps")
         if values.ndim != 2 or values.shape[0] != self.grid.size:
             raise ValueError(f"maps of shape {values.shape}; expected (pixels, K) with {self.grid.size} pixels")
         return self._unflatten(values.T, self.navigation_dims, self.keep_pixels)
@@ -332,7 +336,7 @@ class SpectrumImage:
         Returns:
             ("component", *signal); NaN at masked channels.
         """
-        values = np.asarray(values)
+        values = real_array(values, "spectra")
         live = math.prod(self.signal_shape) if self.keep_channels is None else int(self.keep_channels.sum())
         if values.ndim != 2 or values.shape[1] != live:
             raise ValueError(f"spectra of shape {values.shape}; expected (K, channels) with {live} channels")

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from .._util.files import replacing
+from .._util.validation import check_instance, check_number, check_path
 from .axes import with_coords
 from .formats import BY_SUFFIX
 from .formats.containers.netcdf import engine_of
@@ -83,7 +84,9 @@ def load(
             `signal_dims` says that it is meant so.
         ImportError: a package for that format is missing; the message gives the pip command.
     """
-    path = Path(path)
+    path = check_path(path, "path")
+    if scale is not None:
+        check_number(scale, "scale")
     tolerance = None if merge_repeated is False else 0.0 if merge_repeated is True else float(merge_repeated)
     made = Merging(tolerance, path.name)
     table = {k: v for k, v in {"columns": columns, "axis": axis}.items() if v is not None}
@@ -207,7 +210,8 @@ def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:
         ValueError: unknown suffix, or a format that keeps no labels.
         FileNotFoundError: no such folder.
     """
-    path = Path(path)
+    check_instance(img, SpectrumImage, "img", "SpectrumImage.from_array(values)")
+    path = check_path(path, "path")
     known = BY_SUFFIX.get(path.suffix.lower())
     if known is None or known.write is None:
         if known is not None and known.refusal is not None:

@@ -54,9 +54,9 @@ class Bilinear(eqx.Module):
             ValueError: not two dimensions each, or another number of components K in the two.
         """
         maps, profiles = (_copy_factor(maps, "maps"), _copy_factor(profiles, "profiles"))
-        if not maps.ndim == profiles.ndim == 2 or maps.shape[1] != len(profiles):
+        if not maps.ndim == profiles.ndim == 2 or maps.shape[1] != len(profiles) or not (maps.size and profiles.size):
             raise ValueError(
-                "maps must be (pixels, K) and profiles (K, columns), with one K; got "
+                "maps must be (pixels, K) and profiles (K, columns), with one K, none of them empty; got "
                 f"{maps.shape} and {profiles.shape}."
             )
         return cls(maps.T, profiles)

@@ -10,7 +10,7 @@ import scipy.sparse
 from jaxtyping import Array, Float, Int, Key
 
 from .._util.padding import pad_alike
-from .._util.validation import check_callable, check_instance, check_key, check_number, check_whole_number
+from .._util.validation import check_callable, check_flag, check_instance, check_key, check_number, check_whole_number
 from ..data.grid import Grid
 from .constraints.fixed import Fixed
 from .initial.given import Given
@@ -95,7 +95,7 @@ def fit_pooled(
         ValueError: no grid, another loss, or maps under a constraint that pooling cannot keep.
     """
     check_instance(problem, Problem, "problem", PROBLEM)
-    check_pooling(rank, key, size, restarts, max_steps)
+    check_pooling(rank, key, size, restarts, max_steps, progress)
     check_number(rtol, "rtol", 0)
     check_whole_number(rounds, "rounds", 0)
     if refresh is not None:
@@ -119,9 +119,10 @@ def fit_pooled(
     return Pooled(solution, kept, found, pool, size, tuple(changes))
 
 
-def check_pooling(rank: Any, key: Any, size: Any, restarts: Any, max_steps: Any) -> None:
+def check_pooling(rank: Any, key: Any, size: Any, restarts: Any, max_steps: Any, progress: Any) -> None:
     """Refuse what are no whole numbers and no key, before the first of many fits."""
     check_key(key)
+    check_flag(progress, "progress")
     for name, value, least in (("rank", rank, 1), ("restarts", restarts, 1), ("max_steps", max_steps, 0)):
         check_whole_number(value, name, least)
     if size is not None:

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
+from .._util.validation import check_instance, check_path
 from ..data import io
 from ..data.image import SpectrumImage
 
@@ -144,6 +145,7 @@ class Solution(eqx.Module):
         Raises:
             ValueError: the image has another number of pixels or channels in use.
         """
+        check_instance(img, (SpectrumImage, type(None)), "img", "the image that made the matrix")
         host = jax.tree.map(np.asarray, self)
         if img is None:
             maps = xr.DataArray(host.maps.T, dims=("component", "pixel"))
@@ -182,7 +184,7 @@ class Solution(eqx.Module):
 
     def save(self, path: str | os.PathLike, img: SpectrumImage | None = None) -> None:
         """Write `to_xarray(img)` as netCDF, apart from the data, in one atomic step."""
-        io.save_dataset(self.to_xarray(img), path)
+        io.save_dataset(self.to_xarray(img), check_path(path, "path"))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Solution":
@@ -191,7 +193,7 @@ class Solution(eqx.Module):
         Raises:
             ValueError: not a result of this package.
         """
-        ds = io.load_dataset(path)
+        ds = io.load_dataset(check_path(path, "path"))
         missing = {"maps", "spectra", "trace", "restart_objective"} - set(ds)
         if missing:
             raise ValueError(f"{path} holds no Solution: {sorted(missing)} are missing.")

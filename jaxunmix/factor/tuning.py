@@ -94,7 +94,7 @@ def tune(
             way of choosing does not serve.
     """
     check_instance(problem, Problem, "problem", PROBLEM)
-    check_pooling(rank, key, size, restarts, max_steps)
+    check_pooling(rank, key, size, restarts, max_steps, progress)
     penalties = problem.penalties
     waiting = [i for i, p in enumerate(penalties) if p.is_auto]
     _check(problem, waiting, share)

@@ -12,6 +12,7 @@ import scipy.sparse
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
+from .._util.validation import check_instance
 from .base import AbstractMatrix, Maps, Spectra, Weights, accurate_sum
 from .checks import check_array, place_of_non_finite
 from .sharding import indivisible, on_each_device, put
@@ -45,6 +46,7 @@ class Counts(AbstractMatrix):
     is_sparse = True
 
     def __init__(self, array: Any, mesh: Mesh | None = None):
+        check_instance(mesh, (Mesh, type(None)), "mesh", 'jax.make_mesh((2,), ("pixels",))')
         array = check_array(array)
         # In double precision first: entries named twice are summed, which their own type may have no room for. It is
         # a copy besides, so that what was given stays as it is.

@@ -38,13 +38,15 @@ def on_each_device(mesh: Mesh | None, function: Callable, total: bool, arrays: t
 def to_device(array: Any) -> Array:
     """An array as floats on the default device, or where it already is; see `float_type`.
 
-    The memory is our own: on a CPU JAX uses NumPy's in place where it lies well, and would see what is written to it.
+    The memory is our own: on a CPU JAX uses NumPy's in place where it lies well, and would see what is written to it;
+    so does an array of JAX that `jax.device_put` or DLPack made of one of NumPy.
     On a CPU a large array is converted by several threads into a buffer of our own, which JAX then takes as it is:
     its own copy runs on one thread and costs more than the sums over the data.
     """
     dtype = float_type(getattr(array, "dtype", float))
     if isinstance(array, jax.Array):
-        return array.astype(dtype)
+        may_share = array.dtype == dtype and is_known(array) and jax.default_backend() == "cpu"
+        return jnp.copy(array) if may_share else array.astype(dtype)
     array = np.asarray(array)
     with np.errstate(over="ignore"):  # the caller looks for what overflows
         if array.nbytes < LARGE_BYTES or jax.default_backend() != "cpu":

@@ -14,6 +14,8 @@ import numpy as np
 import xraydb
 from jaxtyping import Float
 
+from .._util.validation import check_number
+
 SUBSHELLS = ("K", "L1", "L2", "L3", "M1", "M2", "M3", "M4", "M5")
 OCCUPATION: Mapping[str, int] = dict(zip(SUBSHELLS, (2, 2, 2, 4, 2, 2, 4, 4, 6), strict=True))
 FAMILIES = ("K", "L", "M")
@@ -53,7 +55,7 @@ def check_element(element: str) -> str:
     Raises:
         ValueError: not the symbol of an element from H to Cf; the nearest is named.
     """
-    if element in _symbols():
+    if isinstance(element, str) and element in _symbols():
         return element
     near = difflib.get_close_matches(str(element).capitalize(), _symbols(), n=1, cutoff=0.0)
     raise ValueError(f"unknown element {element!r}; did you mean {near[0]!r}?")
@@ -131,6 +133,7 @@ def attenuation_sd(element: str, energy_keV: float) -> float:
     >>> attenuation_sd("Fe", 0.525), attenuation_sd("Fe", 7.2)
     (0.07, 0.1)
     """
+    energy_keV = check_number(energy_keV, "energy_keV", above=0)
     if any(abs(energy_keV / edge - 1) < 0.05 for edge in edges(element).values()):
         return 0.10
     return next((sd for top, sd in ((0.3, 0.10), (1.0, 0.07), (3.0, 0.04)) if energy_keV < top), 0.02)

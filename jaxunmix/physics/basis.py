@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._util.validation import check_numbers
+
 
 class Basis(eqx.Module):
     """Spectra of elements, of the holder and of bremsstrahlung, in rows; it can be used where an array can.
@@ -91,7 +93,10 @@ def atomic_to_weight(
     >>> f"{magnesia[0]:.3f}"
     '0.603'
     """
-    weights = jnp.asarray(fractions, float) * jnp.asarray(masses, float)
+    fractions, masses = check_numbers(fractions, "fractions", finite=False), check_numbers(masses, "masses", above=0)
+    if masses.ndim != 1 or fractions.shape[-1:] != masses.shape:
+        raise ValueError(f"fractions {fractions.shape} and masses {masses.shape}: give (..., elements) and (elements,)")
+    weights = fractions * masses
     total = jnp.sum(weights, axis=-1, keepdims=True)
     return weights / jnp.where(total == 0, 1.0, total)
 
@@ -100,4 +105,4 @@ def weight_to_atomic(
     fractions: Shaped[ArrayLike, "*rows elements"], masses: Shaped[ArrayLike, " elements"]
 ) -> Float[Array, "*rows elements"]:
     """Atomic fractions from weight fractions; all zeros stay zeros."""
-    return atomic_to_weight(fractions, 1 / jnp.asarray(masses, float))
+    return atomic_to_weight(fractions, 1 / check_numbers(masses, "masses", above=0))

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import nnls
 
-from .._util.validation import check_instance, float_array
+from .._util.validation import check_instance, check_several, check_whole_number, float_array
+from .checks import checked_composition
 from .xray import EmissionModel
 
 # What can be fitted, and the first step that a damped iteration dares, in the unit of each.
@@ -65,6 +66,9 @@ def calibrate(
         ValueError: other parameters, counts of another length, negative, not finite or all zero.
     """
     observed = _checked(model, counts, parameters)
+    check_whole_number(max_steps, "max_steps", 1)
+    if composition is not None:
+        checked_composition(composition, model.elements, model.thickness_nm, model.density)
     names = tuple(parameters)
     start = np.array([float(_get(model, name)) for name in names])
     derive = _derivatives(model, composition, names)
@@ -113,7 +117,8 @@ def _weighted(
 
 def _checked(model: EmissionModel, counts: Any, parameters: Sequence[str]) -> Float[np.ndarray, " channels"]:
     check_instance(model, EmissionModel, "model", "EmissionModel(...)")
-    unknown = [name for name in parameters if name not in STEPS]
+    check_several(parameters, "parameters", '("offset_keV", "gain")')
+    unknown = [name for name in parameters if not isinstance(name, str) or name not in STEPS]
     if unknown or not parameters:
         raise ValueError(f"parameters: {unknown or 'none given'}; choose of {', '.join(STEPS)}")
     observed = float_array(counts, "counts")

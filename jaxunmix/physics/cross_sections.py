@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .._util.validation import check_choice, check_mapping, check_number, check_path
 from .atoms import OCCUPATION, SUBSHELLS, atomic_number, symbol_of
 
 CrossSections: TypeAlias = Callable[[str, str, float, float], float]
@@ -39,6 +40,14 @@ _LIGHTEST = {"K": 1, "L": 19, "M": 39}
 
 def _beta_squared(energy_keV: float) -> float:
     return energy_keV * (energy_keV + 2 * REST_KEV) / (energy_keV + REST_KEV) ** 2
+
+
+def _check_shell(element: Any, subshell: Any, edge_keV: Any, beam_keV: Any) -> int:
+    """Refuse what is no subshell or no energy; the atomic number."""
+    check_choice(subshell, tuple(OCCUPATION), "subshell")
+    check_number(edge_keV, "edge_keV", above=0)
+    check_number(beam_keV, "beam_keV", above=0)
+    return atomic_number(element)
 
 
 def bethe(element: str, subshell: str, edge_keV: float, beam_keV: float) -> float:
@@ -66,9 +75,10 @@ def bethe(element: str, subshell: str, edge_keV: float, beam_keV: float) -> floa
     Returns:
         barn; 0 below the edge.
     """
+    z = _check_shell(element, subshell, edge_keV, beam_keV)
     if beam_keV <= edge_keV:
         return 0.0
-    z = max(atomic_number(element), _LIGHTEST[subshell[0]])
+    z = max(z, _LIGHTEST[subshell[0]])
     powers = np.log(z / 40) ** np.arange(3)
     b, c, d = np.asarray(BETHE[_SHARED.get(subshell, subshell)]) @ powers
     beta = _beta_squared(beam_keV)
@@ -100,6 +110,7 @@ def casnati(element: str, subshell: str, edge_keV: float, beam_keV: float) -> fl
     Returns:
         barn; 0 below the edge.
     """
+    _check_shell(element, subshell, edge_keV, beam_keV)
     if beam_keV <= edge_keV:
         return 0.0
     u, j = beam_keV / edge_keV, REST_KEV / edge_keV
@@ -154,7 +165,7 @@ def load_bote_salvat(path: str | Path) -> CrossSections:
     Returns:
         a source of cross-sections. It raises ValueError for elements or subshells that are not in the table.
     """
-    table = json.loads(Path(path).read_text(encoding="utf-8"))
+    table = json.loads(check_path(path, "path").read_text(encoding="utf-8"))
 
     def cross_section(element: str, subshell: str, edge_keV: float, beam_keV: float) -> float:
         row, index = table.get(str(atomic_number(element))), SUBSHELLS.index(subshell)
@@ -180,6 +191,10 @@ class LineTable:
     lines: Mapping[str, list[tuple[str, float, float]]]
     beam_keV: float
 
+    def __post_init__(self) -> None:
+        check_mapping(self.lines, "lines", '{"Fe": [("KL3", 6.404, 120.0)]}')
+        check_number(self.beam_keV, "beam_keV", above=0)
+
 
 def load_emtables(path: str | Path) -> LineTable:
     """Cross-sections of lines from a JSON file in the layout of emtables and espm.
@@ -196,7 +211,7 @@ def load_emtables(path: str | Path) -> LineTable:
     Raises:
         ValueError: another layout, such as lists of lines without their names.
     """
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    content = json.loads(check_path(path, "path").read_text(encoding="utf-8"))
     try:
         beam, table = float(content["metadata"]["beam_energy"]), content["table"]
         lines = {

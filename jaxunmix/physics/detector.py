@@ -9,7 +9,7 @@ import xraydb
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from .._util.tracing import is_known
-from .._util.validation import check_instance, check_instances, check_number
+from .._util.validation import check_instance, check_instances, check_number, check_numbers, float_array
 from .atoms import check_element, edges, fluorescence_yield, mass_attenuation
 from .checks import as_leaf
 
@@ -33,13 +33,21 @@ def material_attenuation(formula: str, density: float, energy_keV: Float[np.ndar
     Raises:
         ValueError: the formula cannot be read.
     """
+    parts = _atoms_of(formula)
+    elements = [check_element(e) for e in parts]
+    masses = np.array([parts[e] * xraydb.atomic_mass(e) for e in elements])
+    return 1e-7 * density * (masses / masses.sum()) @ mass_attenuation(elements, energy_keV)
+
+
+def _atoms_of(formula: str) -> dict[str, float | int]:
+    """How many atoms of each element a formula has."""
     try:
         parts = xraydb.chemparse(formula)
     except ValueError as error:
         raise ValueError(f"formula {formula!r} cannot be read; write it like 'Si3N4'") from error
-    elements = [check_element(e) for e in parts]
-    masses = np.array([parts[e] * xraydb.atomic_mass(e) for e in elements])
-    return 1e-7 * density * (masses / masses.sum()) @ mass_attenuation(elements, energy_keV)
+    if not parts:
+        raise ValueError("formula is empty; write it like 'Si3N4'")
+    return parts
 
 
 class Layer(eqx.Module):
@@ -58,7 +66,8 @@ class Layer(eqx.Module):
     cover: Shaped[ArrayLike, ""] = eqx.field(default=1.0, converter=as_leaf)
 
     def __check_init__(self) -> None:
-        check_instance(self.formula, str, "Layer: formula", '"Si3N4"')
+        _atoms_of(check_instance(self.formula, str, "Layer: formula", '"Si3N4"'))
+        check_numbers(self.thickness_nm, f"Layer: thickness_nm of {self.formula}", 0)
         check_number(self.density, "Layer: density", above=0)
         if is_known(self.cover):
             check_number(self.cover, "Layer: cover", 0, 1)
@@ -92,7 +101,6 @@ class Detector(eqx.Module):
     def __check_init__(self) -> None:
         check_instances(self.layers, Layer, "Detector: layers", 'Layer("Si3N4", 50, 3.2)')
         sizes: dict[str, Any] = {"silicon_um": self.silicon_um, "dead_layer_nm": self.dead_layer_nm, "fano": self.fano}
-        sizes |= {f"thickness_nm of {layer.formula}": layer.thickness_nm for layer in self.layers}
         fano: Any = self.fano
         fwhm: Any = self.fwhm_keV
         if not all(map(is_known, (*sizes.values(), fwhm))):
@@ -173,9 +181,11 @@ def pile_up_column(
     Raises:
         ValueError: the two differ in length, or no sum falls onto the axis.
     """
-    spectrum, energy = jnp.asarray(mean_spectrum, float), np.asarray(energy_keV, np.float64)
+    spectrum, energy = check_numbers(mean_spectrum, "mean_spectrum", 0), float_array(energy_keV, "energy_keV")
     if spectrum.shape != energy.shape or energy.ndim != 1:
         raise ValueError(f"mean_spectrum {spectrum.shape} and energy_keV {energy.shape} must be of one length")
+    if len(energy) < 2 or not np.isfinite(energy).all() or not energy[1] > energy[0]:
+        raise ValueError("energy_keV must be the finite, increasing centres of two or more channels")
     size, step = len(energy), float(energy[1] - energy[0])
     # Sums start at twice the first energy: by how many channels that is off the axis.
     whole = int(np.floor(energy[0] / step))

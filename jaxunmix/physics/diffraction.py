@@ -14,14 +14,18 @@ kx, y along ky, and the beam along z. All of it is differentiable, in the rotati
 B, except for the choice of `reflections`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float, Int, Shaped
+
+from .._util.tracing import is_known
+from .._util.validation import check_choice, check_instance, check_number, check_numbers, check_several, float_array
 
 # Elastic scattering factors of neutral atoms for s up to 20 1/nm, five Gaussians: a in angstrom, b in square angstrom.
 # Peng, Ren, Dudarev and Whelan, Acta Cryst. A52 (1996) 257; International Tables C, table 4.3.2.2.
@@ -32,8 +36,47 @@ GAUSSIANS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 
 def _check_element(element: str) -> None:
-    if element not in GAUSSIANS:
-        raise ValueError(f"no scattering factor for '{element}'; there are those of {', '.join(GAUSSIANS)}")
+    if not isinstance(element, str) or element not in GAUSSIANS:
+        raise ValueError(f"no scattering factor for {element!r}; there are those of {', '.join(GAUSSIANS)}")
+
+
+def _of_crystal(name: str) -> Callable[[Any], Any]:
+    """Makes of an argument of a crystal what the formulas take: floats of this machine, or what is traced."""
+
+    def converted(values: Any) -> Any:
+        if isinstance(values, jax.Array) or not is_known(values):
+            return check_numbers(values, name)
+        array = float_array(values, name)
+        check_numbers(array, name)
+        return array
+
+    return converted
+
+
+def _check_cell(lattice: Any) -> None:
+    """Refuse vectors that are not two or three, or that span no area or volume."""
+    cell = jnp.shape(lattice)
+    if cell not in ((2, 2), (3, 3)):
+        raise ValueError(f"lattice has the shape {cell}: give two or three vectors in rows, (2, 2) or (3, 3)")
+    if is_known(lattice) and np.linalg.matrix_rank(np.asarray(lattice, np.float64)) < cell[0]:
+        raise ValueError("lattice: the vectors lie in a line or a plane, and have no reciprocal ones; give others")
+
+
+def _checked_indices(crystal: "Crystal", indices: Any) -> Array:
+    """Miller indices of a crystal, whole numbers, (spots, d)."""
+    check_instance(crystal, Crystal, "crystal", "diffraction.TIO2_NANOSHEET")
+    indices = check_numbers(indices, "indices")
+    dimension = jnp.shape(crystal.lattice)[0]
+    if indices.ndim != 2 or indices.shape[1] != dimension:
+        raise ValueError(f"indices of shape {indices.shape}; {crystal.name} needs {dimension} of each reflection")
+    if is_known(indices) and bool((indices != jnp.round(indices)).any()):
+        raise ValueError("indices must be whole numbers; see `reflections`")
+    return indices.astype(int)
+
+
+def _single(value: Any, name: str, **limits: Any) -> Array:
+    """A single number, or what is traced in place of it."""
+    return jnp.asarray(check_number(value, name, **limits) if is_known(value) else value, float)
 
 
 class Crystal(eqx.Module):
@@ -52,16 +95,20 @@ class Crystal(eqx.Module):
 
     name: str = eqx.field(static=True)
     elements: tuple[str, ...] = eqx.field(static=True)
-    lattice: Shaped[ArrayLike, "d d"]
-    positions: Shaped[ArrayLike, "atoms d"]
-    debye_waller: Shaped[ArrayLike, " atoms"]
+    lattice: Shaped[ArrayLike, "d d"] = eqx.field(converter=_of_crystal("lattice"))
+    positions: Shaped[ArrayLike, "atoms d"] = eqx.field(converter=_of_crystal("positions"))
+    debye_waller: Shaped[ArrayLike, " atoms"] = eqx.field(converter=_of_crystal("debye_waller"))
 
     def __check_init__(self) -> None:
+        check_instance(self.name, str, "name", '"TiO2"')
+        check_several(self.elements, "elements", '("Ti", "O", "O")')
         for element in self.elements:
             _check_element(element)
         atoms, cell = len(self.elements), jnp.shape(self.lattice)
         shapes = (cell, jnp.shape(self.positions), jnp.shape(self.debye_waller))
-        if cell not in ((2, 2), (3, 3)) or shapes[1:] != ((atoms, cell[0]), (atoms,)):
+        _check_cell(self.lattice)
+        check_numbers(self.debye_waller, "debye_waller", 0)
+        if shapes[1:] != ((atoms, cell[0]), (atoms,)):
             raise ValueError(
                 f"{self.name}: lattice, positions and debye_waller of shapes {shapes} for {atoms} atoms; "
                 "give (d, d), (atoms, d) and (atoms,) with d = 2 or 3"
@@ -132,8 +179,7 @@ def wavelength(energy_keV: float | int) -> float:
     >>> round(wavelength(200), 6)
     0.002508
     """
-    if not (np.isfinite(energy_keV) and energy_keV > 0):
-        raise ValueError(f"energy_keV={energy_keV}: give a finite number above 0")
+    energy_keV = check_number(energy_keV, "energy_keV", above=0)
     # h c in keV nm and m c^2 in keV.
     return float(1.23984198 / np.sqrt(energy_keV * (energy_keV + 2 * 510.99895)))
 
@@ -152,13 +198,15 @@ def scattering_factor(element: str, s: Shaped[ArrayLike, "*shape"]) -> Float[Arr
     """
     _check_element(element)
     a, b = (np.asarray(row) for row in GAUSSIANS[element])
-    squared = jnp.square(jnp.asarray(s, float))[..., None]
+    squared = jnp.square(check_numbers(s, "s", 0))[..., None]
     return jnp.sum(0.1 * a * jnp.exp(-0.01 * b * squared), axis=-1)
 
 
 def reciprocal(lattice: Shaped[ArrayLike, "d d"]) -> Float[Array, "d d"]:
     r"""Reciprocal vectors in rows, $a_i \cdot b_j = \delta_{ij}$, 1/nm."""
-    return jnp.linalg.inv(jnp.asarray(lattice, float)).T
+    lattice = check_numbers(lattice, "lattice")
+    _check_cell(lattice)
+    return jnp.linalg.inv(lattice).T
 
 
 def reflections(crystal: Crystal, k_max: float | int) -> Int[np.ndarray, "spots d"]:
@@ -171,8 +219,8 @@ def reflections(crystal: Crystal, k_max: float | int) -> Int[np.ndarray, "spots 
     Raises:
         ValueError: k_max is not a finite number above 0.
     """
-    if not (np.isfinite(k_max) and k_max > 0):
-        raise ValueError(f"k_max={k_max}: give a finite number above 0, in 1/nm")
+    check_instance(crystal, Crystal, "crystal", "diffraction.TIO2_NANOSHEET")
+    k_max = check_number(k_max, "k_max", above=0)
     lattice = np.asarray(crystal.lattice, np.float64)
     # h_i = g . a_i, so that |h_i| <= |g| |a_i|.
     limits = np.floor(k_max * np.linalg.norm(lattice, axis=1)).astype(int)
@@ -188,7 +236,7 @@ def structure_factor(crystal: Crystal, indices: Int[ArrayLike, "spots d"]) -> Co
         crystal: the structure.
         indices: Miller indices.
     """
-    indices = jnp.asarray(indices)
+    indices = _checked_indices(crystal, indices)
     squared = jnp.sum(jnp.square(indices @ reciprocal(crystal.lattice)), axis=1)[:, None] / 4
     # One row for each element, which the atoms then share.
     kinds = sorted(set(crystal.elements))
@@ -225,14 +273,11 @@ def spots(
         >>> [round(float(k), 2) for k in first.ky], bool(first.intensities[1] < 1e-9 * first.intensities[0])
         ([5.32, 2.66], True)
     """
-    indices = jnp.asarray(indices)
-    dimension = jnp.shape(crystal.lattice)[0]
-    if indices.shape[1] != dimension:
-        raise ValueError(f"indices of shape {indices.shape}; {crystal.name} needs {dimension} of each reflection")
-    if dimension == 3 and isinstance(thickness_nm, float | int) and thickness_nm == 0:
+    indices = _checked_indices(crystal, indices)
+    turn, thickness = _single(rotation, "rotation"), _single(thickness_nm, "thickness_nm", least=0)
+    if indices.shape[1] == 3 and is_known(thickness) and float(thickness) == 0:
         raise ValueError(f"thickness_nm=0: {crystal.name} is a film (3-D lattice), give its thickness")
-    numbers = jnp.asarray(rotation, float), jnp.asarray(thickness_nm, float)
-    return _spots(crystal, indices, *numbers, jnp.asarray(wavelength(energy_keV)))
+    return _spots(crystal, indices, turn, thickness, jnp.asarray(wavelength(energy_keV)))
 
 
 @eqx.filter_jit
@@ -270,11 +315,14 @@ def paint(
     Raises:
         ValueError: another profile, or disks on one column, which has no width.
     """
-    if profile not in ("gaussian", "disk"):
-        raise ValueError(f"profile={profile!r}: use 'gaussian' or 'disk'")
-    if profile == "disk" and jnp.shape(kx)[0] < 2:
+    check_instance(spots, Spots, "spots", "diffraction.spots(crystal, indices)")
+    check_choice(profile, ("gaussian", "disk"), "profile")
+    ky, kx = check_numbers(ky, "ky"), check_numbers(kx, "kx")
+    if not (ky.ndim == kx.ndim == 1 and ky.size and kx.size):
+        raise ValueError(f"ky and kx of shapes {ky.shape} and {kx.shape}: give places of rows and columns")
+    if profile == "disk" and len(kx) < 2:
         raise ValueError("kx has 1 entry: disks need 2 or more, the edge is as wide as a detector pixel")
-    return _paint(spots, jnp.asarray(ky, float), jnp.asarray(kx, float), jnp.asarray(width, float), profile)
+    return _paint(spots, ky, kx, _single(width, "width", above=0), profile)
 
 
 @eqx.filter_jit

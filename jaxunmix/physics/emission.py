@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from .._util.validation import real_number
+from .._util.validation import check_number, check_numbers, real_number
 from .atoms import FAMILIES, LOWEST_KEV, cascade, edges, fluorescence_yield, mass_attenuation
 from .atoms import lines as lines_of
 from .cross_sections import CrossSections, LineTable
@@ -222,7 +222,7 @@ def slab(chi: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     >>> [f"{share:.3f}" for share in slab(np.array([0.0, 1.0, 100.0]))]
     ['1.000', '0.632', '0.010']
     """
-    chi = jnp.asarray(chi, float)
+    chi = check_numbers(chi, "chi")
     small = chi < 1e-3
     safe = jnp.where(small, 1.0, chi)
     return jnp.where(small, 1 - chi / 2 + jnp.square(chi) / 6, -jnp.expm1(-safe) / safe)
@@ -242,7 +242,10 @@ def bremsstrahlung(energy_keV: Shaped[ArrayLike, " n"], beam_keV: float | int) -
         energy_keV: E; zero below 0.1 keV and above the beam energy.
         beam_keV: E_0.
     """
-    energy = jnp.asarray(energy_keV, float)
+    energy = check_numbers(energy_keV, "energy_keV")
+    if energy.ndim != 1 or not energy.size:
+        raise ValueError(f"energy_keV of shape {energy.shape}: give one or more energies, (n,)")
+    beam_keV = check_number(beam_keV, "beam_keV", above=0)
     inside = (energy > LOWEST_KEV) & (energy < beam_keV)
     safe = jnp.where(inside, energy, beam_keV / 2)
     x = (beam_keV - safe) / beam_keV

@@ -19,7 +19,7 @@ from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from .._util.tracing import is_known
-from .._util.validation import check_callable, check_instance, check_number, float_array
+from .._util.validation import check_callable, check_flag, check_instance, check_number, float_array
 from .atoms import FAMILIES, atomic_mass, attenuation_sd, yield_sd
 from .basis import Basis, atomic_to_weight, weight_to_atomic
 from .checks import checked_axis, checked_composition, checked_elements, checked_geometry
@@ -137,6 +137,8 @@ class EmissionModel(eqx.Module):
         self.elements, others = checked_elements(elements, free)
         checked_geometry(take_off_deg, thickness_nm, density, gain)
         _check_parts(detector, cross_sections, offset_keV)
+        check_flag(bremsstrahlung, "bremsstrahlung")
+        check_flag(escape, "escape")
         self.beam_keV, self.detector = float(beam_keV), windowless() if detector is None else detector
         groups = line_groups(self.elements, axis, self.beam_keV, cross_sections, minimum_weight, split)
         groups += line_groups(others, axis, self.beam_keV, cross_sections, minimum_weight, "family")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .._util.validation import check_number, check_whole_number, float_array
+from .._util.validation import check_flag, check_number, check_whole_number, float_array
 from ..data.image import SpectrumImage
 from .provenance import (
     Limits,
@@ -91,6 +91,7 @@ def normalise_edge(
             one, or without an edge where none is given.
     """
     energy = live_energies(img, "normalise_edge")
+    check_flag(flatten, "normalise_edge: flatten")
     if degree is not None:
         check_whole_number(degree, "normalise_edge: degree")
         return _normalise_by_curves(img, energy, pre, post, degree, e0, flatten)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._util.validation import check_instance, check_number, float_array
 from ..data.image import SpectrumImage
 from ..data.repeats import Merging
 
@@ -24,10 +25,12 @@ def merge_repeated(img: SpectrumImage, energies: Any = None, *, tolerance: float
     Raises:
         ValueError: more than one signal dim, no energies, or not one for each channel.
     """
+    check_instance(img, SpectrumImage, "merge_repeated: the image", "SpectrumImage.from_array(values)")
     if len(img.signal_dims) != 1:
         raise ValueError(f"merge_repeated needs one signal dim; here they are {img.signal_dims}")
     dim = img.signal_dims[0]
-    made = Merging(float(tolerance))
+    made = Merging(check_number(tolerance, "merge_repeated: tolerance"))
+    energies = None if energies is None else float_array(energies, "merge_repeated: energies")
     if energies is None and dim not in img.data.coords:
         raise ValueError(f"merge_repeated: '{dim}' has no values to sort by; give energies=")
     if energies is not None and np.shape(energies) != img.signal_shape:
@@ -40,5 +43,5 @@ def merge_repeated(img: SpectrumImage, energies: Any = None, *, tolerance: float
 def _with_energies(img: SpectrumImage, dim: str, energies: Any) -> SpectrumImage:
     attrs = dict(img.data.coords[dim].attrs) if dim in img.data.coords else {}
     keep = None if img.keep_channels is None else img.keep_channels.drop_vars(dim, errors="ignore")
-    data = img.data.assign_coords({dim: (dim, np.asarray(energies, float), attrs)})
+    data = img.data.assign_coords({dim: (dim, energies, attrs)})
     return replace(img, data=data, keep_channels=keep)

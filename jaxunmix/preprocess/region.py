@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from .._util.validation import check_instance, check_limits, check_unmasked, check_whole_number, float_array
+from .._util.validation import check_flag, check_instance, check_limits, check_unmasked, check_whole_number, float_array
 from ..data.axes import as_mask
 from ..data.image import SpectrumImage
 
@@ -119,6 +119,7 @@ def bin(img: SpectrumImage, *, trim: bool = False, **factors: int) -> SpectrumIm
         ValueError: an unknown dim, a factor below 1 or above the size, a remainder without trim.
     """
     check_instance(img, SpectrumImage, "bin: the image", "SpectrumImage.from_array(values)")
+    check_flag(trim, "bin: trim")
     factors = by_dims(img, factors, "bin")
     for dim, n in factors.items():
         check_whole_number(n, f"bin: {dim}")
@@ -246,6 +247,7 @@ def mask_non_finite(img: SpectrumImage, over: Literal["auto", "pixels", "channel
     Raises:
         ValueError: if nothing is left.
     """
+    check_instance(img, SpectrumImage, "mask_non_finite: the image", "SpectrumImage.from_array(values)")
     if over not in ("auto", "pixels", "channels"):
         raise ValueError(f'mask_non_finite: over={over!r}; give "auto", "pixels" or "channels"')
     bad = ~np.isfinite(img.live())
@@ -280,6 +282,7 @@ def interpolate(img: SpectrumImage, values: Any, dim: str | None = None) -> Spec
         ValueError: no coordinate to interpolate in, or values outside its range.
     """
     check_instance(img, SpectrumImage, "interpolate: the image", "SpectrumImage.from_array(values)")
+    check_instance(dim, (str, type(None)), "interpolate: dim", '"energy"')
     dim = img.resolve_dim(dim, "interpolate") if dim else img.signal_dims[0] if len(img.signal_dims) == 1 else ""
     if dim not in img.data.coords:
         raise ValueError(f"interpolate: name one dim with a coordinate, of {list(img.data.coords)}")

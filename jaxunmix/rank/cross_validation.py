@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from .._util.validation import check_number, check_whole_number
 from ..factor.problem import Problem
 from ..matrix.base import accurate_sum, matmul
 from .criterion import AbstractCriterion, Evidence, Verdict, note_end
@@ -51,9 +52,12 @@ class BiCrossValidation(AbstractCriterion):
     max_steps: int = 50
     within: float | int = 1.0
 
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("restarts", 1), ("max_steps", 1)):
+            check_whole_number(getattr(self, name), f"BiCrossValidation: {name}", least)
+        check_number(self.within, "BiCrossValidation: within", 0)
+
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        if self.restarts < 1 or self.max_steps < 1 or self.within < 0:
-            raise ValueError(f"{self}: restarts and max_steps must be 1 or more, within not negative.")
         check_folds(problem.matrix.shape, ranks, self.folds)
         if problem.basis is not None or problem.weights is not None:
             raise ValueError("BiCrossValidation serves no problem with basis or weights; use rank.AIC() or rank.BIC().")

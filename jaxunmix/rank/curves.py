@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._util.validation import check_number
 from ..factor.problem import Problem
 from .criterion import TINY_MSE, AbstractCriterion, Evidence, Verdict, check_curve_length, relative_gap, take_least
 
@@ -24,6 +25,9 @@ class Plateau(AbstractCriterion):
     command = "plateau"
 
     tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_number(self.tolerance, "Plateau: tolerance", above=0)
 
     def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
         check_curve_length(self.name, ranks, 5)

@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from .._util.validation import check_key, check_several, check_whole_number
+from .._util.validation import check_flag, check_key, check_several, check_whole_number
 from ..factor.initial.base import AbstractInitial
 from ..factor.initial.coarse import Coarse
 from ..factor.initial.random import Random
@@ -110,6 +110,7 @@ def scan(
     update, chosen = parts(problem, update, init)
     check_key(key)
     check_limits(max_steps, rtol, check_every, restarts)
+    check_flag(progress, "progress")
     wanted = _checked_ranks(ranks, problem)
     criteria = tuple(check_several(criteria, "criteria", "(rank.BiCrossValidation(),)"))
     if not criteria or not all(isinstance(c, AbstractCriterion) for c in criteria):

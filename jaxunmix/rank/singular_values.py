@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._util.validation import check_number, check_several, check_whole_number, float_array
 from ..factor.problem import Problem
 from .criterion import TINY_MSE, AbstractCriterion, Evidence, Verdict, take_least
 
@@ -30,6 +31,9 @@ class Scree(AbstractCriterion):
     command = "scree"
 
     limit: float | int = 3.27
+
+    def __post_init__(self) -> None:
+        check_number(self.limit, "Scree: limit")
 
     def __call__(self, evidence: Evidence) -> Verdict:
         ranks, energies = evidence.ranks, evidence.energies
@@ -76,6 +80,14 @@ def heights_above_noise(energies: np.ndarray, total: float | int, shape: tuple[i
         shape: of the data.
         last: signal is sought in the first `last` values (half of all at most); the others tell the noise.
     """
+    energies = float_array(energies, "energies")
+    if energies.ndim != 1 or not energies.size or not np.isfinite(energies).all():
+        raise ValueError(f"energies of shape {energies.shape}: give one or more finite squared singular values")
+    check_number(total, "total", 0)
+    sides = [check_whole_number(n, "shape: a side", 1) for n in check_several(shape, "shape", "(pixels, channels)")]
+    if len(sides) != 2:
+        raise ValueError(f"shape must be (pixels, channels), got {shape}")
+    check_whole_number(last, "last", 0)
     found = np.full(min(last + 1, len(energies)), -np.inf)
     for k in range(len(found)):
         if energies[k] <= RESOLVED * energies[0]:
@@ -92,7 +104,7 @@ def heights_above_noise(energies: np.ndarray, total: float | int, shape: tuple[i
 
 def marchenko_pastur(n: int, m: int) -> np.ndarray:
     """The decreasing squared singular values to expect of n x m noise of variance 1: quantiles of the law."""
-    short, long = sorted((n, m))
+    short, long = sorted(check_whole_number(side, name, 1) for name, side in (("n", n), ("m", m)))
     middle, half = short + long, 2 * np.sqrt(short * long)
     angle = np.linspace(0, np.pi, 4001)
     x = middle - half * np.cos(angle)

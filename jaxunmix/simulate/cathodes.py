@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from .._util.validation import check_key, check_number
+from .._util.validation import check_flag, check_key, check_number
 from ..data.image import SpectrumImage
 from .components import peak, step, uniform
 from .truth import Truth, check_counts, check_positive, check_shape, gaussian, image, make_truth, noise_level
@@ -87,6 +87,7 @@ def battery_xas(
     check_counts(channels=channels, domains=domains)
     check_positive(pixel_um=pixel_um)
     check_number(snr_db, "snr_db")
+    check_flag(raw, "raw")
     _check_domains(domains, shape, channels)
     key_shapes, key_spectra, key_noise, key_raw = jax.random.split(key, 4)
     labels = domain_labels(key_shapes, shape, domains).ravel()

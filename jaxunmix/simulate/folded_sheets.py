@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from .._util.validation import check_key
+from .._util.validation import check_flag, check_key
 from ..data.image import SpectrumImage
 from ..physics import diffraction
 from .components import peak, step, unit_sum
@@ -117,6 +117,7 @@ def nanosheets(
     check_shape(shape)
     check_pair(detector, "detector", "(128, 128)")
     check_counts(sheets=sheets)
+    check_flag(topotactic, "topotactic")
     check_positive(counts=counts, scattered=scattered, diffuse=diffuse, pixel_nm=pixel_nm)
     if diffuse >= 1:
         raise ValueError(f"diffuse={diffuse}: give a fraction below 1")

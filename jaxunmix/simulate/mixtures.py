@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from .._util.validation import check_key, check_number
+from .._util.validation import check_flag, check_key, check_number
 from ..data.image import SpectrumImage
 from .components import edge_spectra, peak_spectra, unit_sum
 from .truth import Truth, check_counts, check_positive, gaussian, image, make_truth, noise_level, poisson
@@ -51,6 +51,7 @@ def mixture(
     check_key(key)
     check_counts(pixels=pixels, channels=channels, components=components)
     check_number(snr_db, "snr_db")
+    check_flag(correlated, "correlated")
     check_positive(counts=counts, concentration=concentration)
     if noise not in ("gaussian", "poisson", None):
         raise ValueError(f"noise={noise!r}: use 'gaussian', 'poisson' or None")

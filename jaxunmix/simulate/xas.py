@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from .._util.random import numpy_generator
-from .._util.validation import check_key, check_number, check_several, check_whole_number, real_number
+from .._util.validation import as_number, check_key, check_number, check_several, check_whole_number, real_number
 from ..data.image import SpectrumImage
 from ..physics import lineshapes
 from .components import edge_spectra
@@ -46,7 +46,7 @@ def edge_spectrum(
     check_whole_number(peaks, "peaks")
     check_whole_number(channels, "channels")
     real_number(noise, "noise")
-    low, high = (real_number(end, "window") for end in check_several(window, "window", "(7700, 7740)"))
+    low, high = (as_number(end, "window") for end in check_several(window, "window", "(7700, 7740)"))
     if peaks < 0 or not 0 < noise < np.inf or not window[0] < window[1] or channels < 2:
         raise ValueError(
             "edge_spectrum: peaks must be 0 or more, noise positive, the window increasing and channels 2 or more, got "

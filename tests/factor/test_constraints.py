@@ -382,7 +382,10 @@ TIE = jxu.constraints.Proportional("coefficients", **RATIO)
         (lambda: _problem(ELEMENTS_SUM, _known(FREE, FREE, [0.1] * 5)), "component 2 sum to 0.4 and none is free"),
         (lambda: _problem(ELEMENTS_SUM, jxu.constraints.Fixed("coefficients")), "leave one of them out"),
         (lambda: _problem(jxu.constraints.Simplex("coefficients", (0, 5))), r"columns \[5\] are not among the 5"),
-        (lambda: _problem(jxu.constraints.Proportional("coefficients", (-1, 2), (1, 1))), r"columns \[-1\]"),
+        (
+            lambda: _problem(jxu.constraints.Proportional("coefficients", (-1, 2), (1, 1))),
+            "a row or column must be 0 or more",
+        ),
         (lambda: jxu.constraints.Simplex("coefficients", (1, 1)), "each named once"),
         (lambda: jxu.constraints.Simplex("coefficients", ()), "must be some"),
         (lambda: jxu.constraints.Simplex("maps", (1,)), "takes no columns"),

@@ -213,7 +213,7 @@ def test_constant_maps_have_no_laplacian():
         (lambda: jxu.penalties.L1("maps", "automatic"), 'or "auto", got'),
         (lambda: jxu.penalties.LogSparsity("maps", 0.1, epsilon=0), "epsilon must be above 0"),
         (lambda: jxu.penalties.LogSparsity("coefficients", 0.1), 'block must be "maps" or "spectra"'),
-        (lambda: jxu.penalties.LogSparsity("maps", -0.1), "LogSparsity: the weight must be 0 or more"),
+        (lambda: jxu.penalties.LogSparsity("maps", -0.1), "a penalty's weight must be 0 or more"),
         (lambda: jxu.penalties.LogSparsity("maps", 0.1, epsilon=np.nan), "epsilon must be above 0"),
         (lambda: jxu.penalties.Laplacian("maps", 0.1), "grid"),
         (lambda: _problem(jxu.penalties.Laplacian("maps", 0.1, (7, 7))), "49 cells in use, the data 40 pixels"),

@@ -93,7 +93,7 @@ def test_pile_up_is_traced():
     ("make", "message"),
     [
         (lambda: Detector(silicon_um=-1.0), "silicon_um=-1"),
-        (lambda: Detector((Layer("C", -5.0, 2.0),)), "thickness_nm of C=-5"),
+        (lambda: Detector((Layer("C", -5.0, 2.0),)), "thickness_nm of C must be 0 or more, got -5"),
         (lambda: windowless(fwhm_keV=0.1), r"fwhm_keV=0\.1 is below 0\.11"),
         (lambda: material_attenuation("Si3Qq", 1.0, np.ones(2)), "unknown|cannot be read"),
         (lambda: pile_up_column(np.ones(5), np.arange(4.0)), "must be of one length"),

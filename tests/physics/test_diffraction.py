@@ -255,9 +255,9 @@ def crystal_of(elements=("Ti",), dimension=2):
     [
         (lambda: crystal_of(elements=("Xx",)), "no scattering factor for 'Xx'"),
         (lambda: crystal_of(elements=("Ti", "O")), "for 2 atoms"),
-        (lambda: crystal_of(dimension=4), "d = 2 or 3"),
+        (lambda: crystal_of(dimension=4), "two or three vectors"),
         (lambda: diffraction.scattering_factor("Xx", 0.0), "there are those of O, Ti"),
-        (lambda: diffraction.reflections(TIO2_NANOSHEET, 0.0), "k_max=0.0"),
+        (lambda: diffraction.reflections(TIO2_NANOSHEET, 0.0), "k_max must be above 0"),
         (lambda: diffraction.spots(TIO2_NANOSHEET, np.array([[1, 0, 0]])), "needs 2"),
         (lambda: diffraction.spots(rock_salt(), np.array([[2, 0, 0]])), "give its thickness"),
         (lambda: diffraction.wavelength(-1.0), "energy_keV"),

@@ -332,8 +332,6 @@ def refused(match, ranks=range(1, 5), criteria=CRITERIA[6:8], problem=None, **op
         (r"criteria must be one or more.*BiCrossValidation\(\),", {"criteria": ()}),
         (r"folds=10 must lie in 2\.\.8.* 8 channels.*\(folds=8\)", {"criteria": (Bcv(10),)}),
         ("fewer than the rank 5; leave out the ranks above 4", {"ranks": (2, 5), "criteria": (Bcv(2),)}),
-        ("max_steps must be 1 or more", {"criteria": (Bcv(2, max_steps=0),)}),
-        ("within not negative", {"criteria": (Bcv(2, within=-1),)}),
         (r"Plateau reads a curve: give 5 ranks", {"criteria": (rank.Plateau(),)}),
         (r"Elbow reads a curve: give 3 ranks", {"ranks": (2, 3), "criteria": (rank.Elbow(),)}),
         (r"Crossing reads a curve: give 3 ranks", {"ranks": (2, 3), "criteria": (rank.Crossing(),)}),

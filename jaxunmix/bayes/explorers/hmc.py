@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Key
 
+from ..._util.validation import check_number, check_whole_number
 from ..path import Density, PerPoint, Points, choose, value_and_grad
 from .adaptation import LocalSettings, blank, learn
 from .base import Explorer, Info, _probability, _rotate
@@ -26,6 +27,11 @@ class HMC(Explorer):
 
     steps: int = eqx.field(static=True, default=8)
     target: float = eqx.field(static=True, default=0.8)
+
+    def __check_init__(self) -> None:
+        check_whole_number(self.steps, "HMC: steps", 1)
+        if not 0 < check_number(self.target, "HMC: target") < 1:
+            raise ValueError(f"HMC: target is a mean acceptance, between 0 and 1, got {self.target}.")
 
     def init(self, density: Density, groups: int) -> LocalSettings:
         return blank(density, groups, 0.3)

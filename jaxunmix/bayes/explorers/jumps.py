@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from ..._util.validation import check_instance, check_whole_number
 from ..path import Density, PerPoint, Points, choose
 from .base import Explorer, Info
 from .hmc import HMC
@@ -44,6 +45,11 @@ class Jumps(Explorer):
     local: Explorer = HMC()
     components: int = eqx.field(static=True, default=6)
     jumps: int = eqx.field(static=True, default=2)
+
+    def __check_init__(self) -> None:
+        check_instance(self.local, Explorer, "Jumps: local", "HMC()")
+        check_whole_number(self.components, "Jumps: components", 1)
+        check_whole_number(self.jumps, "Jumps: jumps", 0)
 
     def init(self, density: Density, groups: int) -> JumpSettings:
         first = standard_mixture(self.components, density.size, jnp.result_type(float))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Key
 
+from ..._util.validation import check_number, check_whole_number
 from ..path import Density, PerPoint, Points, choose
 from .adaptation import LocalSettings, blank, learn
 from .base import Explorer, Info, _probability, _rotate
@@ -18,6 +19,11 @@ class RandomWalk(Explorer):
 
     moves: int = eqx.field(static=True, default=24)
     target: float = eqx.field(static=True, default=0.3)
+
+    def __check_init__(self) -> None:
+        check_whole_number(self.moves, "RandomWalk: moves", 1)
+        if not 0 < check_number(self.target, "RandomWalk: target") < 1:
+            raise ValueError(f"RandomWalk: target is a mean acceptance, between 0 and 1, got {self.target}.")
 
     def init(self, density: Density, groups: int) -> LocalSettings:
         return blank(density, groups, 2.4 / density.size**0.5)

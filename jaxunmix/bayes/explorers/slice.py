@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Key
 
+from ..._util.validation import check_whole_number
 from ..path import Density, PerPoint, Points, choose
 from .adaptation import LocalSettings, blank, learn
 from .base import Explorer, Info, _rotate
@@ -24,6 +25,10 @@ class Slice(Explorer):
     lines: int = eqx.field(static=True, default=4)
     out: int = eqx.field(static=True, default=4)
     shrink: int = eqx.field(static=True, default=8)
+
+    def __check_init__(self) -> None:
+        for name in ("lines", "out", "shrink"):
+            check_whole_number(getattr(self, name), f"Slice: {name}", 1)
 
     def init(self, density: Density, groups: int) -> LocalSettings:
         return blank(density, groups, 2.0)

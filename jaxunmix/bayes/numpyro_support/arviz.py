@@ -10,6 +10,7 @@ from arviz_base import from_dict
 from jaxtyping import Array, Float
 from numpyro.infer import MCMC
 
+from ..._util.validation import check_instance
 from ..tempering.evidence import free_energy, record_of
 from .path import NumpyroDensity
 
@@ -26,6 +27,7 @@ def results(mcmc: MCMC) -> xr.DataTree:
     Raises:
         ValueError: the run had no such kernel.
     """
+    check_instance(mcmc, MCMC, "mcmc", "numpyro.infer.MCMC(ReplicaExchange(model), ...)")
     record = record_of(mcmc)
     density = mcmc.sampler._density
     sites = {name: np.asarray(value) for name, value in _constrained(density, record.cold).items()}

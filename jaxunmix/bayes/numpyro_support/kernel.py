@@ -83,6 +83,7 @@ class ReplicaExchange(MCMCKernel):
     ):
         check_callable(model, "ReplicaExchange: model", "the function that numpyro.infer.MCMC takes")
         check_instance(explorer, (Explorer, type(None)), "ReplicaExchange: explorer", "Jumps(HMC())")
+        check_instance(sharding, (Sharding, type(None)), "ReplicaExchange: sharding", "NamedSharding(mesh, spec)")
         wholes = {"walkers": walkers, "particles": particles, "moves": moves}
         for name, value in wholes.items() if temperatures is None else {"temperatures": temperatures, **wholes}.items():
             check_whole_number(value, f"ReplicaExchange: {name}")

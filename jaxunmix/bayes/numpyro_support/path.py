@@ -15,6 +15,7 @@ from numpyro.handlers import seed, substitute, trace
 from numpyro.infer.util import _unconstrain_reparam
 from numpyro.primitives import Messenger
 
+from ..._util.validation import check_callable, check_instances, check_mapping, check_several
 from ..path import PerPoint, Points, TemperedDensity, TemperedTerms
 
 # Prior draws of which at least one must have a finite likelihood.
@@ -65,6 +66,11 @@ class NumpyroDensity(TemperedDensity):
         prior_factors: Sequence[str] = (),
         likelihood_factors: Sequence[str] = (),
     ):
+        check_callable(model, "NumpyroDensity: model", "the function that numpyro.infer.MCMC takes")
+        check_several(args, "NumpyroDensity: args", "(data,)")
+        check_mapping({} if kwargs is None else kwargs, "NumpyroDensity: kwargs", '{"data": data}')
+        for name, sites_of in {"prior_factors": prior_factors, "likelihood_factors": likelihood_factors}.items():
+            check_instances(sites_of, str, f"NumpyroDensity: {name}", '"site"')
         self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
         self.prior_factors = tuple(prior_factors)
         guard = _Guard(seed(model, jax.random.key(0)), frozenset(prior_factors), frozenset(likelihood_factors))

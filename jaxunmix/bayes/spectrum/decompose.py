@@ -15,7 +15,6 @@ Everything here runs in double precision, whatever the default: at 0.5 % noise t
 longer exact to a nat.
 """
 
-import operator
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -29,7 +28,7 @@ from jaxtyping import Array, ArrayLike, Key
 from tqdm import tqdm
 
 from ..._util.random import numpy_generator
-from ..._util.validation import check_instances, check_key, float_array
+from ..._util.validation import check_flag, check_instances, check_key, check_whole_number, float_array
 from ...physics import lineshapes
 from ..programs import wait_for
 from ..tempering.evidence import BLOCKS
@@ -119,13 +118,24 @@ def decompose_spectrum(
             counts that are not, priors for another number of spectra, or an edge of unknown shape.
     """
     check_key(key)
+    check_flag(progress, "decompose_spectrum: progress")
     energies, data = float_array(energy, "energy"), float_array(intensity, "intensity")
-    counts = sorted({_whole("peaks", k, 0) for k in (peaks if isinstance(peaks, Iterable) else [peaks])})
+    counts = sorted(
+        {
+            check_whole_number(k, "decompose_spectrum: peaks", 0)
+            for k in (peaks if isinstance(peaks, Iterable) else [peaks])
+        }
+    )
     if not counts:
         raise ValueError("decompose_spectrum: peaks is empty: give one or more numbers from 0 up.")
-    settings: dict[str, Any] = {"runs": _whole("runs", runs, 2), "moves": _whole("moves", moves, 1)}
-    settings["particles"] = None if particles is None else _whole("particles", particles, 2)
-    if exchange and _whole("exchange", exchange, 0) < BLOCKS:
+    settings: dict[str, Any] = {
+        "runs": check_whole_number(runs, "decompose_spectrum: runs", 2),
+        "moves": check_whole_number(moves, "decompose_spectrum: moves", 1),
+    }
+    settings["particles"] = (
+        None if particles is None else check_whole_number(particles, "decompose_spectrum: particles", 2)
+    )
+    if exchange and check_whole_number(exchange, "decompose_spectrum: exchange", 0) < BLOCKS:
         raise ValueError(f"decompose_spectrum: exchange must be 0, or {BLOCKS} sweeps or more, got {exchange}.")
     if not isinstance(edge, str) or edge not in lineshapes.EDGES:
         raise ValueError(f"decompose_spectrum: edge must be one of {', '.join(lineshapes.EDGES)}, got {edge!r}.")
@@ -221,16 +231,6 @@ def warn_of_errors(found: Decomposition) -> None:
         )
     for text in () if found.exchange is None else found.exchange.warnings:
         warnings.warn(f"decompose_spectrum: replica exchange: {text}", stacklevel=3)
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least or isinstance(value, bool):
-        raise ValueError(f"decompose_spectrum: {name} must be whole, {least} or more, got {value!r}.")
-    return number
 
 
 def _check(energy: np.ndarray, intensity: np.ndarray, peaks: Sequence[int]) -> None:

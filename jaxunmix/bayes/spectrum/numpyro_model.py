@@ -1,10 +1,13 @@
 """The model of one absorption spectrum in NumPyro, with nothing integrated out."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, ArrayLike
 
+from ..._util.validation import check_choice, check_instance, check_numbers, check_whole_number
 from ...physics import lineshapes
 from .priors import Priors
 
@@ -30,7 +33,7 @@ def spectrum_model(
         priors: complete, see `Priors.complete`.
         edge: its shape, of `lineshapes.EDGES`.
     """
-    p, energy = priors, jnp.asarray(energy)
+    p, energy, noise = _checked(energy, intensity, peaks, noise, priors, edge)
     line = numpyro.sample("E_WL", dist.Normal(*p.white_line))  # type: ignore[misc]
     start = numpyro.sample("E0", dist.Normal(line, p.edge))
     edge_width = numpyro.sample("edge_width", dist.LogUniform(*p.edge_width))  # type: ignore[misc]
@@ -55,6 +58,22 @@ def spectrum_model(
             lower = dist.HalfNormal(p.heights[3]).cdf(lorentz + gauss)  # type: ignore[index]
             numpyro.factor("highest", peaks * jnp.log(lower) - p.log_share(peaks))
     numpyro.sample("intensity", dist.Normal(fitted, noise), obs=intensity)
+
+
+def _checked(
+    energy: Any, intensity: Any, peaks: Any, noise: Any, priors: Any, edge: Any
+) -> tuple[Priors, Array, Array]:
+    check_whole_number(peaks, "spectrum_model: peaks", 0)
+    check_choice(edge, tuple(lineshapes.EDGES), "spectrum_model: edge")
+    check_instance(priors, Priors, "spectrum_model: priors", "Priors().complete(energy, intensity)")
+    if None in vars(priors).values():
+        raise ValueError("spectrum_model: priors has entries that are None: give priors.complete(energy, intensity).")
+    energy = check_numbers(energy, "spectrum_model: energy")
+    if energy.ndim != 1 or not energy.size:
+        raise ValueError(f"spectrum_model: energy has shape {energy.shape}; give (channels,).")
+    if intensity is not None and check_numbers(intensity, "spectrum_model: intensity").shape != energy.shape:
+        raise ValueError(f"spectrum_model: intensity has shape {jnp.shape(intensity)}, energy {energy.shape}.")
+    return priors, energy, check_numbers(noise, "spectrum_model: noise", above=0)
 
 
 def _height(priors: Priors, line: Array) -> dist.Distribution:

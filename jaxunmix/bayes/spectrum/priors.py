@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import halfnorm
 
-from ..._util.validation import float_array
+from ..._util.validation import check_flag, float_array, real_number
 from .marginal import CollapsedSpectrum, Prior
 
 # Slots for peaks that programs are compiled for: K is rounded up to the next of them.
@@ -56,13 +56,19 @@ class Priors:
             value = getattr(self, field.name)
             if value is not None and field.name != "highest":
                 float_array(value, f"Priors: {field.name}")
+        check_flag(self.highest, "Priors: highest")
+        for name in ("edge", "baseline"):
+            if name == "edge" or self.baseline is not None:
+                real_number(getattr(self, name), f"Priors: {name}")
         for name in ("edge_width", "line_width", "peak_width", "peak", "noise"):
             pair = getattr(self, name)
             if pair is not None and not (
                 np.shape(pair) == (2,) and -np.inf < pair[0] < pair[1] < np.inf and (name == "peak" or pair[0] > 0)
             ):
                 raise ValueError(f"Priors: {name} must be (least, largest), widths and noise positive, got {pair}.")
-        if self.white_line is not None and not (np.all(np.isfinite(self.white_line)) and self.white_line[1] > 0):
+        if self.white_line is not None and not (
+            np.shape(self.white_line) == (2,) and np.all(np.isfinite(self.white_line)) and self.white_line[1] > 0
+        ):
             raise ValueError(f"Priors: white_line must be (mean, sd), finite, the sd positive, got {self.white_line}.")
         for name in ("edge", "baseline", "heights"):
             value = getattr(self, name)
@@ -174,6 +180,8 @@ def noise_of(noise: Any, intensity: np.ndarray) -> tuple[np.ndarray, float | Non
         if np.any(intensity < 0) or np.any(intensity != np.round(intensity)):
             raise ValueError("decompose_spectrum: Poisson noise needs counts, whole numbers from 0 up.")
         return 1 / np.sqrt(np.maximum(intensity, 1)), 1.0
+    if isinstance(noise, bool):
+        raise ValueError(f'decompose_spectrum: noise must be None, a number, an array or "poisson", got {noise}.')
     sd = float_array(noise, "decompose_spectrum: noise")
     if sd.shape not in ((), intensity.shape):
         raise ValueError(

@@ -12,6 +12,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from ..._util.statistics import jackknife
+from ..._util.validation import float_array
 from ...physics import lineshapes
 from .credible import Provenance, check_probability, places, region
 
@@ -257,7 +258,7 @@ class Decomposition:
             energy: eV; that of the data by default.
             parameters: one set of them, such as `fit.posterior.isel(draw=0)`; those of the best fit by default.
         """
-        at = self.energy if energy is None else np.asarray(energy, float)
+        at = self.energy if energy is None else float_array(energy, "components: energy")
         p = self.map_estimate if parameters is None else parameters
         parts = {name: np.asarray(curve) for name, curve in curves(at, p, self.edge).items()}
         parts["fit"] = np.sum(list(parts.values()), axis=0)

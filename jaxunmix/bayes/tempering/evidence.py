@@ -23,6 +23,7 @@ from scipy.special import expit, logsumexp
 from scipy.stats import t as student
 
 from ..._util.statistics import jackknife, log_mean, spread
+from ..._util.validation import check_flag, check_instance
 from .exchange import Record, ReplicaRun
 from .sequential_result import SMCResult
 
@@ -68,6 +69,7 @@ def free_energy(source: MCMC | ReplicaRun | Record | SMCResult, *, warn: bool = 
     Raises:
         ValueError: an `MCMC` over another kernel or not yet run, or fewer than 20 sweeps.
     """
+    check_flag(warn, "free_energy: warn")
     result = _of_particles(source) if isinstance(source, SMCResult) else _of_record(record_of(source))
     if warn:
         for text in result.warnings:
@@ -85,6 +87,7 @@ def record_of(source: Any) -> Record:
         return source.record
     if isinstance(source, Record):
         return source
+    check_instance(source, MCMC, "free_energy: source", "what smc or replica_exchange returns")
     if source._states is None or "record" not in source._states:
         raise ValueError("free_energy: run MCMC with a ReplicaExchange kernel first; other kernels know no evidence.")
     record = source._states["record"]

@@ -131,6 +131,9 @@ def replica_exchange(
     check_key(key)
     check_whole_number(sweeps, "replica_exchange: sweeps", 1)
     check_whole_number(warmup, "replica_exchange: warmup", 0)
+    check_instance(
+        sharding, (jax.sharding.Sharding, type(None)), "replica_exchange: sharding", "NamedSharding(mesh, spec)"
+    )
     betas, start = real_array(betas, "replica_exchange: betas"), real_array(start, "replica_exchange: start")
     if betas.ndim != 1 or len(betas) < 3 or betas[0] != 0 or not (np.all(np.diff(betas) > 0) and betas[-1] < np.inf):
         raise ValueError(f"replica_exchange: betas must be three or more, increasing from 0, got {betas.tolist()}.")
@@ -140,10 +143,24 @@ def replica_exchange(
         )
     if not np.isfinite(start).all():
         raise ValueError("replica_exchange: start has points that are not finite; draw them from the prior.")
+    _check_settings(density, explorer, settings, len(betas) - 1)
     state = begin(density, explorer, betas, start, key, settings, warmup)
     state, _ = run(density, explorer, state, warmup, sharding) if warmup else (state, None)
     state, record = run(density, explorer, state, sweeps, sharding)
     return ReplicaRun(jax.tree.map(lambda leaf: np.swapaxes(np.asarray(leaf), 0, 1), record), state)
+
+
+def _check_settings(density: Density, explorer: Explorer, settings: Any, groups: int) -> None:
+    """Refuse settings that this explorer does not have, or of another number of rungs."""
+    if settings is None:
+        return
+    wanted = eqx.filter_eval_shape(explorer.init, density, groups)
+    (given, form), (leaves, wanted_form) = jax.tree.flatten(settings), jax.tree.flatten(wanted)
+    if str(form) != str(wanted_form) or [jnp.shape(a) for a in given] != [a.shape for a in leaves]:
+        raise ValueError(
+            f"replica_exchange: settings must be those of {type(explorer).__name__} for {groups} rungs, such as "
+            "run.state.settings of an earlier run; None learns them from start."
+        )
 
 
 @eqx.filter_jit

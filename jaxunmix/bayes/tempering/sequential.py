@@ -27,7 +27,7 @@ from jax import lax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ..._util.validation import check_instance, check_key, check_whole_number, real_number
+from ..._util.validation import check_callable, check_flag, check_instance, check_key, check_whole_number, real_number
 from ..explorers.base import Explorer, Info
 from ..explorers.jumps import Jumps
 from ..path import Density, choose, take
@@ -120,6 +120,10 @@ def smc(
     check_instance(explorer, (Explorer, type(None)), "smc: explorer", "Jumps(HMC())")
     check_key(key)
     check_whole_number(max_levels, "smc: max_levels", 1)
+    if stop is not None:
+        check_callable(stop, "smc: stop", "lambda betas, log_evidence: len(betas) > 9")
+    check_flag(bounded, "smc: bounded")
+    check_instance(workers, (Executor, type(None)), "smc: workers", "ThreadPoolExecutor(2)")
     _check(runs, particles, moves, threshold, limit, keep, strata)
     explorer = Jumps() if explorer is None else explorer
     keys = jax.random.split(key, 2)

@@ -21,7 +21,7 @@ def as_columns(columns: Any) -> tuple[int, ...] | None:
     return (
         None
         if columns is None
-        else tuple(check_whole_number(c, "a column") for c in check_several(columns, "columns", "(0, 2)"))
+        else tuple(check_whole_number(c, "a row or column", 0) for c in check_several(columns, "columns", "(0, 2)"))
     )
 
 

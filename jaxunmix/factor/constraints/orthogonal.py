@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from ..._util.validation import real_number
+from ..._util.validation import check_flag, real_number
 from ..model import Bilinear, Rows
 from ..projections import keep_largest
 from .base import AbstractConstraint, Constraints, Limits
@@ -49,6 +49,7 @@ class Orthogonal(AbstractConstraint):
     def __check_init__(self):
         if self.block != "maps":
             raise ValueError(f'Orthogonal: only the "maps" can be orthogonal here, got {self.block!r}.')
+        check_flag(self.strict, "Orthogonal: strict")
         real_number(self.weight, "Orthogonal: the weight")
         if not 0 <= self.weight <= 1:
             raise ValueError(f"Orthogonal: the weight must lie in 0..1, got {self.weight}.")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ..._util.validation import check_instance, check_key, check_whole_number
 from ...matrix.base import TINY, AbstractMatrix, accurate_sum, matmul
 from ...matrix.compressed import leading_svd
 from ..model import Bilinear
@@ -42,7 +43,10 @@ SUBSPACE_SEED = 0
 
 def vca(matrix: AbstractMatrix, rank: int, key: Key[Array, ""]) -> Float[Array, "components channels"]:
     """The spectra of the purest pixels; see `initial.VCA`. They may dip below zero with the noise."""
+    check_instance(matrix, AbstractMatrix, "vca: matrix", "Dense(X)")
+    check_key(key)
     pixels, channels = matrix.shape
+    check_whole_number(rank, "vca: rank", 1, min(pixels, channels))
     if rank == 1:
         return matrix.channel_sums[None] / pixels  # one component has no corners to look for
     u, s, v = leading_svd(matrix, min(rank + 5, pixels, channels), jax.random.key(SUBSPACE_SEED))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._util.tracing import is_known
-from ..._util.validation import real_array, real_number
+from ..._util.validation import check_number, real_array
 from ...data.grid import Grid
 from ...matrix.base import TINY
 from ..constraints.base import BLOCKS
@@ -65,7 +65,7 @@ def as_weight(weight: Any) -> Weight:
         return weight
     if not is_known(weight):
         return jnp.asarray(weight)
-    real_number(weight, "a penalty's weight")
+    check_number(weight, "a penalty's weight", 0)
     # A number of Python's own takes the type of what it meets; an array is copied, as it could be written to later.
     return jnp.asarray(np.array(real_array(weight, "weight")) if hasattr(weight, "setflags") else weight)
 
@@ -103,10 +103,6 @@ class AbstractPenalty(eqx.Module):
     def __check_init__(self):
         if not isinstance(self.block, str) or self.block not in self.blocks:
             raise ValueError(f'{type(self).__name__}: the block must be "maps" or "spectra", got {self.block!r}.')
-        if not self.is_auto and is_known(self.weight) and not float(self.weight) >= 0:
-            raise ValueError(f"{type(self).__name__}: the weight must be 0 or more, got {float(self.weight)}.")
-        if not self.is_auto and is_known(self.weight) and np.isinf(float(self.weight)):
-            raise ValueError(f"{type(self).__name__}: the weight must be finite, got {float(self.weight)}.")
 
     @property
     def is_auto(self) -> bool:

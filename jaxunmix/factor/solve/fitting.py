@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key
 from tqdm import tqdm
 
-from ..._util.validation import check_instance
+from ..._util.validation import check_flag, check_instance
 from ..initial.base import AbstractInitial
 from ..model import Bilinear, expand
 from ..problem import Problem
@@ -67,6 +67,8 @@ def fit(
     """
     update, init = parts(problem, update, init)
     check(problem, rank, update, init, restarts, key, (max_steps, rtol, check_every))
+    check_flag(progress, "progress")
+    check_flag(throw, "throw")
     check_instance(checkpoint, (str, os.PathLike, type(None)), "checkpoint", '"fit.npz"')
     keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
     limits = (max_steps, rtol, check_every)

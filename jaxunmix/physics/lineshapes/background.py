@@ -1,7 +1,8 @@
 """Smooth backgrounds."""
 
-import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
+
+from ..._util.validation import check_numbers
 
 
 def power_law(energy: ArrayLike, exponent: ArrayLike, reference: ArrayLike) -> Float[Array, "..."]:
@@ -15,4 +16,5 @@ def power_law(energy: ArrayLike, exponent: ArrayLike, reference: ArrayLike) -> F
     Returns:
         Of the broadcast shape.
     """
-    return (jnp.asarray(energy) / reference) ** (-jnp.asarray(exponent))
+    energy, reference = check_numbers(energy, "energy", above=0), check_numbers(reference, "reference", above=0)
+    return (energy / reference) ** (-check_numbers(exponent, "exponent"))

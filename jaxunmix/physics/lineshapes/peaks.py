@@ -5,17 +5,20 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from ..._util.tracing import is_known
+from ..._util.validation import check_numbers
+
 _LN2 = math.log(2.0)
 
 
 def gaussian_peak(fwhm: ArrayLike) -> Float[Array, "..."]:
     r"""$\frac2w \sqrt{\ln 2 / \pi}$, the value of `gaussian` at its centre."""
-    return 2.0 * math.sqrt(_LN2 / math.pi) / jnp.asarray(fwhm)
+    return 2.0 * math.sqrt(_LN2 / math.pi) / check_numbers(fwhm, "fwhm", above=0)
 
 
 def lorentzian_peak(fwhm: ArrayLike) -> Float[Array, "..."]:
     r"""$2 / (\pi w)$, the value of `lorentzian` at its centre."""
-    return 2.0 / (math.pi * jnp.asarray(fwhm))
+    return 2.0 / (math.pi * check_numbers(fwhm, "fwhm", above=0))
 
 
 def gaussian(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Float[Array, "..."]:
@@ -29,7 +32,7 @@ def gaussian(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Float[Arr
     Returns:
         Per unit of energy, of the broadcast shape.
     """
-    return gaussian_peak(fwhm) * jnp.exp(-4.0 * _LN2 * ((jnp.asarray(energy) - centre) / fwhm) ** 2)
+    return gaussian_peak(fwhm) * jnp.exp(-4.0 * _LN2 * _widths_away(energy, centre, fwhm) ** 2)
 
 
 def lorentzian(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Float[Array, "..."]:
@@ -43,7 +46,12 @@ def lorentzian(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Float[A
     Returns:
         Per unit of energy, of the broadcast shape.
     """
-    return lorentzian_peak(fwhm) / (1.0 + 4.0 * ((jnp.asarray(energy) - centre) / fwhm) ** 2)
+    return lorentzian_peak(fwhm) / (1.0 + 4.0 * _widths_away(energy, centre, fwhm) ** 2)
+
+
+def _widths_away(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Array:
+    energy, centre = check_numbers(energy, "energy", finite=False), check_numbers(centre, "centre", finite=False)
+    return (energy - centre) / check_numbers(fwhm, "fwhm", above=0)
 
 
 def pseudo_voigt(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike, mixing: ArrayLike) -> Float[Array, "..."]:
@@ -58,9 +66,8 @@ def pseudo_voigt(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike, mixing: 
     Returns:
         Per unit of energy, of the broadcast shape.
     """
-    return jnp.asarray(mixing) * lorentzian(energy, centre, fwhm) + (1.0 - jnp.asarray(mixing)) * gaussian(
-        energy, centre, fwhm
-    )
+    mixing = check_numbers(mixing, "mixing", 0, 1)
+    return mixing * lorentzian(energy, centre, fwhm) + (1.0 - mixing) * gaussian(energy, centre, fwhm)
 
 
 def voigt_as_pseudo(gaussian_fwhm: ArrayLike, lorentzian_fwhm: ArrayLike) -> tuple[Array, Array]:
@@ -76,7 +83,9 @@ def voigt_as_pseudo(gaussian_fwhm: ArrayLike, lorentzian_fwhm: ArrayLike) -> tup
     Returns:
         (fwhm, mixing).
     """
-    g, l = jnp.asarray(gaussian_fwhm), jnp.asarray(lorentzian_fwhm)  # noqa: E741
+    g, l = check_numbers(gaussian_fwhm, "gaussian_fwhm", 0), check_numbers(lorentzian_fwhm, "lorentzian_fwhm", 0)  # noqa: E741
+    if is_known((g, l)) and not (g + l > 0).all():
+        raise ValueError("gaussian_fwhm and lorentzian_fwhm are both 0: give a width above 0 in one of them.")
     w = (g**5 + 2.69269 * g**4 * l + 2.42843 * g**3 * l**2 + 4.47163 * g**2 * l**3 + 0.07842 * g * l**4 + l**5) ** 0.2
     r = l / w
     return w, 1.36603 * r - 0.47719 * r**2 + 0.11116 * r**3

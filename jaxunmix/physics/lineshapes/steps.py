@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax.scipy.special import erf
 from jaxtyping import Array, ArrayLike, Float
 
+from ..._util.validation import check_numbers
+
 _LN2 = math.log(2.0)
 
 
@@ -22,7 +24,8 @@ def arctangent_step(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Fl
     Returns:
         Between 0 and 1, of the broadcast shape.
     """
-    return 0.5 + jnp.arctan((jnp.asarray(energy) - centre) / (0.5 * jnp.asarray(fwhm))) / jnp.pi
+    energy, centre = check_numbers(energy, "energy", finite=False), check_numbers(centre, "centre", finite=False)
+    return 0.5 + jnp.arctan((energy - centre) / (0.5 * check_numbers(fwhm, "fwhm", above=0))) / jnp.pi
 
 
 def erf_step(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Float[Array, "..."]:
@@ -38,4 +41,5 @@ def erf_step(energy: ArrayLike, centre: ArrayLike, fwhm: ArrayLike) -> Float[Arr
     Returns:
         Between 0 and 1, of the broadcast shape.
     """
-    return 0.5 * (1.0 + erf(2.0 * math.sqrt(_LN2) * (jnp.asarray(energy) - centre) / fwhm))
+    energy, centre = check_numbers(energy, "energy", finite=False), check_numbers(centre, "centre", finite=False)
+    return 0.5 * (1.0 + erf(2.0 * math.sqrt(_LN2) * (energy - centre) / check_numbers(fwhm, "fwhm", above=0)))

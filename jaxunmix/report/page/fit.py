@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..._util.validation import check_instance
 from ...data.image import SpectrumImage
 from ...metrics.scores import match, relative_residual
 from ...simulate.truth import Truth
 from .. import plots
 from ..plots.axes import colour
+from ..plots.factors import find_variable
 from . import html
 
 # What each outcome means and what to do about it.
@@ -61,6 +63,10 @@ def write(
         ValueError: where `result` lacks maps or spectra, or does not fit `img` or `truth`, or the path is a folder.
         OSError: where the file cannot be written.
     """
+    html.check_page(path, img, title=title, command=command)
+    check_instance(truth, (Truth, type(None)), "truth", "the truth of a simulation")
+    for variable in ("maps", "spectra"):
+        find_variable(result, variable)
     name = str(img.data.name) if img is not None and img.data.name is not None else None
     heading = title or name or "Unmixing result"
     body = [

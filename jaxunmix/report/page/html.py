@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..._util.files import replacing
+from ..._util.validation import check_instance, check_path
 from ...data.image import SpectrumImage
+from ..plots.factors import check_image
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1a1a1a;--paper:#fff;--dim:#5c5c5c;--rule:#d8d8d8;--panel:#f5f5f5}
@@ -37,6 +39,14 @@ pre{background:var(--panel);padding:.6rem .8rem;border-radius:4px;white-space:pr
 """
 
 _SHARPNESS = 1.5  # pixels of a figure for each pixel of the page, for dense screens
+
+
+def check_page(path: Any, img: Any, **texts: Any) -> None:
+    """Refuse what a page cannot be made of, before its figures are drawn."""
+    check_path(path, "path")
+    check_image(img)
+    for name, text in texts.items():
+        check_instance(text, (str, type(None)), name, '"a text"')
 
 
 def write(path: str | os.PathLike[str], heading: str, sections: Sequence[str]) -> Path:

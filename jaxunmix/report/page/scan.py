@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ..._util.validation import check_instance
 from ...data.image import SpectrumImage
 from ...rank.scanning import Scan
 from .. import plots
@@ -43,6 +44,8 @@ def write_scan(
         ValueError: where the scan does not fit `img`, or the path is a folder.
         OSError: where the file cannot be written.
     """
+    html.check_page(path, img, title=title, command=command, proposal=proposal)
+    check_instance(scan, Scan, "scan", "rank.scan(...)")
     name = str(img.data.name) if img is not None and img.data.name is not None else None
     heading = title or name or "Number of components"
     table = dataset(scan)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from ..._util.blocks import row_blocks
+from ..._util.validation import check_flag, check_instance, check_instances, float_array
 from ...data.image import SpectrumImage
 from ...metrics.scores import match
 from .axes import (
@@ -44,7 +45,7 @@ def maps(result: xr.Dataset) -> Figure:
     Raises:
         ValueError: where `result` has no such variable.
     """
-    shown, note = two_dims(_variable(result, "maps"))
+    shown, note = two_dims(find_variable(result, "maps"))
     figure = new_figure(maps_height(shown))
     draw_maps(figure, shown)
     return _noted(figure, note)
@@ -60,7 +61,8 @@ def spectra(result: xr.Dataset, stacked: bool = True) -> Figure:
     Raises:
         ValueError: where `result` has no such variable.
     """
-    shown, note = two_dims(_variable(result, "spectra"))
+    check_flag(stacked, "stacked")
+    shown, note = two_dims(find_variable(result, "spectra"))
     figure = new_figure(spectra_height(shown))
     draw_spectra(figure, shown, stacked)
     return _noted(figure, note)
@@ -76,8 +78,9 @@ def overview(result: xr.Dataset, img: SpectrumImage | None = None) -> Figure:
     Raises:
         ValueError: where `result` lacks a variable.
     """
-    above, note = two_dims(_variable(result, "maps"))
-    below, other_note = two_dims(_variable(result, "spectra"))
+    above, note = two_dims(find_variable(result, "maps"))
+    below, other_note = two_dims(find_variable(result, "spectra"))
+    check_image(img)
     total = None
     if img is not None and above.ndim == 3:
         total, _ = two_dims(img.total_map().expand_dims("component"))
@@ -103,6 +106,7 @@ def residuals(result: xr.Dataset, img: SpectrumImage) -> Figure:
     Raises:
         ValueError: where the shapes of the result and the image differ.
     """
+    check_instance(img, SpectrumImage, "img", "the image that was fitted")
     per_pixel, mean, spread = _residual_profiles(result, img)
     left, note = two_dims(per_pixel)
     right, other_note = two_dims(xr.concat([spread, mean], "component"))
@@ -144,7 +148,7 @@ def convergence(result: xr.Dataset) -> Figure:
     Raises:
         ValueError: where `result` has no trace.
     """
-    trace = _variable(result, "trace", "check")
+    trace = find_variable(result, "trace", "check")
     several = "restart_objective" in result and result["restart_objective"].size > 1
     figure = new_figure(2.5)
     axes = figure.subplots(1, 1 + several, squeeze=False)[0]
@@ -172,7 +176,7 @@ def restarts(result: xr.Dataset) -> Figure:
     Raises:
         ValueError: where `result` has no restarts.
     """
-    _variable(result, "restart_objective", "restart")
+    find_variable(result, "restart_objective", "restart")
     figure = new_figure(2.7)
     draw_restarts(figure.subplots(), result)
     return figure
@@ -195,10 +199,11 @@ def comparison(
     Raises:
         ValueError: where the truth does not fit the result.
     """
-    maps_, spectra_ = _variable(result, "maps"), _variable(result, "spectra")
-    true_maps = _like(maps_, np.asarray(truth_maps, dtype=float).T, "truth_maps")
-    true_spectra = _like(spectra_, np.asarray(truth_spectra, dtype=float), "truth_spectra")
-    names = names or [f"truth {k}" for k in range(len(true_maps))]
+    maps_, spectra_ = find_variable(result, "maps"), find_variable(result, "spectra")
+    true_maps = _like(maps_, float_array(truth_maps, "truth_maps").T, "truth_maps")
+    true_spectra = _like(spectra_, float_array(truth_spectra, "truth_spectra"), "truth_spectra")
+    names = [f"truth {k}" for k in range(len(true_maps))] if names is None else names
+    check_instances(names, str, "names", '"Fe2O3"')
     if not len(true_maps) == len(true_spectra) == len(names):
         raise ValueError(
             f"truth_maps, truth_spectra and names have {len(true_maps)}, {len(true_spectra)} and {len(names)} "
@@ -259,7 +264,7 @@ def _draw_lines(axes: Axes, truth: xr.DataArray, estimate: xr.DataArray | None, 
 
 def _residual_profiles(result: xr.Dataset, img: SpectrumImage) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Root mean square per pixel, mean and root mean square per channel, a block of pixels at a time."""
-    maps_, spectra_ = _variable(result, "maps"), _variable(result, "spectra")
+    maps_, spectra_ = find_variable(result, "maps"), find_variable(result, "spectra")
     if maps_.shape[1:] + spectra_.shape[1:] != img.data.shape:
         raise ValueError(
             f"result is for {maps_.shape[1:] + spectra_.shape[1:]} and img has {img.data.shape}: "
@@ -293,6 +298,8 @@ def _like(template: xr.DataArray, rows: np.ndarray, name: str) -> xr.DataArray:
             f"{name} has the shape {rows.shape} with components first, the result {live.sum()} live places: "
             "leave out of the truth what is masked in the result"
         )
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{name} has values that are not finite: leave out of the truth what is masked in the result")
     full = np.full((len(rows), flat.shape[1]), np.nan)
     full[:, live] = rows
     coords = {dim: template.coords[dim] for dim in template.dims[1:] if dim in template.coords}
@@ -310,10 +317,17 @@ def _least_squares(estimate: np.ndarray, truth: np.ndarray) -> float:
     return float(np.nansum(estimate.astype(float) * truth) / power) if power > 0 else 0.0
 
 
-def _variable(result: xr.Dataset, name: str, first: str = "component") -> xr.DataArray:
+def find_variable(result: xr.Dataset, name: str, first: str = "component") -> xr.DataArray:
+    """A variable of the result with its first dim, or a refusal that says where it comes from."""
+    check_instance(result, xr.Dataset, "result", "solution.to_xarray(img)")
     if name not in result or result[name].dims[:1] != (first,):
         raise ValueError(f"result has no '{name}' with '{first}' first: give the Dataset of Solution.to_xarray")
     return result[name]
+
+
+def check_image(img: SpectrumImage | None) -> None:
+    """Refuse what is no image, where one may be given."""
+    check_instance(img, (SpectrumImage, type(None)), "img", "the image that was fitted")
 
 
 def _noted(figure: Figure, *notes: str) -> Figure:

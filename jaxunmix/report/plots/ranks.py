@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
+from ..._util.validation import check_instance
 from ...rank.scanning import Scan
 from .axes import COLOURS, GREY, SMALL, TEXT, WIDTH, excess_axis, new_figure, plain, tidy
 
@@ -44,6 +45,7 @@ def dataset(scan: Scan | xr.Dataset) -> xr.Dataset:
     Raises:
         ValueError: a Dataset without a decision.
     """
+    check_instance(scan, (Scan, xr.Dataset), "scan", "rank.scan(...)")
     if isinstance(scan, xr.Dataset):
         if "decision" not in scan.attrs or "best_mse" not in scan:
             raise ValueError("this is no table of a scan with its decision: give the Scan itself, or rank.nc")

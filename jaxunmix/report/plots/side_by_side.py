@@ -1,6 +1,7 @@
 """Figures of chosen weights, of methods side by side, and of spectra with their lines. Public through `plots`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from ..._util.validation import check_instance, check_limits, check_mapping, check_number, float_array
 from ...factor.tuning import Tuning
 from .axes import COLOURS, SMALL, TEXT, colour, draw_line, label, new_figure, plain, positions, tidy
+from .factors import find_variable
 
 _LEAST = 1e-4  # of a line's maximum: where the logarithmic axis of `lines` ends
 _LETTER = 0.0098  # of the axis: the width of a letter
@@ -24,6 +27,7 @@ def tuning(found: Tuning) -> Figure:
     Args:
         found: `problem.tuning` of a problem that `tune` returned.
     """
+    check_instance(found, Tuning, "found", "tune(problem, ...).tuning")
     figure = new_figure(2.7)
     cells = figure.subplots(1, len(found.curves), squeeze=False)[0]
     for axes, curve in zip(cells, found.curves, strict=True):
@@ -61,10 +65,17 @@ def methods(scores: pd.DataFrame, names: Mapping[str, str] | None = None) -> Fig
     Raises:
         ValueError: a column is missing.
     """
+    check_instance(scores, pd.DataFrame, "scores", "pandas.DataFrame(rows)")
+    if names is not None:
+        check_mapping(names, "names", '{"angle": "mean angle (degrees)"}')
     names = names or {"angle": "mean angle (degrees)", "mse": "mean squared error of the maps"}
     missing = [name for name in ("method", "objective", *names) if name not in scores]
     if missing:
         raise ValueError(f"scores has no {', '.join(missing)}: give a row for each method and start with these columns")
+    if not len(scores):
+        raise ValueError("scores has no rows: give one for each method and start")
+    for column in ("objective", *names):
+        float_array(scores[column], f"scores: {column}")
     rows = list(dict.fromkeys(scores["method"]))
     figure = new_figure(0.8 + 0.24 * len(rows))
     cells = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
@@ -98,11 +109,14 @@ def lines(
     Raises:
         ValueError: no such variable, or spectra that are not 1-D.
     """
-    if "spectra" not in result or result["spectra"].ndim != 2:
+    check_mapping(marked, "marked", '{"Fe Ka": 6.40}')
+    for name, at in marked.items():
+        check_number(at, f"marked: {name}")
+    if find_variable(result, "spectra").ndim != 2:
         raise ValueError("lines draws 1-D spectra: give the Dataset of Solution.to_xarray of such an image")
     shown = result["spectra"]
     places = positions(shown[0])
-    low, high = limits or (float(places[0]), float(places[-1]))
+    low, high = _limits(limits, places)
     inside = {name: at for name, at in sorted(marked.items(), key=lambda item: item[1]) if low <= at <= high}
     heights = _heights(inside, high - low)
     figure = new_figure(0.5 + 1.3 * len(shown) + 0.125 * max(heights, default=0))
@@ -131,6 +145,17 @@ def lines(
             va="bottom",
         )
     return figure
+
+
+def _limits(limits: Any, places: np.ndarray) -> tuple[float, float]:
+    """Of the axis: as they are given, or its ends."""
+    if limits is None:
+        return float(places[0]), float(places[-1])
+    pair = zip(check_limits(limits, "limits"), places[[0, -1]], strict=True)
+    low, high = (end if limit is None else limit for limit, end in pair)
+    if not -np.inf < low < high < np.inf:
+        raise ValueError(f"limits must be finite, the lower first, got {limits}")
+    return float(low), float(high)
 
 
 def _heights(inside: Mapping[str, float | int], width: float | int) -> list[int]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from ..._util.validation import check_instance, check_instances, float_array
 from ...bayes.spectrum.result import Decomposition, Decompositions
 from .axes import COLOURS, GREY, SMALL, STYLES, TEXT, colour, new_figure, plain, tidy
 
@@ -23,6 +24,7 @@ def decomposition(result: Decomposition) -> Figure:
     Args:
         result: a `Decomposition`; the chosen number of peaks is drawn.
     """
+    check_instance(result, Decomposition, "result", "decompose_spectrum(energy, intensity, key=key)")
     figure = new_figure(4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     energy = np.linspace(result.energy[0], result.energy[-1], 600)
@@ -69,6 +71,7 @@ def free_energy(result: Decomposition) -> Figure:
     Args:
         result: a `Decomposition`.
     """
+    check_instance(result, Decomposition, "result", "decompose_spectrum(energy, intensity, key=key)")
     figure = new_figure(2.6)
     left, middle, right = figure.subplots(1, 3)
     names = "peaks", "free_energy", "error", "probability"
@@ -171,7 +174,7 @@ def white_lines(
         ValueError: another number of names or of energies than of spectra.
     """
     names, count = _named(results, names), len(results)
-    marks = np.full(count, np.nan) if expected is None else np.asarray(expected, float)
+    marks = np.full(count, np.nan) if expected is None else float_array(expected, "expected")
     if marks.shape != (count,):
         raise ValueError(f"expected has shape {marks.shape}: give ({count},), an energy for each spectrum")
     figure = new_figure(max(2.4, 0.9 + 0.32 * count))
@@ -211,7 +214,9 @@ def _draw_probabilities(axes: Axes, above: np.ndarray) -> None:
 
 
 def _named(results: Decompositions, names: Sequence[str] | None) -> Sequence[str]:
+    check_instance(results, Decompositions, "results", "decompose_spectrum of several spectra")
     names = [f"spectrum {i}" for i in range(len(results))] if names is None else names
+    check_instances(names, str, "names", '"LiCoO2"')
     if len(names) != len(results):
         raise ValueError(f"{len(names)} names for {len(results)} spectra: give one for each")
     return names
