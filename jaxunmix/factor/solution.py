@@ -4,6 +4,7 @@ import enum
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -131,6 +132,22 @@ class Solution(eqx.Module):
             f"objective={float(self.objective):.6g}, steps={int(self.steps)}, {self.status.name}; "
             f"{near} of {len(objective)} restarts within 0.1 % of the best)"
         )
+
+    def orthogonalise(self) -> "Solution":
+        """The same model by singular vectors: maps orthogonal to one another, spectra orthonormal, by decreasing size.
+
+        What `named.svd` and `named.pca` determine is the space that the spectra span; its singular vectors are the
+        principal spectra, and the maps are their scores.
+
+        Returns:
+            A solution whose maps @ spectra is the same; it has no coefficients.
+        """
+        left, inner = np.linalg.qr(np.asarray(self.maps, float))
+        right, outer = np.linalg.qr(np.asarray(self.spectra, float).T)
+        u, sizes, v = np.linalg.svd(inner @ outer.T)
+        maps, spectra = left @ (u * sizes), (right @ v.T).T
+        dtype = self.maps.dtype
+        return replace(self, maps=jnp.asarray(maps, dtype), spectra=jnp.asarray(spectra, dtype), coefficients=None)
 
     def to_xarray(self, img: SpectrumImage | None = None) -> xr.Dataset:
         """The labelled result, as files and figures take it.

@@ -7,6 +7,7 @@ from ..initial.base import AbstractInitial
 from ..initial.clusters import Clusters
 from ..initial.random import Random
 from ..problem import Problem
+from ..updates.als import ALS
 from ..updates.base import AbstractUpdate
 from ..updates.bounded import BoundedHALS
 from ..updates.fista import FISTA
@@ -42,8 +43,10 @@ def check_limits(max_steps: Any, rtol: Any, check_every: Any = 1, restarts: Any 
 
 def default_update(problem: Problem) -> AbstractUpdate:
     """The update that suits the problem where none is given: the first that takes it, closed forms before gradients."""
-    candidates = (HALS(), Multiplicative(), FISTA(), BoundedHALS(), ProjectedGradient())
-    return next((update for update in candidates if _takes(update, problem)), candidates[2])
+    # Without constraints one row at a time is slow: both blocks have closed forms as a whole.
+    first = HALS() if len(problem.constraints) or problem.penalties else ALS()
+    candidates = (first, HALS(), Multiplicative(), FISTA(), BoundedHALS(), ProjectedGradient())
+    return next((update for update in candidates if _takes(update, problem)), candidates[3])
 
 
 def _takes(update: AbstractUpdate, problem: Problem) -> bool:

@@ -40,7 +40,8 @@ def fit(
     Args:
         problem: what to minimise.
         rank: the number of components K.
-        update: how; None takes `HALS` for Frobenius without weights, else `Multiplicative`.
+        update: how; None takes the first that serves the problem: `HALS` (`ALS` without constraints), `Multiplicative`,
+            `FISTA`, `BoundedHALS`, `ProjectedGradient`. `solution.info["update"]` says which.
         init: from where; None takes `initial.Random`, under `Orthogonal` `initial.Clusters`.
         restarts: how many starts, side by side where memory allows.
         key: randomness of the starts; a start without any needs none.
