@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxunmix as jxu
+from jaxunmix.factor.held_out import thin
 from jaxunmix.factor.model import Bilinear
 from jaxunmix.factor.pooling import pool_size, pooled
-from jaxunmix.factor.tuning import _thinned
 from jaxunmix.factor.updates.shear import _sheared
 
 pytestmark = pytest.mark.optimised
@@ -98,7 +98,7 @@ def test_shears_are_refused_where_they_would_break_a_constraint(constraints, mat
 
 def test_thinned_counts_add_up_and_are_binomial(minerals):
     problem = _problem(minerals)
-    first, second = _thinned(problem, 0.3, jax.random.key(0))
+    first, second = thin(problem, 0.3, jax.random.key(0))
     dense = [np.asarray(p.matrix.to_scipy().toarray()) for p in (first, second)]
     np.testing.assert_array_equal(sum(dense), minerals[0].data.values.reshape(1024, -1))
     total = sum(dense).sum()

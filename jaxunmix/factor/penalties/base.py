@@ -97,6 +97,8 @@ class AbstractPenalty(eqx.Module):
     has_threshold: ClassVar[bool] = False
     # Whether it makes neighbours alike, so that it acts on single pixels and not on sums of them.
     is_smoothing: ClassVar[bool] = False
+    # Whether `tune` chooses its weight on pooled pixels where counts are thinned.
+    is_pooled: ClassVar[bool] = False
     # What `tune` tries in place of "auto", from the first to the last; () where it cannot choose.
     trials: ClassVar[tuple[float, ...]] = ()
 

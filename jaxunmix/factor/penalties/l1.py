@@ -18,6 +18,7 @@ class L1(AbstractRowPenalty):
     degree = 1
     asks_nonnegative = True
     has_threshold = True
+    is_pooled = True
     trials = SPARSE_TRIALS
 
     def raw(self, rows: Rows) -> Scale:

@@ -31,6 +31,7 @@ class Laplacian(AbstractRowPenalty):
     grid: Grid | None = eqx.field(static=True)
     degree = 2
     is_smoothing = True
+    is_pooled = True
     # From strong to weak.
     trials = tuple(100 * 10 ** (-i / 2) for i in range(7))
 

@@ -30,6 +30,7 @@ class LogSparsity(AbstractPenalty):
     weight: Weight = eqx.field(converter=as_weight)
     epsilon: float | int = eqx.field(default=0.05, static=True)
     asks_nonnegative = True
+    is_pooled = True
     trials = SPARSE_TRIALS
 
     def __check_init__(self):

@@ -28,6 +28,7 @@ class SoftOrthogonality(AbstractPenalty):
     block: str = eqx.field(static=True)
     weight: Weight = eqx.field(converter=as_weight)
     asks_nonnegative = True
+    trials = tuple(0.05 * 2.0**i for i in range(5))
 
     def value(self, factors: Bilinear, reference: Reference) -> Float[Array, ""]:
         rows = self._rows(factors)
