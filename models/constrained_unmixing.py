@@ -40,6 +40,7 @@ SIGNS = (constraints.NonNegative("maps"), constraints.NonNegative("spectra"))
 SHARES = (*SIGNS, constraints.Simplex("maps"))
 # Windows of the sliding FFT in pixels, a few cells of the lattice, and the frequencies that are kept on each side.
 WINDOW, STEP, KEEP = 64, 8, 14
+Solutions = dict[tuple[str, str], jxu.Solution]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Report:
     named: pd.DataFrame
     scores: pd.DataFrame
     spacings: pd.DataFrame
-    solutions: dict[tuple[str, str], jxu.Solution] = field(repr=False)
+    solutions: Solutions = field(repr=False)
     scenes: dict[str, Scene] = field(repr=False)
 
 

@@ -18,8 +18,8 @@ HALVINGS = 60
 
 def onto_sum(
     rows: Rows,
-    low: Float[Array, "..."],
-    high: Float[Array, "..."],
+    low: Any,
+    high: Any,
     total: Any,
     axis: int,
     at_most: bool = False,

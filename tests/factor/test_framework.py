@@ -222,3 +222,41 @@ def test_enough_of_them_are_to_be_solved():
     assert sum(refusal(*row) is None for row in MANY) >= 200
     for place, names in enumerate((LOSSES, LINKS, CONSTRAINTS, PENALTIES, (False, True))):
         assert {row[place] for row in MANY if refusal(*row) is None} | {"rounding"} >= set(names) - {"product"}
+
+
+def test_a_regulariser_invented_here_works_with_restarts():
+    """Nothing else is named: `fit` takes the update, JAX the derivative; the spectra's centres come together."""
+    with jax.enable_x64(False):
+        place = jnp.arange(CHANNELS) / CHANNELS
+
+        def pull(factors):
+            centres = factors.spectra @ place / factors.spectra.sum(axis=1)
+            return 10 * jnp.var(centres)
+
+        options = {"rank": RANK, "restarts": 4, "key": jax.random.key(0)}
+        found, plain = (jxu.fit(jxu.Problem(X, penalties=p), **options) for p in ((pull,), ()))
+    spread = [np.ptp(np.asarray(s.spectra) @ np.asarray(place) / s.spectra.sum(axis=1)) for s in (found, plain)]
+    assert spread[0] < 0.2 * spread[1]
+    assert found.info["update"] == "FISTA"
+    assert found.info["penalties"] == ("pull",)
+    assert len(found.restarts.objective) == 4
+
+
+@pytest.mark.parametrize("loss", ["frobenius", "poisson"])
+def test_a_third_of_the_entries_may_be_missing(loss):
+    """Spectra within a degree of those from all entries; the missing ones predicted at the level of the noise."""
+    rng = np.random.default_rng(5)
+    spectra = np.array([np.exp(-(((np.arange(40) - c) / 5) ** 2)) + 0.02 for c in (8, 20, 31)])
+    mean = 60 * rng.dirichlet(np.full(3, 0.3), 500) @ spectra
+    x = rng.poisson(mean).astype(float) if loss == "poisson" else mean + 2 * rng.normal(size=mean.shape)
+    missing = rng.random(x.shape) < 0.3
+    with jax.enable_x64(False):
+        holed = np.where(missing, np.nan, x).astype(np.float32)
+        options = {"rank": 3, "restarts": 3, "key": jax.random.key(0), "max_steps": 500}
+        whole = jxu.fit(jxu.Problem(x.astype(np.float32), LOSSES[loss]()), **options)
+        found = jxu.fit(jxu.Problem(holed, LOSSES[loss](), weights=~missing), **options)
+    assert jxu.metrics.match(found.spectra, whole.spectra).angles.max() < 1
+    error = (np.asarray(found.maps @ found.spectra) - x)[missing]
+    noise = mean[missing].mean() if loss == "poisson" else 4.0
+    # 3 x 540 numbers from 14,000 entries: the error of the model adds about a tenth of the noise.
+    assert np.mean(error**2) < 1.25 * noise

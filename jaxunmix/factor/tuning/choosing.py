@@ -95,8 +95,8 @@ def tune(
     $-\sum_{pc} x''_{pc} \log(r m_{pc}) - r m_{pc}$,   r = (1 - share) / share.
 
     What a penalty is to balance is noise, whose share in the data falls with the counts: the weight for all counts is
-    `share` times the best one. Weights of L1, LogSparsity and Laplacian on the maps are then chosen on pooled pixels
-    (see `fit_pooled`), those of the Laplacian on the maps of every pixel with the spectra found there.
+    `share` times the best one. Where the grid is known, weights of L1, LogSparsity and Laplacian on the maps are chosen
+    on pooled pixels (see `fit_pooled`), those of the Laplacian on the maps of every pixel with the spectra found there.
 
     All other data are divided by entries, drawn at random: the share `share` is fitted, the loss of the others judges
     (Wold, Technometrics 20 (1978) 397). Every fit starts from the best one without penalties.
@@ -136,7 +136,8 @@ def tune(
     thinned = held_out == "counts" or (held_out == "auto" and can_thin)
     share = (COUNTS if thinned else ENTRIES) if share is None else float(share)
     settings = _Settings(rank, restarts, max_steps, search, trials, progress)
-    if thinned and search == "line" and all(_is_pooled(problem.penalties[i]) for i in waiting):
+    has_grid = grid is not None or any(p.pixel_grid is not None for p in problem.penalties)
+    if thinned and search == "line" and has_grid and all(_is_pooled(problem.penalties[i]) for i in waiting):
         return _tune_pooled(problem, waiting, key, share, grid_of(problem, grid), size, settings)
     divide_key, fit_key = jax.random.split(key)
     parts = (hold_out_counts if thinned else hold_out_entries)(problem, share, divide_key)
