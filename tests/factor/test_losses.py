@@ -92,3 +92,30 @@ def test_losses_refuse_data_they_are_not_defined_for():
     with pytest.raises(ValueError, match="positive data"):
         jxu.Problem(zero, jxu.losses.ItakuraSaito())
     jxu.Problem(negative, constraints=())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_angle_is_one_minus_the_cosine_of_metrics(weighted):
+    """Of whole spectra, whatever their size; weights leave channels out of both; an empty pixel counts nothing."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64():
+        x, model = rng.random((6, 9)), rng.random((6, 9))
+        seen = np.where(np.arange(9) % 3 == 0, 0.0, 1.0) if weighted else np.ones(9)
+        loss, v = jxu.losses.Angle(), jnp.asarray(np.broadcast_to(seen, x.shape))
+        found = np.asarray(loss.measure(jnp.asarray(x), jnp.asarray(model), v if weighted else None))[:, 0]
+        some = seen > 0
+        expected = 1 - np.cos(np.radians(jxu.metrics.spectral_angle(x[:, some], model[:, some])))
+        np.testing.assert_allclose(found, np.diag(expected) if expected.ndim == 2 else expected, atol=1e-12)
+        again = np.asarray(loss.measure(jnp.asarray(7 * x), jnp.asarray(0.1 * model), v))[:, 0]
+        np.testing.assert_allclose(again, found, atol=1e-12)
+        assert float(loss.measure(jnp.zeros((1, 9)), jnp.asarray(model[:1]))[0, 0]) == 0
+        problem = jxu.Problem(x, loss, weights=seen if weighted else None)
+        start = jxu.Bilinear.of(rng.random((6, 2)), rng.random((2, 9)))
+        own = np.asarray(start.maps @ start.spectra)[:, some]
+        cosines = np.sum(x[:, some] * own, axis=1) / np.linalg.norm(x[:, some], axis=1) / np.linalg.norm(own, axis=1)
+        assert float(problem.objective(start)) == pytest.approx(np.sum(1 - cosines), rel=1e-9)
+
+
+def test_angle_cannot_be_split():
+    with pytest.raises(ValueError, match=r"does not serve the loss Angle; use FISTA"):
+        jxu.fit(jxu.Problem(np.eye(5), jxu.losses.Angle()), 2, jxu.updates.Multiplicative(), key=jax.random.key(0))
