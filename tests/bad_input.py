@@ -142,6 +142,11 @@ TAKERS = {
     "normalise": (lambda a: live(preprocess.normalise(image(a))), X, False),
     "normalise max": (lambda a: live(preprocess.normalise(image(a), "max")), X, False),
     "normalise norm": (lambda a: live(preprocess.normalise(image(a), "norm")), X, False),
+    "normalise mean": (lambda a: live(preprocess.normalise(image(a), "mean")), X, False),
+    "normalise_range": (lambda a: live(preprocess.normalise_range(image(a))), X, False),
+    "weight_channels": (lambda a: live(preprocess.weight_channels(image(a), X[0])), X, False),
+    "weights of channels": (lambda a: live(preprocess.weight_channels(image(X), a)), X[0], False),
+    "sliding_fft": (lambda a: live(preprocess.sliding_fft(a, 4, 1)), X, False),
     "mean_centre": (lambda a: live(preprocess.mean_centre(image(a))), X, False),
     "log": (lambda a: live(preprocess.log(image(a), 1)), X, False),
     "clip_negative": (lambda a: live(preprocess.clip_negative(image(a))), X, False),
@@ -271,7 +276,11 @@ SIMULATED = [
     "mantle_minerals",
     "mixture",
     "nanosheets",
+    "oxide_lattice",
     "patterns",
+    "rod_scans",
+    "tof_sims",
+    "tunnelling_spectroscopy",
     "xas_domains",
 ]
 KEYED |= {name: lambda key, name=name, **more: getattr(simulate, name)(key, **more) for name in SIMULATED}
@@ -346,6 +355,7 @@ OTHER = {
     "bin": lambda **more: preprocess.bin(image(X), **more),
     "log": lambda **more: preprocess.log(image(X), **more),
     "clip_negative": lambda **more: preprocess.clip_negative(image(X - 3), **more),
+    "sliding_fft": lambda **more: preprocess.sliding_fft(X, **{"window": 4, "step": 1, **more}),
     "best_window": lambda **more: metrics.best_window(np.arange(6.0), MAPS, **more),
     "HALS": jxu.updates.HALS,
     "Sheared": jxu.updates.Sheared,
@@ -383,7 +393,11 @@ WHOLE = {
     "line_scan": "length channels",
     "patterns": "domains",
     "nanosheets": "sheets",
+    "rod_scans": "channels films",
+    "tof_sims": "channels",
+    "tunnelling_spectroscopy": "channels defects",
     "xas_domains": "channels domains",
+    "sliding_fft": "window step keep",
     "edge_spectrum": "peaks channels",
     "edge_energy": "channels",
     "fit_peak": "channels",
@@ -418,6 +432,10 @@ NUMBERS = {
     "line_scan": "counts width pixel_nm",
     "patterns": "counts pixel_nm",
     "nanosheets": "counts scattered diffuse k_max width pixel_nm",
+    "oxide_lattice": "counts pixel_nm",
+    "rod_scans": "counts pixel_um",
+    "tof_sims": "counts pixel_um layer_um",
+    "tunnelling_spectroscopy": "gap_mV snr_db pixel_nm",
     "xas_domains": "snr_db pixel_um",
     "edge_spectrum": "noise",
     "EmissionModel": "beam_keV take_off_deg minimum_weight gain offset_keV",
@@ -450,6 +468,8 @@ for name in SIMULATED:
                 "three": (8, 8, 8),
                 "0": (0, 8),
             }.items():
+                if (name, kind) == ("tof_sims", "three"):
+                    continue
                 refused(f"{name}({argument} {kind})", lambda f=ALL[name], a=argument, v=value: f(**{a: v}))
 
 # -- objects of the wrong kind -------------------------------------------------------------------------------------
@@ -500,6 +520,7 @@ IMAGE_TAKERS = {
     for name in [
         "undo",
         "normalise",
+        "normalise_range",
         "mean_centre",
         "log",
         "clip_negative",
@@ -517,6 +538,7 @@ IMAGE_TAKERS = {
 }
 IMAGE_TAKERS |= {
     "subtract_reference": lambda i: preprocess.subtract_reference(i, X[0]),
+    "weight_channels": lambda i: preprocess.weight_channels(i, X[0]),
     "optical_density": lambda i: preprocess.optical_density(i, 10),
     "interpolate": lambda i: preprocess.interpolate(i, [1.0]),
 }
@@ -638,6 +660,10 @@ for kind, value in {"a number": 3, "None": None, "a list": ["maps"], "unknown": 
     refused(f"L1: block {kind}", lambda v=value: jxu.penalties.L1(v, 0.1))
 for kind, value in {"text": "maximum", "None": None, "a number": 3, "a list": ["sum"]}.items():
     refused(f"normalise: how {kind}", lambda v=value: preprocess.normalise(image(X), v))
+    refused(f"normalise_range: over {kind}", lambda v=value: preprocess.normalise_range(image(X), v))
+    refused(f"sliding_fft: taper {kind}", lambda v=value: preprocess.sliding_fft(X, 4, 1, taper=v))
+    refused(f"sliding_fft: scale {kind}", lambda v=value: preprocess.sliding_fft(X, 4, 1, scale=v))
+    refused(f"sliding_fft: half {kind}", lambda v=value: preprocess.sliding_fft(X, 4, 1, half=v))
     refused(f"fit_peak: shape {kind}", lambda v=value: preprocess.fit_peak(image(X), channels=5, shape=v))
     refused(f"map_error: scale {kind}", lambda v=value: metrics.map_error(MAPS, MAPS, scale=v))
     if value is not None:

@@ -36,8 +36,8 @@ PUBLIC = {
     ),
     "jaxunmix.preprocess": (
         "bin clip_negative crop edge_energy fit_peak interpolate log mask mask_empty mask_non_finite mean_centre "
-        "merge_repeated normalise normalise_edge optical_density peak_top_energy poisson_scale shift_to_positive "
-        "subtract_reference undo"
+        "merge_repeated normalise normalise_edge normalise_range optical_density peak_top_energy poisson_scale "
+        "shift_to_positive sliding_fft subtract_reference undo weight_channels"
     ),
     "jaxunmix.rank": (
         "AIC AbstractCriterion BIC BiCrossValidation COMPRESS_ABOVE Crossing DEFAULT Dispersion Elbow Evidence "
@@ -45,7 +45,7 @@ PUBLIC = {
     ),
     "jaxunmix.simulate": (
         "Truth battery_xas core_shell edge_spectrum edx_phases eels_oxides line_scan mantle_minerals mixture "
-        "nanosheets patterns xas_domains"
+        "nanosheets oxide_lattice patterns rod_scans tof_sims tunnelling_spectroscopy xas_domains"
     ),
     "jaxunmix.updates": "ALS AbstractUpdate HALS MALS Multiplicative ProjectedGradient ProjectedState Sheared",
     "jaxunmix.physics.calibration": "Calibration STEPS calibrate",

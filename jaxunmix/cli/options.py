@@ -23,8 +23,10 @@ def make_choice(title: str, words: Iterable[str]) -> type[StrEnum]:
 LOSSES = named_parts(losses, losses.AbstractLoss, ("frobenius", "poisson", "itakura-saito"))
 NORMALISATIONS: Mapping[str, Callable[[SpectrumImage], SpectrumImage]] = {
     "sum": lambda img: preprocess.normalise(img, "sum"),
+    "mean": lambda img: preprocess.normalise(img, "mean"),
     "max": lambda img: preprocess.normalise(img, "max"),
     "norm": lambda img: preprocess.normalise(img, "norm"),
+    "range": preprocess.normalise_range,
     "edge": preprocess.normalise_edge,
     "poisson": preprocess.poisson_scale,
 }
@@ -182,8 +184,9 @@ ClipOption = Annotated[
 NormaliseOption = Annotated[
     Normalise | None,
     typer.Option(
-        help="Divide each spectrum by its sum, maximum or Euclidean norm; edge: 0 at the first and 1 at the last "
-        "energy; poisson: scale counts so that their noise is even, which is what `rank` wants of them.",
+        help="Divide each spectrum by its sum, mean, maximum or Euclidean norm; range: from 0 to 1; edge: 0 at the "
+        "first and 1 at the last energy; poisson: scale counts so that their noise is even, which is what `rank` wants "
+        "of them.",
         show_default=False,
         rich_help_panel=PREPARE,
     ),

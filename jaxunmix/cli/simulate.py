@@ -23,6 +23,9 @@ SIMULATIONS = {
         simulate.battery_xas,
         simulate.patterns,
         simulate.nanosheets,
+        simulate.rod_scans,
+        simulate.tof_sims,
+        simulate.tunnelling_spectroscopy,
         simulate.mixture,
     )
 }
@@ -62,7 +65,7 @@ def write_simulated(
         wanted |= {"detector": (channels, channels)} if "detector" in known else {"channels": channels}
     if counts is not None:
         if "counts" not in known:
-            raise ValueError(f"--counts: {kind} is absorbance with Gaussian noise; leave it out")
+            raise ValueError(f"--counts: {kind} has Gaussian noise, not counts; leave it out")
         wanted["counts"] = counts
     if kind == "mixture":
         wanted["noise"] = "poisson"

@@ -14,10 +14,12 @@ from .intensity import clip_negative as clip_negative
 from .intensity import log as log
 from .intensity import mean_centre as mean_centre
 from .intensity import normalise as normalise
+from .intensity import normalise_range as normalise_range
 from .intensity import poisson_scale as poisson_scale
 from .intensity import shift_to_positive as shift_to_positive
 from .intensity import subtract_reference as subtract_reference
 from .intensity import undo as undo
+from .intensity import weight_channels as weight_channels
 from .peak_position import fit_peak as fit_peak
 from .peak_position import peak_top_energy as peak_top_energy
 from .region import bin as bin
@@ -26,3 +28,4 @@ from .region import interpolate as interpolate
 from .region import mask as mask
 from .region import mask_empty as mask_empty
 from .region import mask_non_finite as mask_non_finite
+from .sliding_window import sliding_fft as sliding_fft

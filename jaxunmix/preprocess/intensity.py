@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._util.validation import check_number
+from .._util.validation import check_choice, check_number
+from ..data.axes import nth_live
 from ..data.image import SpectrumImage
 from .provenance import check_image, finite_or_nan, on_channels, operation, refuse, reverse, take_step
 from .region import Limit, floating, over_channels, over_pixels
@@ -21,23 +22,25 @@ def undo(img: SpectrumImage) -> SpectrumImage:
     return reverse(img)
 
 
-def normalise(img: SpectrumImage, how: Literal["sum", "max", "norm"] = "sum") -> SpectrumImage:
-    """Divide each spectrum by its sum, maximum or Euclidean norm over the live channels. Reversible.
+def normalise(img: SpectrumImage, how: Literal["sum", "mean", "max", "norm"] = "sum") -> SpectrumImage:
+    """Divide each spectrum by its sum, mean, maximum or Euclidean norm over the live channels. Reversible.
 
     An empty spectrum (all zero) stays zero.
 
     Raises:
-        ValueError: a spectrum that is not empty has a sum or maximum of zero or below; NaN.
+        ValueError: a spectrum that is not empty has a sum, mean or maximum of zero or below; NaN.
     """
     live = check_image(img, "normalise").finite_live()
     if how == "sum":
         size = live.sum(axis=1, dtype=np.float64)
+    elif how == "mean":
+        size = live.mean(axis=1, dtype=np.float64)
     elif how == "max":
         size = live.max(axis=1).astype(np.float64)
     elif how == "norm":
         size = _norms(live)
     else:
-        raise ValueError(f'normalise: how={how!r}; give "sum", "max" or "norm"')
+        raise ValueError(f'normalise: how={how!r}; give "sum", "mean", "max" or "norm"')
     empty = size == 0
     if empty.any():
         empty &= ~live.any(axis=1)
@@ -57,6 +60,89 @@ def _norms(live: np.ndarray) -> np.ndarray:
         scaled = live[odd] / np.where(largest > 0, largest, 1)[:, None]
         size[odd] = largest * np.sqrt(np.einsum("ij,ij->i", scaled, scaled, dtype=np.float64))
     return size
+
+
+def normalise_range(img: SpectrumImage, over: Literal["pixel", "channel", "image"] = "pixel") -> SpectrumImage:
+    """Put the least live value at 0 and the greatest at 1: (X - min) / (max - min). Reversible.
+
+    Args:
+        img: the image.
+        over: "pixel" for each spectrum by itself, "channel" for the map of each channel, "image" for all at once.
+
+    Raises:
+        ValueError: a spectrum, a channel or the whole image is constant, so that it has no range; NaN.
+
+    >>> img = SpectrumImage.from_array([[2.0, 3.0, 4.0], [0.0, 5.0, 20.0]])
+    >>> normalise_range(img).data.values.tolist()
+    [[0.0, 0.5, 1.0], [0.0, 0.25, 1.0]]
+    """
+    live = check_image(img, "normalise_range").finite_live()
+    check_choice(over, ("pixel", "channel", "image"), "normalise_range: over")
+    axis = {"pixel": 1, "channel": 0, "image": None}[over]
+    low, high = (np.asarray(end(axis=axis), np.float64) for end in (live.min, live.max))
+    with np.errstate(over="ignore"):
+        span = np.asarray(high - low)
+    _refuse_constant(img, live, span, over)
+    if not np.isfinite(span).all():
+        raise ValueError("normalise_range: a range beyond that of double precision; rescale the image first")
+    dims: tuple[str, ...] = ()
+    if over == "pixel":
+        low, span, dims = over_pixels(img, low, 0), over_pixels(img, span, 1), img.navigation_dims
+    elif over == "channel":
+        low, span, dims = over_channels(img, low, 0), over_channels(img, span, 1), img.signal_dims
+    # In double precision: of single the range may be less than the rounding of an offset.
+    with np.errstate(over="ignore", invalid="ignore"):  # of masked cells
+        values = ((img.data.values.astype(np.float64) - low) / span).astype(floating(img))
+    operations = [operation("multiply", span, dims), operation("add", low, dims)]
+    return take_step(img, "normalise_range", {"over": over}, values, operations, "1")
+
+
+def _refuse_constant(img: SpectrumImage, live: np.ndarray, span: np.ndarray, over: str) -> None:
+    """Refuse what has no range; the message names the first."""
+    what, remedy = "normalise_range: constant values", "leave them out with preprocess.mask"
+    if over == "pixel":
+        refuse(img, span == 0, what, remedy)
+    elif over == "channel" and (span == 0).any():
+        first = img.place(channel=nth_live(img.keep_channels, int(np.argmin(span))))
+        raise ValueError(f"{what} at {int((span == 0).sum())} channels, the first at {first}; {remedy}")
+    elif over == "image" and span == 0:
+        raise ValueError(f"{what} throughout the image: all are {live.flat[0]}; it has no range to normalise by")
+
+
+def weight_channels(img: SpectrumImage, weights: Any) -> SpectrumImage:
+    """Multiply each channel by a weight, w_c X_pc: how much engineered features count in a fit. Reversible.
+
+    Spectra that are found of the image are those of the data times the weights.
+
+    Args:
+        img: the image.
+        weights: (channels,) over the signal dims, above 0; a DataArray or a SpectrumImage of one pixel is checked to
+            be on the same grid. The weights of masked channels are not used.
+
+    Raises:
+        ValueError: another shape or grid, or a weight of a live channel that is not above 0.
+
+    >>> weight_channels(SpectrumImage.from_array([[2.0, 3.0], [4.0, 5.0]]), [1, 10]).data.values.tolist()
+    [[2.0, 30.0], [4.0, 50.0]]
+    """
+    check_image(img, "weight_channels")
+    img.finite_live()
+    weight = on_channels(img, weights, "weight_channels", "weights")
+    live = weight.ravel() if img.keep_channels is None else weight[img.keep_channels.values]
+    ends = np.finfo(floating(img))
+    bad = ~((live >= ends.tiny) & (live <= ends.max))
+    if bad.any():
+        first = int(np.argmax(bad))
+        place = img.place(channel=nth_live(img.keep_channels, first))
+        raise ValueError(
+            f"weight_channels: a weight of {live[first]:g} at {place}; give weights above 0 in the range of "
+            f"{ends.dtype}, and leave out channels with preprocess.mask"
+        )
+    weight = over_channels(img, live, 1)
+    with np.errstate(over="ignore", under="ignore"):
+        values = np.multiply(img.data.values, weight.astype(floating(img)), dtype=floating(img))
+    back = [operation("multiply", 1 / weight, img.signal_dims)]
+    return take_step(img, "weight_channels", {"weights": weight}, values, back)
 
 
 def mean_centre(img: SpectrumImage) -> SpectrumImage:

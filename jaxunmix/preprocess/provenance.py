@@ -139,25 +139,25 @@ def finite_or_nan(img: SpectrumImage, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def on_channels(img: SpectrumImage, spectrum: Any, what: str) -> np.ndarray:
-    """A spectrum as float64 over the signal dims, after checking its grid."""
+def on_channels(img: SpectrumImage, spectrum: Any, what: str, noun: str = "spectrum") -> np.ndarray:
+    """A spectrum as float64 over the signal dims, after checking its grid; `noun` is what the messages call it."""
     if isinstance(spectrum, SpectrumImage):
         spectrum = spectrum.data.squeeze([d for d in spectrum.navigation_dims if spectrum.data.sizes[d] == 1])
     if isinstance(spectrum, xr.DataArray):
         for dim in set(img.signal_dims) & set(spectrum.coords) & set(img.data.coords):
             ours, theirs = img.data.coords[dim].values, spectrum.coords[dim].values
             if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-9, atol=0):
-                raise ValueError(f"{what}: the spectrum is on another {dim} grid; use preprocess.interpolate first")
+                raise ValueError(
+                    f"{what}: another {dim} grid than that of the {noun}; use preprocess.interpolate first"
+                )
         if set(spectrum.dims) == set(img.signal_dims):
             spectrum = spectrum.transpose(*img.signal_dims)
-    values = float_array(spectrum, f"{what}: the spectrum")
+    values = float_array(spectrum, f"{what}: the {noun}")
     if values.shape != img.signal_shape:
-        raise ValueError(
-            f"{what}: a spectrum of shape {values.shape}; expected {img.signal_shape} over {img.signal_dims}"
-        )
+        raise ValueError(f"{what}: {noun} of shape {values.shape}; expected {img.signal_shape} over {img.signal_dims}")
     live = values.ravel() if img.keep_channels is None else values[img.keep_channels.values]
     if not np.isfinite(live).all():
-        raise ValueError(f"{what}: the spectrum is NaN or infinite at live channels; mask these channels")
+        raise ValueError(f"{what}: the {noun} is NaN or infinite at live channels; mask these channels")
     return np.nan_to_num(values)
 
 

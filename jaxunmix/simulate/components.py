@@ -115,6 +115,26 @@ def grain_fractions(key: PRNGKeyArray, shape: tuple[int, int], grains: int) -> n
     return fractions
 
 
+def smooth_fields(key: PRNGKeyArray, shape: tuple[int, ...], fields: int, cycles: float) -> np.ndarray:
+    """Random fields of mean 0 and standard deviation 1, (fields, *shape), of up to about so many waves along an axis.
+
+    White noise with the frequencies q, in waves along the axis, damped by exp(-q^2 / 2 cycles^2); periodic.
+    """
+    noise = np.asarray(jax.random.normal(key, (fields, *shape), dtype=jnp.float32), np.float64)
+    axes = tuple(range(1, noise.ndim))
+    waves = np.meshgrid(*(size * np.fft.fftfreq(size) for size in shape), indexing="ij")
+    damping = np.exp(-sum(np.square(wave) for wave in waves) / (2 * cycles**2))
+    smooth = np.fft.ifftn(np.fft.fftn(noise, axes=axes) * damping, axes=axes).real
+    smooth -= smooth.mean(axis=axes, keepdims=True)
+    return smooth / np.maximum(smooth.std(axis=axes, keepdims=True), 1e-12)
+
+
+def domain_fractions(fields: np.ndarray, sharpness: float) -> np.ndarray:
+    """Fractions (*shape, K) of fields (K, *shape), a softmax: domains whose borders are the thinner the sharper."""
+    field = sharpness * np.moveaxis(fields, 0, -1)
+    return unit_sum(np.exp(field - field.max(axis=-1, keepdims=True)))
+
+
 def peak(x: np.ndarray, place: np.ndarray | float, sigma: np.ndarray | float) -> np.ndarray:
     """Gaussian of height 1."""
     return np.exp(-(((x - place) / sigma) ** 2) / 2)

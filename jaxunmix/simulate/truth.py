@@ -26,6 +26,7 @@ class Truth:
         elements: the names of the first columns of `coefficients`; empty where the spectra do not come from elements.
         coefficients: (K, features) of a basis, atomic fractions first, up to a scale of each spectrum; or None.
         white_lines: (K,), eV, of absorption edges; or None.
+        d_spacings: (K,), angstrom, of the planes whose Bragg peaks the spectra have; or None.
     """
 
     maps: np.ndarray
@@ -36,6 +37,7 @@ class Truth:
     elements: tuple[str, ...] = ()
     coefficients: np.ndarray | None = None
     white_lines: np.ndarray | None = None
+    d_spacings: np.ndarray | None = None
 
     @property
     def compositions(self) -> np.ndarray:
@@ -152,14 +154,15 @@ def image(
     shape: tuple[int, ...],
     axes: Mapping[str, np.ndarray],
     unit: str,
-    pixel: float,
+    pixel: float | Sequence[float],
     name: str,
     space_unit: str = "nm",
     intensity: str = "counts",
 ) -> SpectrumImage:
-    """Labels (pixels, channels) as a map of spectra."""
-    navigation = ("y", "x")[-len(shape) :]
-    coords = {dim: pixel * np.arange(size) for dim, size in zip(navigation, shape, strict=True)}
+    """Labels (pixels, channels) as a map of spectra; `pixel` is its size, or that along each axis."""
+    navigation = ("z", "y", "x")[-len(shape) :]
+    pitches = pixel if isinstance(pixel, Sequence) else (pixel,) * len(shape)
+    coords = {dim: p * np.arange(size) for dim, p, size in zip(navigation, pitches, shape, strict=True)}
     units = {**dict.fromkeys(navigation, space_unit), **dict.fromkeys(axes, unit), "intensity": intensity}
     return SpectrumImage.from_array(
         values.reshape(*shape, *(len(axis) for axis in axes.values())),
@@ -176,6 +179,15 @@ def check_shape(shape: tuple[int, int]) -> None:
     check_pair(shape, "shape", "(64, 64)")
     if min(shape) < 1:
         raise ValueError(f"shape={shape}: give (y, x), 1 pixel or more each")
+
+
+def check_volume(shape: tuple[int, ...]) -> None:
+    """Refuse what is neither a map nor a volume with pixels."""
+    if len(check_several(shape, "shape", "(64, 64)")) not in (2, 3):
+        raise ValueError(f"shape={shape!r}: give (y, x) or (z, y, x)")
+    for size in shape:
+        if check_whole_number(size, "shape") < 1:
+            raise ValueError(f"shape={shape}: give 1 pixel or more along each axis")
 
 
 def check_pair(values: Any, name: str, example: str) -> None:

@@ -31,6 +31,11 @@ STEPS = {
     "normalise sum": pp.normalise,
     "normalise max": lambda i: pp.normalise(i, "max"),
     "normalise norm": lambda i: pp.normalise(i, "norm"),
+    "normalise mean": lambda i: pp.normalise(i, "mean"),
+    "normalise_range pixel": pp.normalise_range,
+    "normalise_range channel": lambda i: pp.normalise_range(i, "channel"),
+    "normalise_range image": lambda i: pp.normalise_range(i, "image"),
+    "weight_channels": lambda i: pp.weight_channels(i, [0.5, 1, 3, 1e-3, 7, 1e3]),
     "mean_centre": pp.mean_centre,
     "log": lambda i: pp.log(i, 0.5),
     "shift_to_positive": pp.shift_to_positive,
@@ -325,3 +330,82 @@ def test_stxm_counts_to_optical_density():
     density = pp.optical_density(pp.mask(img, pixels=(img.data > 0).all("energy")), i0)
     mean = density.mean_spectrum()
     assert 705 < float(mean.energy[mean.values.argmax()]) < 712
+
+
+@pytest.mark.parametrize(("over", "axes"), [("pixel", (2,)), ("channel", (0, 1)), ("image", (0, 1, 2))])
+def test_normalise_range_goes_from_0_to_1(over, axes):
+    img = counts()
+    out = pp.normalise_range(img, over)
+    assert np.all(out.data.values.min(axis=axes) == 0)
+    assert np.all(out.data.values.max(axis=axes) == 1)
+    assert out.data.attrs["units"] == "1"
+    assert out.provenance[-1]["parameters"] == {"over": over}
+    # Scale and offset of the data are what it takes away.
+    again = pp.normalise_range(replace(img, data=img.data * 3 - 7), over)
+    np.testing.assert_allclose(again.data.values, out.data.values, atol=1e-12)
+
+
+def test_normalise_range_looks_at_live_values_only():
+    values = np.array([[1.0, 2.0, 99.0, 3.0], [5.0, 7.0, -99.0, 9.0], [4.0, 4.0, 4.0, 4.0]])
+    img = SpectrumImage.from_array(values, keep_pixels=[True, True, False], keep_channels=[True, True, False, True])
+    np.testing.assert_array_equal(pp.normalise_range(img).live(), [[0, 0.5, 1], [0, 0.5, 1]])
+    np.testing.assert_array_equal(pp.normalise_range(img, "channel").live(), [[0, 0, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(pp.normalise_range(img, "image").live(), [[0, 0.125, 0.25], [0.5, 0.75, 1]])
+
+
+@pytest.mark.parametrize(
+    ("values", "over", "message"),
+    [
+        ([[1.0, 2, 3, 4], [5, 5, 5, 5]], "pixel", "constant values at 1 pixels, the first at x=1; leave them out"),
+        ([[1.0, 2, 3, 4], [5, 5, 5, 5]], "channel", None),
+        ([[1.0, 2, 3, 4], [5, 5, 3, 5]], "channel", "constant values at 1 channels, the first at energy=2"),
+        ([[5.0, 5], [5, 5]], "image", "constant values throughout the image: all are 5.0"),
+        ([[-1e308, 1e308], [5, 6]], "pixel", "beyond that of double precision"),
+    ],
+)
+def test_normalise_range_refuses_what_has_no_range(values, over, message):
+    img = SpectrumImage.from_array(values)
+    if message is None:
+        assert pp.normalise_range(img, over).data.values.tolist() == [[0] * 4, [1] * 4]
+        return
+    with pytest.raises(ValueError, match=message):
+        pp.normalise_range(img, over)
+
+
+def test_normalise_by_the_mean():
+    out = pp.normalise(counts(keep_channels=np.array([1, 1, 1, 1, 1, 0], bool)), "mean")
+    np.testing.assert_allclose(out.live().mean(axis=1), 1)
+    with pytest.raises(ValueError, match="the mean is not positive"):
+        pp.normalise(SpectrumImage.from_array([[1.0, -2.0]]), "mean")
+
+
+def test_weight_channels():
+    img = counts(np.float32)
+    weights = np.array([0.5, 1, 3, 0.25, 7, 2])
+    out = pp.weight_channels(img, weights)
+    np.testing.assert_allclose(out.data.values, img.data.values * weights, rtol=1e-6)
+    np.testing.assert_array_equal(out.provenance[-1]["parameters"]["weights"], weights)
+    labelled = xr.DataArray(weights, dims=("energy",), coords={"energy": ENERGY})
+    np.testing.assert_array_equal(pp.weight_channels(img, labelled).data.values, out.data.values)
+    with pytest.raises(ValueError, match="another energy grid"):
+        pp.weight_channels(img, labelled.assign_coords(energy=ENERGY + 1))
+    # Nobody looks at the weight of a channel that is left out.
+    masked = pp.weight_channels(pp.mask(img, channels=weights != 3), np.where(weights == 3, np.nan, weights))
+    np.testing.assert_array_equal(masked.live(), np.delete(out.live(), 2, axis=1))
+    np.testing.assert_array_equal(masked.data.values[..., 2], img.data.values[..., 2])
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(5), r"weights of shape \(5,\); expected \(6,\)"),
+        ([1, 1, 0, 1, 1, 1], r"a weight of 0 at energy=703 eV \(index 2\); give weights above 0"),
+        ([1, 1, 1, 1, -2, 1], "a weight of -2 at energy=710 eV"),
+        ([1, 1, 1, 1, 1, 1e-60], "in the range of float32"),
+        ([1, 1, 1, 1, 1, 1e60], "in the range of float32"),
+        ([1, 1, np.inf, 1, 1, 1], "NaN or infinite at live channels"),
+    ],
+)
+def test_weight_channels_refuses(weights, message):
+    with pytest.raises(ValueError, match=message):
+        pp.weight_channels(counts(np.float32), weights)

@@ -27,6 +27,8 @@ from .searching import SEARCHES, Weights, search_bayes, search_grid, search_line
 ENTRIES, COUNTS = 0.9, 0.5
 # Zeros of the fit that others start from are lifted to this share of the mean: some updates never leave zero.
 LIFTED = 1e-3
+# Starts of each weight besides that one.
+AFRESH = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +101,8 @@ def tune(
     on pooled pixels (see `fit_pooled`), those of the Laplacian on the maps of every pixel with the spectra found there.
 
     All other data are divided by entries, drawn at random: the share `share` is fitted, the loss of the others judges
-    (Wold, Technometrics 20 (1978) 397). Every fit starts from the best one without penalties.
+    (Wold, Technometrics 20 (1978) 397). Every fit starts from the best one without penalties, and from three starts
+    afresh; the better of the two counts.
 
     Penalties that make entries few come first, those that make neighbours alike last (Kannan et al., Adv. Struct. Chem.
     Imaging 4 (2018) 6); a row of weights whose end is best is made longer, and where it stays best a warning says so.
@@ -200,10 +203,7 @@ def _tune_all(parts: HeldOut, waiting: list[int], key: Key[Array, ""], settings:
         def score(weights: Weights) -> float:
             mark = _mark(weights)
             if mark not in seen:
-                found = fit(
-                    _with_weights(parts.train, weights), settings.rank, None, begin, max_steps=settings.max_steps
-                )
-                seen[mark] = parts.judge(found)
+                seen[mark] = parts.judge(_fit_trial(_with_weights(parts.train, weights), begin, key, settings))
                 bar.update()
             return float(seen[mark].sum())
 
@@ -213,6 +213,14 @@ def _tune_all(parts: HeldOut, waiting: list[int], key: Key[Array, ""], settings:
         return seen[_mark(weights)]
 
     return [_curve_of(penalties[i], i, searched[order.index(i)], scores, parts.factor) for i in waiting]
+
+
+def _fit_trial(problem: Problem, begin: Given, key: Key[Array, ""], settings: _Settings) -> Solution:
+    """The better of what the fit without penalties leads to and of a few starts afresh: it may lie in another valley."""
+    steps = settings.max_steps
+    going_on = fit(problem, settings.rank, None, begin, max_steps=steps)
+    afresh = fit(problem, settings.rank, restarts=min(AFRESH, settings.restarts), key=key, max_steps=steps)
+    return min((going_on, afresh), key=lambda found: float(found.objective))
 
 
 def _mark(weights: Weights) -> tuple[tuple[int, float], ...]:
