@@ -216,7 +216,7 @@ def _tune_all(parts: HeldOut, waiting: list[int], key: Key[Array, ""], settings:
 
 
 def _fit_trial(problem: Problem, begin: Given, key: Key[Array, ""], settings: _Settings) -> Solution:
-    """The better of what the fit without penalties leads to and of a few starts afresh: it may lie in another valley."""
+    """The better of what the fit without penalties leads to and of a few starts afresh."""
     steps = settings.max_steps
     going_on = fit(problem, settings.rank, None, begin, max_steps=steps)
     afresh = fit(problem, settings.rank, restarts=min(AFRESH, settings.restarts), key=key, max_steps=steps)

@@ -10,16 +10,21 @@ Weights = dict[int, float]
 SEARCHES = ("line", "grid", "random", "bayes")
 # How often a line is made longer at an end that is best.
 WIDENINGS = 4
+# Steps of a line at first, how far beyond the greatest trial it goes, and how often it is halved about the best.
+STEP, REACH, HALVINGS = 4.0, 16.0, 2
 
 
 def search_line(
     places: Sequence[int], trials: Sequence[Sequence[float]], score: Callable[[Weights], float]
 ) -> list[list[tuple[Weights, float]]]:
-    """One weight after the other, each with the best of those before it; a line whose end is best is made longer.
+    """One weight after the other, each with the best of those before it.
+
+    First in steps of about four, from the least of the trials to well above the greatest, and further at an end that is
+    best; then twice halfway, on a logarithmic scale, between the best and its neighbours.
 
     Args:
         places: of the penalties, in the order in which they are chosen.
-        trials: for each the weights to try, a geometric row.
+        trials: for each the range of weights to try.
         score: what is lost with some weights; those left out are 0.
 
     Returns:
@@ -28,21 +33,45 @@ def search_line(
     best: Weights = {}
     lines = []
     for place, row in zip(places, trials, strict=True):
-        ordered = sorted(row)
-        ratio = ordered[1] / ordered[0] if len(ordered) > 1 else 10.0
-        tried = [(w, score({**best, place: w})) for w in (0.0, *ordered)]
+        tried = dict.fromkeys((0.0, *_coarse(row)), 0.0)
+        for weight in tried:
+            tried[weight] = score({**best, place: weight})
         for _ in range(WIDENINGS):
-            at = int(np.argmin([value for _, value in tried]))
-            if at == len(tried) - 1:
-                longer = tried[-1][0] * ratio
-            elif at == 1:
-                longer = tried[1][0] / ratio
-            else:
+            beyond = _beyond(tried)
+            if beyond is None:
                 break
-            tried = sorted([*tried, (longer, score({**best, place: longer}))])
-        lines.append([({**best, place: w}, value) for w, value in tried])
-        best[place] = min(tried, key=lambda one: one[1])[0]
+            tried[beyond] = score({**best, place: beyond})
+        for _ in range(HALVINGS):
+            for between in _halfway(tried):
+                tried[between] = score({**best, place: between})
+        lines.append([({**best, place: w}, tried[w]) for w in sorted(tried)])
+        best[place] = min(tried, key=lambda w: tried[w])
     return lines
+
+
+def _coarse(row: Sequence[float]) -> list[float]:
+    low, high = min(row), REACH * max(row)
+    steps = max(2, round(np.log(high / low) / np.log(STEP)) + 1)
+    return [float(w) for w in np.geomspace(low, high, steps)]
+
+
+def _beyond(tried: dict[float, float]) -> float | None:
+    """A step beyond the end that is best; None where the best lies inside, or no penalty is best."""
+    weights = sorted(w for w in tried if w > 0)
+    best = min(tried, key=lambda w: tried[w])
+    if best == weights[-1]:
+        return best**2 / weights[-2]
+    return best**2 / weights[1] if best == weights[0] else None
+
+
+def _halfway(tried: dict[float, float]) -> list[float]:
+    """The geometric means of the best weight and its neighbours."""
+    weights = sorted(w for w in tried if w > 0)
+    best = min(tried, key=lambda w: tried[w])
+    if best not in weights:
+        return []
+    at = weights.index(best)
+    return [float(np.sqrt(best * w)) for w in (*weights[max(at - 1, 0) : at], *weights[at + 1 : at + 2])]
 
 
 def search_grid(
