@@ -127,7 +127,7 @@ def regret(kind, loss, seed):
         return (P.Laplacian("maps", weight, GRID) if kind == "smooth" else P.L1("maps", weight),)
 
     problem = jxu.Problem(x, loss, penalties=make("auto"))
-    options = {"restarts": 3, "key": KEY, "max_steps": 300}
+    options = {"restarts": 8, "key": KEY, "max_steps": 300}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "tune: the best weight")
         problems = [jxu.tune(problem, RANK, **options)]

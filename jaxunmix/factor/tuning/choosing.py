@@ -28,7 +28,7 @@ ENTRIES, COUNTS = 0.9, 0.5
 # Zeros of the fit that others start from are lifted to this share of the mean: some updates never leave zero.
 LIFTED = 1e-3
 # Starts of each weight besides that one.
-AFRESH = 3
+AFRESH = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def tune(
     on pooled pixels (see `fit_pooled`), those of the Laplacian on the maps of every pixel with the spectra found there.
 
     All other data are divided by entries, drawn at random: the share `share` is fitted, the loss of the others judges
-    (Wold, Technometrics 20 (1978) 397). Every fit starts from the best one without penalties, and from three starts
+    (Wold, Technometrics 20 (1978) 397). Every fit starts from the best one without penalties, and from six starts
     afresh; the better of the two counts.
 
     Penalties that make entries few come first, those that make neighbours alike last (Kannan et al., Adv. Struct. Chem.
