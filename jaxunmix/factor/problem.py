@@ -73,7 +73,8 @@ class Problem(eqx.Module):
         loss = Frobenius() if loss is None else check_instance(loss, AbstractLoss, "loss", "losses.Poisson()")
         self.penalties = as_penalties(penalties)
         matrix, weights = apply_weights(matrix, weights, loss.takes_zero)
-        self.matrix = as_matrix(matrix, "auto" if weights is None else "dense")
+        counts = weights is None and loss.serves_counts and loss.link.is_identity and not _bounds_product(constraints)
+        self.matrix = as_matrix(matrix, "auto" if counts else "dense")
         self.weights = None if weights is None else copy_to_device(weights, self.matrix.dtype)
         self.loss = loss
         self.basis = None if basis is None else check_basis(basis, self.matrix)
@@ -228,6 +229,11 @@ class Problem(eqx.Module):
             raise ValueError("Counts take no weights; use Dense.")
         for penalty in self.penalties:
             penalty.check(*matrix.shape)
+
+
+def _bounds_product(constraints: Any) -> bool:
+    """Whether some constraint needs every entry of the model."""
+    return any(getattr(item, "kind", None) == "product" for item in constraints or ())
 
 
 def residual_squares(

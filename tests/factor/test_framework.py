@@ -85,7 +85,7 @@ def refusal(loss, link, constraint, penalty, weighted):
         return "likelihood of its own"
     if kind == "product":
         plain = loss == "frobenius" and link == "identity" and penalty == "none" and not weighted
-        return None if plain else "does not keep Box"
+        return None if plain else "BoundedHALS"
     if kind == "signed" and penalty in ("log", "overlap"):
         return "needs NonNegative"
     return None

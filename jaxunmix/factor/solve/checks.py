@@ -46,7 +46,8 @@ def default_update(problem: Problem) -> AbstractUpdate:
     # Without constraints one row at a time is slow: both blocks have closed forms as a whole.
     first = HALS() if len(problem.constraints) or problem.penalties else ALS()
     candidates = (first, HALS(), Multiplicative(), FISTA(), BoundedHALS(), ProjectedGradient())
-    return next((update for update in candidates if _takes(update, problem)), candidates[3])
+    last = BoundedHALS() if problem.constraints.of("product") else FISTA()
+    return next((update for update in candidates if _takes(update, problem)), last)
 
 
 def _takes(update: AbstractUpdate, problem: Problem) -> bool:
