@@ -373,7 +373,7 @@ OTHER = {
 }
 ALL = FITS | OTHER
 WHOLE = {
-    "fit": "rank restarts max_steps check_every",
+    "fit": "rank restarts max_steps check_every most_alternatives",
     "minimise": "max_steps check_every",
     "project": "max_steps",
     "scan": "restarts max_steps check_every",
@@ -416,7 +416,7 @@ for name, arguments in WHOLE.items():
             if (name, argument, kind) != ("decompose_spectrum", "peaks", "a list"):
                 refused(f"{name}({argument}={kind})", lambda c=ALL[name], a=argument, v=value: c(**{a: v}))
 NUMBERS = {
-    "fit": "rtol",
+    "fit": "rtol alternatives",
     "minimise": "rtol",
     "project": "rtol",
     "scan": "rtol",

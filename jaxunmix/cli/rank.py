@@ -26,7 +26,7 @@ SCAN = "Scan"
 CRITERIA = named_parts(
     rank,
     rank.AbstractCriterion,
-    ("bcv", "plateau", "elbow", "crossing", "scree", "malinowski", "aic", "bic", "dispersion"),
+    ("bcv", "plateau", "elbow", "crossing", "scree", "malinowski", "aic", "bic", "dispersion", "likeness"),
 )
 _REMARKS = {"bcv": "bi-cross-validation: what best predicts data that no fit has seen", "crossing": "with PCA"}
 _LISTED = ", ".join(f"{name} ({_REMARKS[name]})" if name in _REMARKS else name for name in CRITERIA)

@@ -1,5 +1,7 @@
 """The factorisation engine: problems, how they are solved, and what is made of the solution."""
 
+from .alternatives import Alternatives as Alternatives
+from .alternatives import Spread as Spread
 from .model import Bilinear as Bilinear
 from .pooling import Pooled as Pooled
 from .pooling import fit_pooled as fit_pooled

@@ -36,7 +36,8 @@ class Pooled:
     """The outcome of `fit_pooled`.
 
     Attributes:
-        solution: maps of every pixel, with the spectra of `pooled`; its restarts are those of `pooled`.
+        solution: maps of every pixel, with the spectra of `pooled`; its restarts are those of `pooled`, without
+            alternatives.
         problem: what the maps were fitted in, with the basis of the last round.
         pooled: the fit of the pooled pixels, whose coefficients have the errors of `quantify(pool, pooled, basis)`.
         pool: what they were fitted in.
@@ -148,7 +149,16 @@ def search(
     level = max(size, pool_size(problem, grid, rank, np.inf))
     pool, block, cells = pooled(problem, grid, level)
     found = [
-        fit(pool, rank, Sheared(), restarts=restarts // groups, key=group, max_steps=max_steps, progress=progress)
+        fit(
+            pool,
+            rank,
+            Sheared(),
+            restarts=restarts // groups,
+            key=group,
+            max_steps=max_steps,
+            progress=progress,
+            alternatives=None,
+        )
         for group in jax.random.split(key, groups)
     ]
     starts = _join([one.restarts for one in found])

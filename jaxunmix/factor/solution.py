@@ -15,9 +15,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from .._util.validation import check_instance, check_path
+from .._util.validation import check_choice, check_instance, check_path
 from ..data import io
 from ..data.image import SpectrumImage
+from .alternatives import Alternatives, Spread, largest_angles, spread_of
 
 
 class Status(enum.Enum):
@@ -82,6 +83,11 @@ class Restarts(eqx.Module):
         return tuple(Status.of(code) for code in np.asarray(self.code))
 
 
+# Attributes of a file that say what became of the fit, not what was fitted.
+_OWN_ATTRS = {"objective", "steps", "status", "status_meaning", "best_restart", "alternatives_tolerance"}
+_OWN_ATTRS |= {"signal_dims", "jaxunmix_version", "provenance"}
+
+
 class Solution(eqx.Module):
     """The best restart of a fit: arrays of JAX, so that it goes through `jit` and `vmap` as any pytree.
 
@@ -95,6 +101,7 @@ class Solution(eqx.Module):
         steps: steps taken.
         code: the number of `status`.
         restarts: the outcome of all of them.
+        alternatives: those that fit as well as the best one, without it; see `fit` for which.
         description: what was fitted, as pairs of a name and a value; see `info`.
     """
 
@@ -107,6 +114,7 @@ class Solution(eqx.Module):
     steps: Int[Array, ""]
     code: Int[Array, ""]
     restarts: Restarts
+    alternatives: Alternatives
     description: tuple[tuple[str, Any], ...] = eqx.field(static=True, default=())
 
     @property
@@ -124,6 +132,42 @@ class Solution(eqx.Module):
         """The number of components."""
         return self.maps.shape[1]
 
+    @property
+    def labels(self) -> Int[Array, " pixels"]:
+        """The component that contributes most to each pixel, by |map| x |spectrum| with the norm of the spectrum.
+
+        From 0 to K - 1, the first of equals; -1 where no component contributes anything.
+        """
+        share = jnp.abs(self.maps) * jnp.linalg.norm(self.spectra, axis=1)
+        return jnp.where(jnp.any(share > 0, axis=1), jnp.argmax(share, axis=1), -1)
+
+    def spread(self, block: str = "spectra") -> Spread:
+        """How far the best restart and its alternatives are apart in each entry: `sd`, `low` and `high`.
+
+        It tells how well the data determine an entry only as far as restarts found what fits as well; see also
+        `spread_angle`.
+
+        Args:
+            block: "spectra", "maps" or, where there is a basis, "coefficients".
+
+        Returns:
+            A `Spread` of arrays of the block's shape and unit.
+
+        Raises:
+            ValueError: another block, or coefficients where there is no basis.
+        """
+        blocks = ("spectra", "maps") if self.coefficients is None else ("spectra", "maps", "coefficients")
+        check_choice(block, blocks, "block")
+        return spread_of(getattr(self, block), getattr(self.alternatives, block))
+
+    @property
+    def spread_angle(self) -> Float[np.ndarray, " components"]:
+        """(K,) the largest spectral angle in degrees between each component of the best and its alternatives'.
+
+        0 where there are no alternatives.
+        """
+        return largest_angles(np.asarray(self.spectra), np.asarray(self.alternatives.spectra))
+
     def __repr__(self) -> str:
         objective = np.asarray(self.restarts.objective)
         near = int(np.sum(objective <= objective.min() * 1.001))
@@ -140,14 +184,15 @@ class Solution(eqx.Module):
         principal spectra, and the maps are their scores.
 
         Returns:
-            A solution whose maps @ spectra is the same; it has no coefficients.
+            A solution whose maps @ spectra is the same; it has no coefficients and no alternatives.
         """
         left, inner = np.linalg.qr(np.asarray(self.maps, float))
         right, outer = np.linalg.qr(np.asarray(self.spectra, float).T)
         u, sizes, v = np.linalg.svd(inner @ outer.T)
         maps, spectra = left @ (u * sizes), (right @ v.T).T
         dtype = self.maps.dtype
-        return replace(self, maps=jnp.asarray(maps, dtype), spectra=jnp.asarray(spectra, dtype), coefficients=None)
+        turned = {"maps": jnp.asarray(maps, dtype), "spectra": jnp.asarray(spectra, dtype), "coefficients": None}
+        return replace(self, **turned, alternatives=Alternatives.none(**turned))
 
     def to_xarray(self, img: SpectrumImage | None = None) -> xr.Dataset:
         """The labelled result, as files and figures take it.
@@ -157,7 +202,9 @@ class Solution(eqx.Module):
 
         Returns:
             A Dataset with "maps" (component, *navigation), "spectra" (component, *signal), "coefficients" where
-            there are any, "trace" over "check", and "restart_objective", "restart_steps", "restart_status".
+            there are any, "trace" over "check", and "restart_objective", "restart_steps", "restart_status". Where there
+            are alternatives, "alternative_maps", "alternative_spectra" and so on over "alternative", and
+            "spread_angle" (component,) in degrees.
 
         Raises:
             ValueError: the image has another number of pixels or channels in use.
@@ -182,6 +229,9 @@ class Solution(eqx.Module):
         }
         if self.coefficients is not None:
             variables["coefficients"] = (("component", "feature"), host.coefficients)
+        if len(self.alternatives):
+            variables |= host.alternatives.to_variables(img)
+            variables["spread_angle"] = ("component", self.spread_angle, {"units": "degree"})
         coords = {"component": np.arange(self.rank), "step": ("check", host.trace_steps)}
         attrs = {
             **{
@@ -193,6 +243,7 @@ class Solution(eqx.Module):
             "status": self.status.name,
             "status_meaning": self.status.value,
             "best_restart": int(self.restarts.best),
+            "alternatives_tolerance": float(self.alternatives.tolerance),
             "signal_dims": list(signal_dims),
             "jaxunmix_version": version("jaxunmix"),
             "provenance": json.dumps([] if img is None else list(img.provenance), default=str),
@@ -215,7 +266,6 @@ class Solution(eqx.Module):
         if missing:
             raise ValueError(f"{path} holds no Solution: {sorted(missing)} are missing.")
         rank = ds.sizes["component"]
-        own = {"objective", "steps", "status", "status_meaning", "best_restart", "signal_dims", "jaxunmix_version"}
         dtype = jax.dtypes.canonicalize_dtype(ds["maps"].dtype)
         restarts = Restarts.of(
             ds["restart_objective"].values,
@@ -225,16 +275,20 @@ class Solution(eqx.Module):
             int(ds.attrs["best_restart"]),
             dtype,
         )
-        words = {key: np.asarray(value).item() for key, value in ds.attrs.items() if key not in own | {"provenance"}}
+        words = {key: np.asarray(value).item() for key, value in ds.attrs.items() if key not in _OWN_ATTRS}
+        maps = jnp.asarray(ds["maps"].transpose("component", ...).values.reshape(rank, -1).T)
+        spectra = jnp.asarray(ds["spectra"].transpose("component", ...).values.reshape(rank, -1))
+        coefficients = jnp.asarray(ds["coefficients"].values) if "coefficients" in ds else None
         return cls(
-            maps=jnp.asarray(ds["maps"].transpose("component", ...).values.reshape(rank, -1).T),
-            spectra=jnp.asarray(ds["spectra"].transpose("component", ...).values.reshape(rank, -1)),
-            coefficients=jnp.asarray(ds["coefficients"].values) if "coefficients" in ds else None,
+            maps=maps,
+            spectra=spectra,
+            coefficients=coefficients,
             objective=jnp.asarray(ds.attrs["objective"], dtype),
             trace=jnp.asarray(ds["trace"].values, dtype),
             trace_steps=jnp.asarray(ds["step"].values, int),
             steps=jnp.asarray(ds.attrs["steps"], int),
             code=jnp.asarray(Status[ds.attrs["status"]].code, int),
             restarts=restarts,
+            alternatives=Alternatives.of_dataset(ds, Alternatives.none(maps, spectra, coefficients)),
             description=tuple(words.items()),
         )

@@ -39,6 +39,7 @@ Advice from it:
   and `AIC` above all; or take the Poisson loss with `AIC` and `BiCrossValidation`.
 - `Plateau` and `Elbow` read the curve as the eye does, and depend on which ranks are scanned. `Malinowski` and `BIC`
   ask for too few from an s/n of 2 downwards. `Dispersion` is for components with pixels of their own.
+- `Likeness`, not in the table, asks whether a component is divided between two; it needs a good signal, see there.
 - Measured data have structure that is no component: drift, misregistration, correlated noise. Criteria then count it
   and disagree; look at what the further components describe.
 
@@ -58,6 +59,7 @@ from .curves import Elbow as Elbow
 from .curves import Plateau as Plateau
 from .information import AIC as AIC
 from .information import BIC as BIC
+from .likeness import Likeness as Likeness
 from .scanning import COMPRESS_ABOVE as COMPRESS_ABOVE
 from .scanning import DEFAULT as DEFAULT
 from .scanning import WHOLE_SPECTRUM as WHOLE_SPECTRUM

@@ -33,6 +33,7 @@ CRITERIA = (
     rank.AIC(),
     rank.BIC(),
     rank.Dispersion(),
+    rank.Likeness(),
 )
 
 

@@ -14,7 +14,7 @@ SCAN = ["--ranks", "2:4", "--restarts", "3", "--max-steps", "20", "--quiet"]
 
 @pytest.mark.usefixtures("drawn")
 def test_rank_writes_table_figures_and_page(run, counts, tmp_path):
-    every = "bcv,elbow,crossing,scree,malinowski,aic,bic,dispersion"
+    every = "bcv,elbow,crossing,scree,malinowski,aic,bic,dispersion,likeness"
     code, out, err = run("rank", counts, "--criteria", every, "--folds", 4, "--crop", "energy=0:", *SCAN)
     assert (code, err) == (0, "")
     folder = tmp_path / "map-rank"

@@ -1,5 +1,6 @@
 """Criteria for the number of components: a known number is found, and each published equation holds."""
 
+import dataclasses
 import inspect
 
 import jax
@@ -28,6 +29,7 @@ CRITERIA = (
     rank.AIC(),
     rank.BIC(),
     rank.Dispersion(),
+    rank.Likeness(),
 )
 SETTINGS = Settings(jxu.updates.HALS(), Random(), 2, 60, 0, 10)
 
@@ -179,6 +181,50 @@ def test_dispersion_takes_the_last_lasting_fall():
     # All agree on one component, which says nothing.
     verdict = rank.Dispersion()(evidence(np.ones(3), labels=np.array([np.zeros_like(agreed), random, random])))
     assert verdict.best is None
+
+
+def components(*pairs):
+    """(maps_t, spectra) with the given cosines of the first two maps, less their mean, and of the first two spectra."""
+    rng = np.random.default_rng(0)
+    made = []
+    for k, along_maps, along_spectra in pairs:
+        free = np.linalg.qr(np.column_stack([np.ones(100), rng.normal(size=(100, k))]))[0].T[1:]
+        spectra = np.linalg.qr(rng.normal(size=(20, k)))[0].T
+        for rows, cosine in ((free, along_maps), (spectra, along_spectra)):
+            if k > 1:
+                rows[1] = cosine * rows[0] + np.sqrt(1 - cosine**2) * rows[1]
+        # Neither size nor the mean of a map counts.
+        made.append((3 * free + 5, 7 * spectra))
+    return tuple(made)
+
+
+def like(*pairs, ranks=None, limit=0.15):
+    made = evidence(np.ones(len(pairs)), ranks=ranks)
+    best = Survey(
+        made.survey.ranks, (), made.survey.loss, made.survey.labels, components(*pairs), made.survey.objective
+    )
+    return rank.Likeness(limit)(dataclasses.replace(made, survey=best))
+
+
+def test_likeness_is_the_cosine_of_maps_and_spectra():
+    verdict = like((1, 0, 0), (2, -0.9, 0.5), (3, 0.2, 0.5), (4, 0.8, 0.9), (5, 0.9, 0.1))
+    # The others are orthogonal: the largest product is 0 where that of the first two is negative.
+    assert np.isnan(verdict.values[0])
+    np.testing.assert_allclose(verdict.values[1:], [-0.45, 0.1, 0.72, 0.09], atol=1e-12)
+    assert verdict.best == 3
+    assert verdict.margin == pytest.approx(0.05)
+    assert "alike at 4" in verdict.reason
+    assert like((2, 0.1, 0.1), (4, 0.1, 0.1), (7, 0.5, 0.9), ranks=(2, 4, 7)).best == 4
+
+
+def test_likeness_does_not_decide_where_it_cannot():
+    never = like((2, 0.1, 0.1), (3, 0.1, 0.9))
+    assert never.best is None
+    assert "look further" in never.reason
+    at_once = like((1, 0, 0), (2, 0.9, 0.9), (3, 0.9, 0.9))
+    assert at_once.best is None
+    assert "higher limit" in at_once.reason
+    assert like((1, 0, 0), (2, 0.7, 0.7), (3, 0.9, 0.9), limit=0.6).best == 2
 
 
 def test_scree_counts_what_stands_out_and_says_when_all_does():
@@ -336,6 +382,8 @@ def refused(match, ranks=range(1, 5), criteria=CRITERIA[6:8], problem=None, **op
         (r"Elbow reads a curve: give 3 ranks", {"ranks": (2, 3), "criteria": (rank.Elbow(),)}),
         (r"Crossing reads a curve: give 3 ranks", {"ranks": (2, 3), "criteria": (rank.Crossing(),)}),
         (r"Dispersion reads a curve: give 2 ranks", {"ranks": (2,), "criteria": (rank.Dispersion(),)}),
+        (r"Likeness reads a curve: give 2 ranks", {"ranks": (2,), "criteria": (rank.Likeness(),)}),
+        ("limit must be above 0 and below 1, got 1", {"criteria": (rank.Likeness(1),)}),
         (r"2 are too few, give restarts=10", {"criteria": (rank.Dispersion(),), "restarts": 2}),
         ("no value at the full rank 8; leave that rank out", {"ranks": (2, 8), "criteria": (rank.Malinowski(),)}),
     ],

@@ -13,8 +13,10 @@ import numpy as np
 
 from ..._util.files import replacing
 from ..._util.padding import pad_alike
+from ..alternatives import limit_of
 from ..model import Bilinear
 from ..solution import Restarts, Status
+from .candidates import NONE, Allowance, Candidate
 from .run import NON_FINITE, RUNNING, Run
 
 # Seconds between checkpoints.
@@ -23,10 +25,11 @@ CHECKPOINT_SECONDS = 30.0
 
 @dataclass
 class Ledger:
-    """Outcomes of the finished batches, the best factors so far, and the batch in flight."""
+    """Outcomes of the finished batches, the best factors so far with what is as good, and the batch in flight."""
 
     path: Path | None
     fingerprint: str
+    allowance: Allowance = NONE
     objective: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     status: list[Status] = field(default_factory=list)
@@ -35,6 +38,7 @@ class Ledger:
     best_objective: float = np.inf
     best_score: float = np.inf
     best_restart: int = 0
+    others: list[Candidate] = field(default_factory=list)
     run: Run | None = None
     run_trace: list[np.ndarray] = field(default_factory=list)
     pending: list[np.ndarray] = field(default_factory=list)
@@ -88,15 +92,35 @@ class Ledger:
         # A restart that broke is kept only when all did.
         score = np.where(codes == NON_FINITE, np.inf, objective)
         i = int(np.argmin(score))
-        if self.best is None or score[i] < self.best_score:
+        replaced = self.best is None or score[i] < self.best_score
+        known = [*self.others, *self._best_as_candidate()] if replaced else self.others
+        if replaced:
             self.best = jax.tree.map(lambda leaf: leaf[i], self.run.best)
             self.best_score, self.best_objective, self.best_restart = score[i], float(objective[i]), self.finished + i
+        self.others = self._chosen(known, self.run.best, score)
         self.status += [left if code == RUNNING else Status.of(code) for code in codes]
         self.objective += objective.tolist()
         self.steps += np.asarray(self.run.steps).tolist()
         self.trace += list(np.array(self.run_trace).T)
         self.run, self.run_trace = None, []
         return True
+
+    def _best_as_candidate(self) -> list[Candidate]:
+        return [] if self.best is None else [Candidate.of(float(self.best_score), self.best_restart, self.best)]
+
+    def _chosen(self, known: list[Candidate], factors: Bilinear, score: np.ndarray) -> list[Candidate]:
+        """What is kept beside the best, of what was known and of the batch that has ended."""
+        if not self.allowance.most or not np.isfinite(self.best_score):
+            return []
+        limit = limit_of(self.best_score, self.allowance.tolerance)
+        # One more than are kept, as the best may be among them.
+        first = [i for i in np.argsort(score, kind="stable").tolist()[: self.allowance.most + 1] if score[i] <= limit]
+        new = [
+            Candidate.of(float(score[i]), self.finished + i, jax.tree.map(lambda leaf, i=i: leaf[i], factors))
+            for i in first
+            if self.finished + i != self.best_restart
+        ]
+        return self.allowance.choose([*known, *new], self.best_score)
 
     @property
     def kept(self) -> Bilinear:
@@ -128,6 +152,10 @@ class Ledger:
         }
         if self.best is not None:
             arrays |= {"best_maps": np.asarray(self.best.maps_t), "best_profiles": np.asarray(self.best.profiles)}
+        if self.others:
+            arrays["others"] = np.array([one[:2] for one in self.others])
+            arrays["others_maps"] = np.stack([one.maps_t for one in self.others])
+            arrays["others_profiles"] = np.stack([one.profiles for one in self.others])
         leaves = jax.tree.leaves(self.run)
         arrays |= {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -135,13 +163,13 @@ class Ledger:
         self.written = time.monotonic()
 
     @classmethod
-    def resume(cls, path: str | os.PathLike | None, fingerprint: str) -> "Ledger":
+    def resume(cls, path: str | os.PathLike | None, fingerprint: str, allowance: Allowance = NONE) -> "Ledger":
         """A new ledger, or the one that the checkpoint file holds.
 
         Raises:
             ValueError: the file is not a checkpoint, or one of another fit.
         """
-        ledger = cls(None if path is None else Path(path), fingerprint)
+        ledger = cls(None if path is None else Path(path), fingerprint, allowance)
         if ledger.path is None or not ledger.path.exists():
             return ledger
         try:
@@ -163,6 +191,9 @@ class Ledger:
         ledger.best_restart = int(arrays["best"][2])
         if "best_maps" in arrays:
             ledger.best = Bilinear(jnp.asarray(arrays["best_maps"]), jnp.asarray(arrays["best_profiles"]))
+        if "others" in arrays:
+            parts = zip(arrays["others"], arrays["others_maps"], arrays["others_profiles"], strict=True)
+            ledger.others = [Candidate(float(n[0]), int(n[1]), maps, profiles) for n, maps, profiles in parts]
         ledger.pending = [arrays[f"leaf_{i}"] for i in range(sum(name.startswith("leaf_") for name in arrays))]
         return ledger
 

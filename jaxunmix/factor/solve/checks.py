@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..._util.validation import check_instance, check_key, check_whole_number, real_number
+from ..._util.validation import check_instance, check_key, check_number, check_whole_number, real_number
 from ..initial.base import AbstractInitial
 from ..initial.clusters import Clusters
 from ..initial.random import Random
@@ -39,6 +39,17 @@ def check_limits(max_steps: Any, rtol: Any, check_every: Any = 1, restarts: Any 
     for name, value in wholes.items():
         check_whole_number(value, name)
     real_number(rtol, "rtol")
+
+
+def check_alternatives(tolerance: Any, most: Any) -> None:
+    """Refuse what says nothing about which restarts are kept beside the best.
+
+    Raises:
+        ValueError: a tolerance that is no number from 0 to 1, a number of them that is not whole or below 0.
+    """
+    if tolerance is not None:
+        check_number(tolerance, "alternatives", 0, 1)
+    check_whole_number(most, "most_alternatives", 0)
 
 
 def default_update(problem: Problem) -> AbstractUpdate:

@@ -1,6 +1,7 @@
 """The one loop: restarts side by side, convergence, progress, interrupts and checkpoints."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,8 +16,9 @@ from ..model import Bilinear, expand
 from ..problem import Problem
 from ..solution import Restarts, Solution, Status
 from ..updates.base import AbstractUpdate
+from .candidates import Allowance, Candidate, alternatives_of, polish_all
 from .checkpoint import Ledger, fingerprint
-from .checks import check, parts
+from .checks import check, check_alternatives, parts
 from .loop import batches, first_look, looks, polish, start
 
 
@@ -34,6 +36,8 @@ def fit(
     progress: bool = False,
     checkpoint: str | os.PathLike | None = None,
     throw: bool = True,
+    alternatives: float | int | None = 0.001,
+    most_alternatives: int = 10,
 ) -> Solution:
     """Minimise the problem's objective from several starts and keep the best.
 
@@ -53,6 +57,10 @@ def fit(
         checkpoint: file from which a fit that was cut off goes on to the same numbers; written every half minute
             and on Ctrl-C, removed when the fit has ended by itself.
         throw: raise when the kept fit is not finite.
+        alternatives: other restarts are kept too where their objective is above the best by no more than this, relative
+            to it, 0 to 1; see `Solution.alternatives`. None or 0 keeps none.
+        most_alternatives: how many of them, those of least objective, so that memory stays bounded: each takes as much
+            as the maps and spectra themselves.
 
     Returns:
         The best restart, its components ordered by decreasing |map| x |spectrum| (given and fixed ones keep their
@@ -64,17 +72,20 @@ def fit(
         FloatingPointError: no restart stayed finite, and `throw` is set.
 
     A lower objective is not by itself a better answer: restarts that fit equally well can differ in their spectra.
-    Look at `solution.restarts` before trusting the best one.
+    Look at `solution.restarts`, `solution.alternatives` and `solution.spread_angle` before trusting the best one.
+    Restarts on compressed data are chosen by their objective there; each is then polished as the best is, and kept if
+    it is still within the tolerance.
     """
     update, init = parts(problem, update, init)
     check(problem, rank, update, init, restarts, key, (max_steps, rtol, check_every))
     check_flag(progress, "progress")
     check_flag(throw, "throw")
+    check_alternatives(alternatives, most_alternatives)
     check_instance(checkpoint, (str, os.PathLike, type(None)), "checkpoint", '"fit.npz"')
     keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
-    limits = (max_steps, rtol, check_every)
-    mark = "" if checkpoint is None else fingerprint(problem, update, init, keys, (rank, *limits))
-    ledger = Ledger.resume(checkpoint, mark)
+    limits, allowance = (max_steps, rtol, check_every), Allowance.of(alternatives, most_alternatives)
+    mark = "" if checkpoint is None else fingerprint(problem, update, init, keys, (rank, *limits, *allowance))
+    ledger = Ledger.resume(checkpoint, mark, allowance)
     interrupted = False
     try:
         for part in batches(restarts, problem.restart_bytes(rank)):
@@ -86,14 +97,7 @@ def fit(
         ledger.keep()
         if not ledger.close_batch(Status.INTERRUPTED):
             raise
-    factors, objective, extra = ledger.kept, ledger.best_objective, 0
-    if problem.matrix.is_compressed:
-        extra = 0 if interrupted else problem.matrix.polish_steps
-        polished, reached = polish(problem, update, jax.tree.map(lambda leaf: leaf[None], factors), extra)
-        factors, objective = jax.tree.map(lambda leaf: leaf[0], polished), float(reached[0])
-    solution = solution_of(
-        problem, update, init, factors, objective, ledger.outcomes(), check_every, extra, interrupted
-    )
+    solution = _closed(problem, update, init, ledger, check_every, interrupted)
     if throw and solution.status is Status.NON_FINITE:
         raise FloatingPointError(
             f"No restart stayed finite ({solution.steps} steps); rescale the data towards 1, lower the weights of the "
@@ -116,6 +120,22 @@ def _run_batch(
     ledger.close_batch(Status.MAX_STEPS)
 
 
+def _closed(
+    problem: Problem, update: AbstractUpdate, init: AbstractInitial, ledger: Ledger, check_every: int, interrupted: bool
+) -> Solution:
+    """The solution of what the ledger holds, polished where the data were compressed."""
+    factors, objective, extra, others = ledger.kept, ledger.best_objective, 0, ledger.others
+    if problem.matrix.is_compressed:
+        extra = 0 if interrupted else problem.matrix.polish_steps
+        polished, reached = polish(problem, update, jax.tree.map(lambda leaf: leaf[None], factors), extra)
+        factors, objective = jax.tree.map(lambda leaf: leaf[0], polished), float(reached[0])
+        others = ledger.allowance.choose(polish_all(problem, update, others, extra), objective)
+    outcomes, tolerance = ledger.outcomes(), ledger.allowance.tolerance
+    return solution_of(
+        problem, update, init, factors, objective, outcomes, check_every, extra, interrupted, others, tolerance
+    )
+
+
 def solution_of(
     problem: Problem,
     update: AbstractUpdate,
@@ -126,8 +146,10 @@ def solution_of(
     check_every: int,
     extra: int = 0,
     interrupted: bool = False,
+    others: Sequence[Candidate] = (),
+    tolerance: float = 0.0,
 ) -> Solution:
-    """The best restart as users get it; `objective` after `extra` steps of polish."""
+    """The best restart as users get it, and the others within the tolerance; all after `extra` steps of polish."""
     best, dtype = int(restarts.best), problem.matrix.dtype
     trace = np.asarray(restarts.trace)[best]
     trace = trace[: np.flatnonzero(np.isfinite(trace))[-1] + 1] if np.isfinite(trace).any() else trace[:1]
@@ -138,6 +160,7 @@ def solution_of(
     # On the host: as operations of their own, each would be compiled for each rank of a survey.
     maps, profiles = np.asarray(factors.maps_t).T, np.asarray(factors.profiles)
     spectra = profiles if problem.basis is None else np.asarray(expand(jnp.asarray(profiles), problem.basis))
+    order = np.arange(len(profiles))
     if not init.is_given and not problem.constraints.of("fixed"):
         contribution = np.linalg.norm(maps, axis=0) * np.linalg.norm(spectra, axis=1)
         order = np.argsort(-contribution, kind="stable")
@@ -152,6 +175,7 @@ def solution_of(
         steps=jnp.asarray(steps + extra, int),
         code=jnp.asarray((Status.INTERRUPTED if interrupted else restarts.status[best]).code, int),
         restarts=restarts,
+        alternatives=alternatives_of(problem, factors, order, others, tolerance),
         description=describe(problem, update, init, len(profiles)),
     )
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from ..._util.validation import real_array
 from ...matrix.base import TINY, AbstractMatrix, matmul
+from ..alternatives import Alternatives
 from ..constraints.base import AbstractConstraint
 from ..constraints.fixed import Fixed
 from ..constraints.non_negative import NonNegative
@@ -112,6 +113,7 @@ def _settled(problem: Problem, factors: Bilinear) -> Solution:
         steps=zero[0],
         code=code,
         restarts=Restarts(one, zero, code[None], one[None], zero[0]),
+        alternatives=Alternatives.none(factors.maps, factors.profiles, None),
         description=tuple(description.items()),
     )
 

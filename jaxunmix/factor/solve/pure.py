@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from ..._util.tracing import is_known
 from ..._util.validation import check_instance
+from ..alternatives import Alternatives
 from ..model import Bilinear
 from ..problem import Problem
 from ..solution import Restarts, Solution
@@ -82,17 +83,19 @@ def minimise(
 
 
 def _solution(problem: Problem, run: Run, trace: Float[Array, " checks"], max_steps: int, check_every: int) -> Solution:
-    best = run.best
+    best, spectra = run.best, problem.spectra(run.best)
+    coefficients = None if problem.basis is None else best.profiles
     return Solution(
         maps=best.maps,
-        spectra=problem.spectra(best),
-        coefficients=None if problem.basis is None else best.profiles,
+        spectra=spectra,
+        coefficients=coefficients,
         objective=run.objective,
         trace=trace,
         trace_steps=jnp.minimum(jnp.arange(len(trace)) * check_every, max_steps),
         steps=run.steps,
         code=run.code,
         restarts=Restarts(run.objective[None], run.steps[None], run.code[None], trace[None], jnp.zeros((), int)),
+        alternatives=Alternatives.none(best.maps, spectra, coefficients),
     )
 
 

@@ -16,6 +16,7 @@ from .. import plots
 from ..plots.axes import colour
 from ..plots.factors import find_variable
 from . import html
+from .restarts import restarts_section
 
 # What each outcome means and what to do about it.
 _STATUS = {
@@ -73,6 +74,7 @@ def write(
         html.section("Data", html.table(html.data_rows(result, img))),
         html.section("Fit", html.table(_fit_rows(result, img)) + _caution(result)),
         html.section("Components", _figures(result, img, truth) + _component_table(result, truth)),
+        html.section("Restarts", restarts_section(result)),
         html.section("Processing steps", html.provenance(result, img)),
         html.section("To make it again", html.reproduction(result, command)),
     ]
@@ -136,7 +138,9 @@ def _caution(result: xr.Dataset) -> str:
 
 def _figures(result: xr.Dataset, img: SpectrumImage | None, truth: Truth | None) -> str:
     count = result.sizes["component"]
-    shown = [html.figure(plots.overview(result, img), f"Maps and spectra of the {count} components")]
+    shaded = "alternative_spectra" in result and result["spectra"].ndim == 2
+    band = "; shaded: the range of the restarts that fit as well" if shaded else ""
+    shown = [html.figure(plots.overview(result, img), f"Maps and spectra of the {count} components{band}")]
     if truth is not None:
         figure = plots.comparison(result, truth.maps, truth.spectra, truth.names)
         shown.append(html.figure(figure, "The truth of the simulation, and the estimate matched to it"))

@@ -88,19 +88,27 @@ def draw_maps(figure: FigureBase, maps: xr.DataArray, total: xr.DataArray | None
     tidy(axes)
 
 
-def draw_spectra(figure: FigureBase, spectra: xr.DataArray, stacked: bool = True) -> None:
-    """Draws lines, or pictures on a logarithmic scale where the signal has two dims."""
+def draw_spectra(
+    figure: FigureBase, spectra: xr.DataArray, stacked: bool = True, others: xr.DataArray | None = None
+) -> None:
+    """Draws lines, or pictures on a logarithmic scale where the signal has two dims.
+
+    With `others` ("alternative", "component", channels) the range of the lines and these is drawn as a band.
+    """
     if spectra.ndim == 3:
         draw_pictures(figure, [(one, label(one), colour(k)) for k, one in enumerate(spectra)], log=True)
         return
     axes = figure.subplots()
     for k, one in enumerate(spectra):
+        every = one.values[None] if others is None else np.concatenate([one.values[None], others.values[:, k]])
         if not stacked:
+            draw_band(axes, one, every, k)
             draw_line(axes, one, k, label(one))
             continue
         base = 1.1 * (len(spectra) - 1 - k)
-        largest = float(np.nanmax(np.abs(one.values), initial=0.0))
+        largest = float(np.nanmax(np.abs(every), initial=0.0))
         axes.axhline(base, color="#cccccc", linewidth=0.6, zorder=0)
+        draw_band(axes, one, base + every / (largest or 1.0), k)
         draw_line(axes, base + one / (largest or 1.0), k, label(one))
         axes.text(1.01, base, label(one), color=colour(k), fontsize=SMALL, transform=axes.get_yaxis_transform())
     if stacked:
@@ -231,6 +239,13 @@ def draw_line(axes: Axes, values: xr.DataArray, component: int, name: str = "", 
     unit = values[dim].attrs.get("units") if dim in values.coords else "index"
     axes.set_xlabel(f"{plain(dim)} ({plain(unit)})" if unit else plain(dim), fontsize=SMALL)
     axes.margins(x=0.01)
+
+
+def draw_band(axes: Axes, values: xr.DataArray, every: np.ndarray, component: int) -> None:
+    """Shades from the least to the greatest of several lines, (lines, channels), on the coordinate of `values`."""
+    if len(every) > 1:
+        low, high = every.min(axis=0), every.max(axis=0)
+        axes.fill_between(positions(values), low, high, color=colour(component), alpha=0.3, linewidth=0)
 
 
 def positions(values: xr.DataArray) -> np.ndarray:

@@ -54,8 +54,11 @@ def maps(result: xr.Dataset) -> Figure:
 def spectra(result: xr.Dataset, stacked: bool = True) -> Figure:
     """Draws the spectra: lines for a 1-D signal, pictures on a logarithmic scale for patterns.
 
+    Where the result holds alternatives, a band behind each line is the range of the best restart and them.
+
     Args:
-        result: Dataset with `spectra` ("component", *signal dims), NaN where masked.
+        result: Dataset with `spectra` ("component", *signal dims), NaN where masked; `alternative_spectra` likewise
+            behind "alternative".
         stacked: each line to its own maximum and above the one before; False: all on one scale.
 
     Raises:
@@ -64,7 +67,7 @@ def spectra(result: xr.Dataset, stacked: bool = True) -> Figure:
     check_flag(stacked, "stacked")
     shown, note = two_dims(find_variable(result, "spectra"))
     figure = new_figure(spectra_height(shown))
-    draw_spectra(figure, shown, stacked)
+    draw_spectra(figure, shown, stacked, _alternative_spectra(result))
     return _noted(figure, note)
 
 
@@ -88,7 +91,7 @@ def overview(result: xr.Dataset, img: SpectrumImage | None = None) -> Figure:
     figure = new_figure(sum(heights))
     parts = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     draw_maps(parts[0], above, total)
-    draw_spectra(parts[1], below)
+    draw_spectra(parts[1], below, others=_alternative_spectra(result))
     return _noted(figure, note, other_note)
 
 
@@ -127,6 +130,12 @@ def residuals(result: xr.Dataset, img: SpectrumImage) -> Figure:
         counted = img.data.attrs.get("units") == "counts" or result.attrs.get("loss") == "Poisson"
         _draw_channels(axes[-1], right, img.mean_spectrum() if counted else None)
     return _noted(figure, note, other_note)
+
+
+def _alternative_spectra(result: xr.Dataset) -> xr.DataArray | None:
+    """The spectra of the restarts that fit as well, ("alternative", "component", channels), where there are any."""
+    others = result.get("alternative_spectra")
+    return None if others is None or others.ndim != 3 else others
 
 
 def _draw_channels(axes: Axes, lines: xr.DataArray, counts: xr.DataArray | None) -> None:

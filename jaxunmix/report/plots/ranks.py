@@ -23,6 +23,7 @@ _VALUES = {
     "Crossing": "mse less PCA's of K + 1",
     "Scree": "ln(squared singular value)",
     "Malinowski": "IND",
+    "Likeness": "largest cosine of two components",
 }
 _MARKED = ("Plateau", "Crossing")
 # Whose least value chooses: what is this many times farther above it than the middle one is cut off.

@@ -105,6 +105,42 @@ def test_page_tells_what_was_done(tmp_path):
     assert "Penalties" not in text
 
 
+def with_alternatives(result, tolerance=0.01):
+    """The result with one alternative, in which the second spectrum is turned by a known angle."""
+    spectra = result["spectra"].values.astype(float)
+    others = spectra[None].copy()
+    across = np.roll(spectra[1], 7)
+    across -= spectra[1] * (across @ spectra[1]) / (spectra[1] @ spectra[1])
+    across *= np.linalg.norm(spectra[1]) / np.linalg.norm(across)
+    others[0, 1] = np.cos(0.5) * spectra[1] + np.sin(0.5) * across
+    angles = np.zeros(len(spectra))
+    angles[1] = np.degrees(0.5)
+    more = {
+        "alternative_spectra": (("alternative", *result["spectra"].dims), others),
+        "spread_angle": ("component", angles),
+    }
+    return result.assign(more).assign_attrs(alternatives_tolerance=tolerance, best_restart=1)
+
+
+def test_page_tells_what_fits_as_well(tmp_path):
+    img, _, result = scene()
+    text = read(page.write(tmp_path / "a.html", with_alternatives(result), img)).text
+    for words in (
+        "1 of 2 other restarts fits as well as the best, within 1 % of its objective; one is kept beside it",
+        "Spread angle",
+        "28.6°",
+        "shaded: the range of the restarts that fit as well",
+    ):
+        assert words in text
+    alone = result.assign_attrs(alternatives_tolerance=0.0001, best_restart=1)
+    text = read(page.write(tmp_path / "b.html", alone, img)).text
+    assert "No other of 3 restarts fits as well" in text
+    assert "Spread angle" not in text
+    # Nothing is said of a result that was not asked for them, or has a single restart.
+    for silent in (result, alone.isel(restart=[1])):
+        assert "fits as well as the best" not in read(page.write(tmp_path / "c.html", silent, img)).text
+
+
 def test_page_needs_no_other_file(tmp_path):
     img, truth, result = scene()
     written = page.write(tmp_path / "a.html", result, img, truth)

@@ -86,6 +86,24 @@ def test_a_component_has_one_colour_in_maps_and_spectra():
     assert [t.get_color() for t in titles] == [t.get_color() for t in lines] == list(COLOURS[:3])
 
 
+@pytest.mark.parametrize("stacked", [True, False])
+def test_the_range_of_the_alternatives_is_a_band(stacked):
+    """From the least to the greatest of the best and the alternatives, each lane to its own maximum."""
+    result, _, _, spectra = of_shape((4, 5), (9,))
+    others = np.stack([0.5 * spectra, 2 * spectra])
+    more = result.assign(alternative_spectra=(("alternative", *result["spectra"].dims), others))
+    assert not plots.spectra(result, stacked).axes[0].collections
+    bands = plots.spectra(more, stacked).axes[0].collections
+    assert len(bands) == 2
+    heights = bands[1].get_paths()[0].vertices[:, 1]
+    least, most = 0.5 * spectra[1].min(), 2 * spectra[1].max()
+    expected = (least / most, 1.0) if stacked else (least, most)
+    np.testing.assert_allclose((heights.min(), heights.max()), expected)
+    patterns, *_ = of_shape((4, 5), (6, 7))
+    seen = np.stack([patterns["spectra"].values] * 2)
+    assert png_size(plots.spectra(patterns.assign(alternative_spectra=(("a", *patterns["spectra"].dims), seen))))
+
+
 def test_many_components_are_drawn_in_even_rows():
     result, *_ = of_shape((4, 5), (9,), components=9)
     titled = [axes for axes in plots.maps(result).axes if axes.get_title()]
