@@ -95,6 +95,7 @@ PATH = of_kinds(a_number=3, nothing=None, a_list=["a"], a_class=str, bytes=b"a.n
 SOME_PATH = without(PATH, "nothing")
 OBJECT = of_kinds(an_array=X, nothing=None, text="wrong", a_number=1, a_dictionary={}, an_object=object(), a_list=[])
 SOME_OBJECT = without(OBJECT, "nothing")
+LINK = OBJECT | of_kinds(a_class=jxu.links.Logistic)
 FUNCTION = of_kinds(a_number=3, text="wrong", nothing=None, a_class=dict, a_list=[])
 SOME_FUNCTION = without(FUNCTION, "nothing")
 NAMES = of_kinds(a_number=3, text="wrong", numbers=[1, 2], Nones=[None], a_dictionary={"a": 1}, complex=1j)
@@ -255,6 +256,15 @@ CALLS = {
             "constraints": of_kinds(
                 by_itself=jxu.constraints.NonNegative("maps"), text="L1", texts=("L1",), Nones=(None,), three=3
             ),
+            "resolution": SOME_OBJECT | of_kinds(a_class=jxu.Resolution),
+        },
+    ),
+    "Resolution": (
+        jxu.Resolution,
+        lambda: {"fwhm": 2.0, "grid": (3, 2)},
+        {
+            "fwhm": without(NUMBER, "a list") | of_kinds(zero=0.0, three=(1.0, 2.0, 3.0)),
+            "grid": of_kinds(text="32", nothing=None, NaN=(np.nan, 2), fractions=(1.5, 2)),
         },
     ),
     "SpectrumImage": (
@@ -300,7 +310,12 @@ CALLS = {
     "project": (
         jxu.project,
         lambda: {"matrix": X, "spectra": SPECTRA},
-        {"progress": FLAG, "penalties": of_kinds(by_itself=jxu.penalties.L1("maps", 0.1), text="L1", texts=("L1",))},
+        {
+            "progress": FLAG,
+            "penalties": of_kinds(by_itself=jxu.penalties.L1("maps", 0.1), text="L1", texts=("L1",)),
+            "constraints": of_kinds(by_itself=jxu.constraints.NonNegative("maps"), text="L1", texts=("L1",), three=3),
+            "weights": of_kinds(text="1", complex=1j, NaN=np.nan, negative=-1.0, short=[1.0, 2.0, 3.0], zero=0.0),
+        },
     ),
     "quantify": (
         jxu.quantify,
@@ -323,7 +338,13 @@ CALLS = {
     "tune": (
         jxu.tune,
         lambda: {"problem": AUTO, "rank": 2, "grid": GRID, "key": KEY},
-        {"grid": SOME_OBJECT, "progress": FLAG},
+        {
+            "grid": SOME_OBJECT,
+            "progress": FLAG,
+            "held_out": WORD,
+            "search": WORD,
+            "trials": WHOLE_NUMBER | of_kinds(zero=0),
+        },
     ),
     # bayes
     "bayes.FunctionDensity": (
@@ -484,7 +505,11 @@ CALLS = {
         lambda: {"matrix": jxu.Dense(X), "rank": 2, "key": KEY},
         {"matrix": OBJECT, "rank": WHOLE_NUMBER | of_kinds(too_many=9), "key": KEYS},
     ),
-    "losses.Beta": (jxu.losses.Beta, dict, {}),
+    "losses.Angle": (jxu.losses.Angle, dict, {"link": LINK}),
+    "losses.Beta": (jxu.losses.Beta, lambda: {"beta": 1.5}, {"link": LINK}),
+    "losses.Frobenius": (jxu.losses.Frobenius, dict, {"link": LINK}),
+    "losses.ItakuraSaito": (jxu.losses.ItakuraSaito, dict, {"link": LINK}),
+    "losses.Poisson": (jxu.losses.Poisson, dict, {"link": LINK}),
     "penalties.L1": (jxu.penalties.L1, lambda: {"block": "maps", "weight": 1.0}, {"block": BLOCK}),
     "penalties.Laplacian": (
         jxu.penalties.Laplacian,
@@ -651,6 +676,17 @@ CALLS = {
         {"img": OBJECT, "energies": SOME_ARRAY, "tolerance": NUMBER | of_kinds(negative=-1.0, nothing=None)},
     ),
     "preprocess.normalise": (preprocess.normalise, lambda: {"img": IMG}, {"how": WORD}),
+    "preprocess.normalise_range": (preprocess.normalise_range, lambda: {"img": IMG}, {"over": WORD}),
+    "preprocess.sliding_fft": (
+        preprocess.sliding_fft,
+        lambda: {"image": np.ones((12, 12)), "window": 8, "step": 2},
+        {"taper": WORD, "scale": WORD, "half": FLAG},
+    ),
+    "preprocess.weight_channels": (
+        preprocess.weight_channels,
+        lambda: {"img": IMG},
+        {"weights": of_kinds(text="1", complex=[1j] * 5, NaN=[np.nan] * 5, short=[1.0], nothing=None, dictionary={})},
+    ),
     "preprocess.normalise_edge": (
         preprocess.normalise_edge,
         lambda: {"img": IMG, "pre": (0, 1), "post": (2, 4)},
@@ -721,6 +757,10 @@ CALLS = {
         lambda: {"key": KEY},
         {"shape": PAIR, "detector": PAIR, "topotactic": FLAG},
     ),
+    "simulate.oxide_lattice": (simulate.oxide_lattice, lambda: {"key": KEY}, {"shape": PAIR}),
+    "simulate.rod_scans": (simulate.rod_scans, lambda: {"key": KEY}, {"shape": PAIR}),
+    "simulate.tof_sims": (simulate.tof_sims, lambda: {"key": KEY}, {"shape": without(PAIR, "three")}),
+    "simulate.tunnelling_spectroscopy": (simulate.tunnelling_spectroscopy, lambda: {"key": KEY}, {"shape": PAIR}),
     "simulate.patterns": (simulate.patterns, lambda: {"key": KEY}, {"shape": PAIR, "detector": PAIR}),
     "simulate.xas_domains": (simulate.xas_domains, lambda: {"key": KEY}, {"shape": PAIR}),
     # physics

@@ -194,7 +194,7 @@ FREE = {
 }
 FREE["NMF"] = {"objects of text"}  # which scikit-learn takes for numbers
 # (function, kind) that is a right answer where it is "wrong" elsewhere, or right in another way.
-RIGHT = {("Problem", "masked"), ("Problem, Poisson", "masked"), ("Problem of weights", "masked")}
+RIGHT = {("Problem", "masked"), ("project", "masked"), ("Problem, Poisson", "masked"), ("Problem of weights", "masked")}
 RIGHT |= {("optical_density(i0)", "a number"), ("Problem(weights)", "a number")}
 for name, (call, array, none) in TAKERS.items():
     plain = functools.cache(lambda c=call, a=array: c(a))

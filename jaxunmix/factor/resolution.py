@@ -38,7 +38,10 @@ class Resolution(eqx.Module):
 
     def __init__(self, fwhm: float | Sequence[float], grid: Grid | Sequence[int]):
         self.grid = grid if isinstance(grid, Grid) else Grid.of(grid)
-        widths = np.atleast_1d(real_array(fwhm, "Resolution: fwhm")).astype(float)
+        given = real_array(fwhm, "Resolution: fwhm")
+        widths = np.atleast_1d(given).astype(float)
+        if given.dtype == bool:
+            raise ValueError(f"Resolution: fwhm must be a number of pixels, got {fwhm!r}.")
         axes = len(self.grid.shape)
         if widths.ndim > 1 or len(widths) not in (1, axes) or not np.isfinite(widths).all() or not (widths > 0).all():
             raise ValueError(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._util.validation import real_array
+from ..._util.validation import check_flag, check_number, check_whole_number, real_array
 from ...matrix.base import TINY, AbstractMatrix, matmul
 from ..alternatives import Alternatives
 from ..constraints.base import AbstractConstraint
@@ -21,7 +21,6 @@ from ..penalties.function import Penalty
 from ..problem import Problem
 from ..solution import Restarts, Solution, Status
 from ..updates.fista import FISTA
-from .checks import check_limits
 from .fitting import describe, fit
 from .known_spectra import Limits, solve_known_spectra
 
@@ -59,7 +58,9 @@ def project(
     Raises:
         ValueError: as `Problem`, `Given` and `fit`.
     """
-    check_limits(max_steps, rtol)
+    check_whole_number(max_steps, "max_steps", 0)
+    check_number(rtol, "rtol", 0)
+    check_flag(progress, "progress")
     spectra = real_array(spectra, "spectra")
     own = (NonNegative("maps"),) if constraints is None else tuple(constraints)
     signs = () if spectra.min(initial=0) < 0 else (NonNegative("spectra"),)
