@@ -13,10 +13,14 @@ PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 WORTH_KEEPING = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0.05
 # Without XLA's optimisations programs compile in half the time. `.ci/run` tests them as users have them.
 UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+# And of fewer fusions' kernels through MLIR in half the time again: XLA's older emitters write LLVM's language at once.
+QUICKLY_COMPILED = "--xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure(config):
     os.environ.setdefault(UNOPTIMISED, "1")
+    if os.environ[UNOPTIMISED] == "1":
+        os.environ["XLA_FLAGS"] = f"{QUICKLY_COMPILED} {os.environ.get('XLA_FLAGS', '')}".strip()
     # What one worker reads another may just be writing: then it is compiled again, see `filterwarnings`.
     if PROGRAMS not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jaxunmix-programs-")
