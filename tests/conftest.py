@@ -1,3 +1,4 @@
+import gc
 import os
 import tempfile
 import warnings
@@ -9,14 +10,18 @@ import pytest
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 # Compiled programs on disk, for the modules, commands and notebooks of this run: most of its time is theirs.
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
-# Those that take longer than this in seconds; by default one, but most of ours take less.
-WORTH_KEEPING = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0.05
+# All of them: most take less than the second that is the default, and reading takes less than compiling even the least.
+WORTH_KEEPING = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0.0
 # Without XLA's optimisations programs compile in half the time. `.ci/run` tests them as users have them.
 UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+# And of fewer fusions' kernels through MLIR in half the time again: XLA's older emitters write LLVM's language at once.
+QUICKLY_COMPILED = "--xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure(config):
     os.environ.setdefault(UNOPTIMISED, "1")
+    if os.environ[UNOPTIMISED] == "1":
+        os.environ["XLA_FLAGS"] = f"{QUICKLY_COMPILED} {os.environ.get('XLA_FLAGS', '')}".strip()
     # What one worker reads another may just be writing: then it is compiled again, see `filterwarnings`.
     if PROGRAMS not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="jaxunmix-programs-")
@@ -27,6 +32,13 @@ def pytest_configure(config):
     os.environ.setdefault(name, str(least))
     jax.config.update("jax_compilation_cache_dir", os.environ[PROGRAMS])
     jax.config.update(name.lower(), float(os.environ[name]))
+
+
+def pytest_collection_finish():
+    """What has been imported stays: traces make many small objects, and each collection would go through all of it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ _REMEDIES: Mapping[str, str] = {
     "ranks or more": "--ranks LOW:HIGH",
     "the ranks above": "--ranks LOW:HIGH",
     "folds=": "--folds N, or --criteria without bcv",
+    "folds must": "--folds N",
     "Malinowski:": "--ranks LOW:HIGH, or --criteria without malinowski",
     "Dispersion compares": "--restarts 10",
     "preprocess.poisson_scale": "--normalise poisson",

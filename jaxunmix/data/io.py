@@ -6,7 +6,7 @@ that an interrupted save leaves the old file whole.
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -212,14 +212,24 @@ def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:
     """
     check_instance(img, SpectrumImage, "img", "SpectrumImage.from_array(values)")
     path = check_path(path, "path")
-    known = BY_SUFFIX.get(path.suffix.lower())
-    if known is None or known.write is None:
-        if known is not None and known.refusal is not None:
-            raise ValueError(known.refusal.format(stem=path.stem))
-        written = ", ".join(suffix for suffix, kind in BY_SUFFIX.items() if kind.write is not None)
-        raise ValueError(f"cannot write '{path.suffix}'; use one of {written}")
+    write = writer_of(path)
     with replacing(path) as temporary:
-        known.write(img, temporary)
+        write(img, temporary)
+
+
+def writer_of(path: Path) -> Callable[[SpectrumImage, Path], None]:
+    """What writes a file of this suffix, also to be asked before anything is computed for it.
+
+    Raises:
+        ValueError: unknown suffix, or a format that keeps no labels.
+    """
+    known = BY_SUFFIX.get(path.suffix.lower())
+    if known is not None and known.write is not None:
+        return known.write
+    if known is not None and known.refusal is not None:
+        raise ValueError(known.refusal.format(stem=path.stem))
+    written = ", ".join(suffix for suffix, kind in BY_SUFFIX.items() if kind.write is not None)
+    raise ValueError(f"cannot write '{path.suffix}'; use one of {written}")
 
 
 def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:

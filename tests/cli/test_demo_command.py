@@ -2,6 +2,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.optimised
+
 
 @pytest.mark.usefixtures("drawn")
 def test_demo_finds_the_truth(run, tmp_path):

@@ -1,6 +1,7 @@
 """One table: update x loss x penalty x basis descends wherever theory says so, in both precisions."""
 
 import itertools
+from functools import cache
 
 import equinox as eqx
 import jax
@@ -93,6 +94,7 @@ def _in_table(update: str, loss: str, penalty: str, basis: bool) -> bool:
 COMBINATIONS = list(itertools.product(UPDATES, LOSSES, PENALTIES, (False, True)))
 
 
+@cache
 def _problem(loss: str, penalty: str, basis: bool) -> jxu.Problem:
     return jxu.Problem(_data(), LOSSES[loss], basis=_basis() if basis else None, penalties=PENALTIES[penalty])
 
