@@ -39,6 +39,7 @@ _REMEDIES: Mapping[str, str] = {
     "losses.Frobenius()": "--loss frobenius",
     "HALS()": "--update hals",
     "ProjectedGradient()": "--update gradient",
+    "FISTA()": "--update fista",
     'how="norm"': "--normalise norm",
     "full matrix instead": "leave out --compress",
     "give the full matrix": "leave out --compress",
