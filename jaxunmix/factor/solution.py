@@ -191,8 +191,9 @@ class Solution(eqx.Module):
         u, sizes, v = np.linalg.svd(inner @ outer.T)
         maps, spectra = left @ (u * sizes), (right @ v.T).T
         dtype = self.maps.dtype
-        turned = {"maps": jnp.asarray(maps, dtype), "spectra": jnp.asarray(spectra, dtype), "coefficients": None}
-        return replace(self, **turned, alternatives=Alternatives.none(**turned))
+        scores, vectors = jnp.asarray(maps, dtype), jnp.asarray(spectra, dtype)
+        none = Alternatives.none(scores, vectors, None)
+        return replace(self, maps=scores, spectra=vectors, coefficients=None, alternatives=none)
 
     def to_xarray(self, img: SpectrumImage | None = None) -> xr.Dataset:
         """The labelled result, as files and figures take it.
