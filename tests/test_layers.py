@@ -49,7 +49,7 @@ HOMES = {
     "typer": {"cli"},
 }
 # Optional packages, imported where they are used: the only imports inside functions.
-OPTIONAL = {"zarr", "rsciio", "hyperspy", "sklearn", "hdf5plugin"}
+OPTIONAL = {"zarr", "rsciio", "hyperspy", "sklearn", "hdf5plugin", "optuna"}
 # Engines serve any density, and know no model.
 ENGINES = ("explorers", "tempering", "numpyro_support")
 MODELS = ("spectrum", "factorisation")

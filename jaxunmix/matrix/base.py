@@ -111,7 +111,7 @@ class AbstractMatrix(eqx.Module):
 
     @abstractmethod
     def divergence(self, loss: Callable, maps: Maps, spectra: Spectra, weights: Weights) -> Float[Array, ""]:
-        """The sum of `loss(x, model)` over all entries."""
+        """The sum of `loss(x, model)` over all entries; with weights of `loss(x, model, weights)`."""
 
     @abstractmethod
     def take(self, pixels: Int[Array, " some"], channels: Int[Array, " few"]) -> "AbstractMatrix":

@@ -231,7 +231,7 @@ def test_a_regulariser_invented_here_works_with_restarts():
 
         def pull(factors):
             centres = factors.spectra @ place / factors.spectra.sum(axis=1)
-            return 10 * jnp.var(centres)
+            return 1000 * jnp.var(centres)
 
         options = {"rank": RANK, "restarts": 4, "key": jax.random.key(0)}
         found, plain = (jxu.fit(jxu.Problem(X, penalties=p), **options) for p in ((pull,), ()))

@@ -83,7 +83,7 @@ def test_weights_multiply_the_scores():
     positive, negative = jxu.Dense(x).score_maps(loss.split, *args)
     np.testing.assert_allclose(positive, h @ (v * x * model**-0.5).T, rtol=1e-4)
     np.testing.assert_allclose(negative, h @ (v * model**0.5).T, rtol=1e-4)
-    total = jxu.Dense(x).divergence(loss.divergence, *args)
+    total = jxu.Dense(x).divergence(loss.measure, *args)
     np.testing.assert_allclose(total, (v * np.asarray(loss.divergence(jnp.asarray(x), model))).sum(), rtol=1e-5)
 
 
