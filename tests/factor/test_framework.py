@@ -238,7 +238,7 @@ def test_a_regulariser_invented_here_works_with_restarts():
     spread = [np.ptp(np.asarray(s.spectra) @ np.asarray(place) / s.spectra.sum(axis=1)) for s in (found, plain)]
     assert spread[0] < 0.2 * spread[1]
     assert found.info["update"] == "FISTA"
-    assert found.info["penalties"] == ("pull",)
+    assert found.info["penalties"] == ["pull"]
     assert len(found.restarts.objective) == 4
 
 
