@@ -238,7 +238,7 @@ def _in_double(array: np.ndarray, name: str) -> np.ndarray:
     return double
 
 
-def _check_range(low: float, high: float, name: str, least: Any, most: Any, above: Any) -> None:
+def _check_range(low: Any, high: Any, name: str, least: Any, most: Any, above: Any) -> None:
     """Raise where the smallest or the largest of some numbers lies outside the limits."""
     too_low = (least is not None and low < least) or (above is not None and low <= above)
     if too_low or (most is not None and high > most):
