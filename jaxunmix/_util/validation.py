@@ -129,9 +129,7 @@ def check_number(
         above: a limit that is not allowed itself.
     """
     number = as_number(value, name)
-    low = (least is not None and number < least) or (above is not None and number <= above)
-    if low or (most is not None and number > most):
-        raise ValueError(f"{name} must be {_limits(least, most, above)}, got {number:g}.")
+    _check_range(number, number, name, least, most, above)
     return number
 
 
@@ -176,11 +174,8 @@ def check_numbers(
         inside = np.isfinite(array)
         if finite and not inside.all():
             raise ValueError(f"{name} must be finite, but {array.size - inside.sum()} of {array.size} values are not.")
-        low, high = (array[inside].min(initial=np.inf), array[inside].max(initial=-np.inf))
-        if (least is not None and low < least) or (above is not None and low <= above):
-            raise ValueError(f"{name} must be {_limits(least, most, above)}, got {low:g}.")
-        if most is not None and high > most:
-            raise ValueError(f"{name} must be {_limits(least, most, above)}, got {high:g}.")
+        low, high = array[inside].min(initial=np.inf), array[inside].max(initial=-np.inf)
+        _check_range(low, high, name, least, most, above)
         # Numbers of Python and arrays of JAX keep how they decide the precision of what they meet.
         values = values if isinstance(values, float | jax.Array) else float(array) if array.ndim == 0 else array
     values = jnp.asarray(values)
@@ -241,6 +236,13 @@ def _in_double(array: np.ndarray, name: str) -> np.ndarray:
     if (np.isfinite(array) & ~np.isfinite(double)).any():
         raise ValueError(f"{name} has numbers too large for double precision; rescale it.")
     return double
+
+
+def _check_range(low: Any, high: Any, name: str, least: Any, most: Any, above: Any) -> None:
+    """Raise where the smallest or the largest of some numbers lies outside the limits."""
+    too_low = (least is not None and low < least) or (above is not None and low <= above)
+    if too_low or (most is not None and high > most):
+        raise ValueError(f"{name} must be {_limits(least, most, above)}, got {low if too_low else high:g}.")
 
 
 def _is_coarse(dtype: Any) -> bool:

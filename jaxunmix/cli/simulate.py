@@ -53,7 +53,7 @@ def write_simulated(
     jaxunmix simulate eels-oxides --out oxides.npz --counts 500
     """
     # Before the simulation, which may take a while.
-    io.writer_of(out)
+    io.find_writer(out)
     generator = SIMULATIONS[kind]
     known = inspect.signature(generator).parameters
     wanted: dict[str, Any] = {}

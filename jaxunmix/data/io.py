@@ -212,12 +212,12 @@ def save(img: SpectrumImage, path: str | os.PathLike[str]) -> None:
     """
     check_instance(img, SpectrumImage, "img", "SpectrumImage.from_array(values)")
     path = check_path(path, "path")
-    write = writer_of(path)
+    write = find_writer(path)
     with replacing(path) as temporary:
         write(img, temporary)
 
 
-def writer_of(path: Path) -> Callable[[SpectrumImage, Path], None]:
+def find_writer(path: Path) -> Callable[[SpectrumImage, Path], None]:
     """What writes a file of this suffix, also to be asked before anything is computed for it.
 
     Raises:

@@ -33,7 +33,7 @@ def spectrum_model(
         priors: complete, see `Priors.complete`.
         edge: its shape, of `lineshapes.EDGES`.
     """
-    p, energy, noise = _checked(energy, intensity, peaks, noise, priors, edge)
+    p, energy, noise = _check_inputs(energy, intensity, peaks, noise, priors, edge)
     line = numpyro.sample("E_WL", dist.Normal(*p.white_line))  # type: ignore[misc]
     start = numpyro.sample("E0", dist.Normal(line, p.edge))
     edge_width = numpyro.sample("edge_width", dist.LogUniform(*p.edge_width))  # type: ignore[misc]
@@ -60,9 +60,10 @@ def spectrum_model(
     numpyro.sample("intensity", dist.Normal(fitted, noise), obs=intensity)
 
 
-def _checked(
+def _check_inputs(
     energy: Any, intensity: Any, peaks: Any, noise: Any, priors: Any, edge: Any
 ) -> tuple[Priors, Array, Array]:
+    """The priors, energies and noise of the model; what does not fit is refused by its name."""
     check_whole_number(peaks, "spectrum_model: peaks", 0)
     check_choice(edge, tuple(lineshapes.EDGES), "spectrum_model: edge")
     check_instance(priors, Priors, "spectrum_model: priors", "Priors().complete(energy, intensity)")

@@ -16,14 +16,6 @@ from jaxunmix.data.io import load
 HERE = Path(__file__)
 
 
-@pytest.fixture(scope="module")
-def wild(shared_data):
-    folder = shared_data / "files_in_the_wild"
-    if not folder.is_dir():
-        pytest.skip(f"the files of others are not here: {folder}")
-    return folder
-
-
 def test_each_file_is_in_a_test(wild):
     tests = "".join(path.read_text() for path in HERE.parent.glob("test_*.py"))
     names = [path.name for folder in ("public", "made") for path in (wild / folder).iterdir()]

@@ -8,14 +8,6 @@ from jaxunmix.data.formats.select import ArrayChoiceError
 from jaxunmix.data.io import load
 
 
-@pytest.fixture(scope="module")
-def wild(shared_data):
-    folder = shared_data / "files_in_the_wild"
-    if not folder.is_dir():
-        pytest.skip(f"the files of others are not here: {folder}")
-    return folder
-
-
 def test_athena_applies_the_energy_shift(wild):
     img = load(wild / "public/zn_solution.prj", "09BM_znsoln.001")
     assert abs(float(preprocess.edge_energy(img)) - 9665.5) < 0.1
