@@ -62,11 +62,12 @@ def hs():
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs(request):
-    """Optimised where they are marked so, and forgotten after each module.
+    """Optimised or not where they are marked so, and forgotten after each module.
 
     Each compiled program holds pieces of mapped memory, of which a process may have only so many.
     """
-    marked = request.node.get_closest_marker("optimised") is not None
-    jax.config.update(UNOPTIMISED.lower(), os.environ[UNOPTIMISED] == "1" and not marked)
+    unoptimised = os.environ[UNOPTIMISED] == "1" and request.node.get_closest_marker("optimised") is None
+    unoptimised |= request.node.get_closest_marker("unoptimised") is not None
+    jax.config.update(UNOPTIMISED.lower(), unoptimised)
     yield
     jax.clear_caches()

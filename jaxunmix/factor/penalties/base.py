@@ -36,7 +36,12 @@ class Reference(eqx.Module):
 
     def size(self, rows: Rows) -> Scale:
         """The size of each row: its norm, or under Poisson its sum."""
-        return jnp.linalg.norm(rows, axis=1, ord=self.order)
+        if self.order == 1:
+            return jnp.sum(jnp.abs(rows), axis=1)
+        squares = jnp.sum(rows * rows, axis=1)
+        # Of a component that has died the norm has no slope, where JAX would say NaN; it stays dead.
+        alive = squares > 0
+        return jnp.where(alive, jnp.sqrt(jnp.where(alive, squares, 1)), 0)
 
     def linear(self, slope: Scale, rows: Rows) -> "Bound":
         """A bound of sum_k slope_k size_k about rows of non-negative entries: n <= n0/2 + n^2/(2 n0) for the norm."""
