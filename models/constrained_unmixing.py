@@ -202,7 +202,8 @@ def measured(folder: Path) -> dict[str, Scene]:
 
 def _frequency_shift(path: Path) -> jxu.SpectrumImage:
     with np.load(path, allow_pickle=False) as stored:
-        return jxu.SpectrumImage.from_array(-stored["freq_shift_Hz"], coords={"channel": stored["bias_V"]})
+        shift, bias = -stored["freq_shift_Hz"], stored["bias_V"]
+    return jxu.SpectrumImage.from_array(shift, dims=("y", "x", "bias"), coords={"bias": bias}, units={"bias": "V"})
 
 
 def solve(problem: jxu.Problem, rank: int, key: Array, restarts: int) -> tuple[jxu.Problem, jxu.Solution]:

@@ -94,7 +94,9 @@ def tune(
     the first. Thinned Poisson counts are Poisson, and the two sets independent (Leiner et al., J. Am. Stat. Assoc. 120
     (2025) 135). The first set is fitted, the second judges
 
-    $-\sum_{pc} x''_{pc} \log(r m_{pc}) - r m_{pc}$,   r = (1 - share) / share.
+    $-\sum_{pc} x''_{pc} \log(r m_{pc} + b) - r m_{pc}$,   r = (1 - share) / share,
+
+    b a thousandth of the mean, so that no single count decides where a fit says that there is nothing at all.
 
     What a penalty is to balance is noise, whose share in the data falls with the counts: the weight for all counts is
     `share` times the best one. Where the grid is known, weights of L1, LogSparsity and Laplacian on the maps are chosen

@@ -16,6 +16,9 @@ from ..problem import Problem
 from ..solution import Solution
 
 Scores = Float[np.ndarray, " pixels"]
+# A background under every prediction of counts, as a share of their mean: where a fit says that there is nothing at
+# all, one count is a surprise of finite size.
+BACKGROUND = 1e-3
 
 
 class HeldOut(NamedTuple):
@@ -83,10 +86,11 @@ def hold_out_entries(problem: Problem, share: float, key: Key[Array, ""]) -> Hel
 
 
 def deviance(judge: Problem, found: Solution, ratio: float) -> Scores:
-    """Minus the Poisson log-likelihood of each pixel's counts, without what no model changes."""
+    """Minus the Poisson log-likelihood of each pixel's counts over a background, without what no model changes."""
     maps, spectra = ratio * np.asarray(found.maps), np.asarray(found.spectra)
     expected = maps @ spectra.sum(axis=1)
     counts = scipy.sparse.coo_array(judge.matrix.to_host())
     model = np.einsum("ik,ki->i", maps[counts.row], spectra[:, counts.col])
-    seen = np.bincount(counts.row, counts.data * np.log(np.maximum(model, 1e-30)), minlength=len(maps))
+    background = BACKGROUND * expected.mean() / spectra.shape[1]
+    seen = np.bincount(counts.row, counts.data * np.log(model + background + 1e-30), minlength=len(maps))
     return expected - seen
