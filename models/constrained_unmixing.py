@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jax import Array
@@ -240,10 +241,10 @@ def score(scene: Scene, problem: jxu.Problem, found: jxu.Solution) -> dict[str, 
 
 def predict(scene: Scene, problem: jxu.Problem, key: Array) -> float:
     """The loss of a tenth of the entries, which the fit has not seen, over the loss of their channels' means."""
-    x = np.asarray(scene.img.matrix().to_dense(), float)
+    x = scene.img.matrix().to_dense()
     seen = np.asarray(jax.random.uniform(key, x.shape) >= 0.1)
     found = jxu.fit(problem.replace(matrix=x, weights=seen), scene.rank, restarts=3, key=key, max_steps=200)
-    means = np.broadcast_to(np.average(x, axis=0), x.shape)
+    means = jnp.broadcast_to(x.mean(axis=0), x.shape)
     lost = [np.asarray(problem.loss.divergence(x, m))[~seen].sum() for m in (found.maps @ found.spectra, means)]
     return float(lost[0] / lost[1])
 

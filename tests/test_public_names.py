@@ -1,4 +1,4 @@
-"""What users could import when the house was rebuilt in 2026-11, they can still."""
+"""What users could import, they can still."""
 
 import importlib
 
@@ -8,26 +8,31 @@ import jaxunmix
 
 PUBLIC = {
     "jaxunmix": (
-        "Bilinear Compressed Counts Dense Grid Pooled Problem Solution SpectrumImage Status bayes constraints fit "
-        "fit_pooled initial load losses metrics minimise page penalties physics plots preprocess project quantify "
-        "rank save simulate tune updates"
+        "Bilinear Compressed Counts Dense Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
+        "constraints fit fit_pooled initial links load losses metrics minimise named page penalties physics plots "
+        "preprocess project quantify rank save simulate tune updates"
     ),
     "jaxunmix.bayes": (
         "Decomposition Decompositions Density Explorer FreeEnergy FunctionDensity HMC Jumps NumpyroDensity Priors "
         "RandomWalk ReplicaExchange Slice decompose_spectrum free_energy replica_exchange results smc "
         "spectrum_model"
     ),
-    "jaxunmix.constraints": "AbstractConstraint BLOCKS Fixed NonNegative Orthogonal Proportional Simplex UnitNorm",
+    "jaxunmix.constraints": (
+        "AbstractConstraint BLOCKS Box Closure Fixed LocalRank MaxComponents Monotone NonNegative Orthogonal "
+        "Proportional Selectivity Simplex SumAtMost Unimodal UnitNorm"
+    ),
     "jaxunmix.initial": "AbstractInitial AbstractPadded Clusters Coarse Given NNDSVD Random SUBSPACE_SEED VCA vca",
-    "jaxunmix.losses": "AbstractLoss Beta FLOOR Frobenius ItakuraSaito Poisson",
+    "jaxunmix.links": "AbstractLink Exponential Identity Log Logistic Rounding",
+    "jaxunmix.losses": "AbstractLoss Angle Beta FLOOR Frobenius ItakuraSaito Poisson",
     "jaxunmix.metrics": (
         "Match Window best_window correlation cross_correlation deviance explained_variance map_error match "
         "relative_residual spectral_angle"
     ),
+    "jaxunmix.named": "bounded nmf pca plsi sparse_nmf svd",
     "jaxunmix.page": "write write_scan",
     "jaxunmix.penalties": (
-        "AbstractPenalty AbstractRowPenalty BLOCKS Bound L1 Laplacian LogSparsity NOTHING Reference "
-        "SoftOrthogonality as_weight"
+        "AbstractPenalty AbstractRowPenalty BLOCKS Bound GraphSimilarity L1 Laplacian LogSparsity NOTHING Reference "
+        "Ridge Smoothness SoftOrthogonality TotalVariation as_weight similarity_graph"
     ),
     "jaxunmix.physics": "calibration diffraction lineshapes xray",
     "jaxunmix.plots": (
@@ -41,13 +46,16 @@ PUBLIC = {
     ),
     "jaxunmix.rank": (
         "AIC AbstractCriterion BIC BiCrossValidation COMPRESS_ABOVE Crossing DEFAULT Dispersion Elbow Evidence "
-        "Malinowski Plateau RESOLVED Scan Scree Verdict WHOLE_SPECTRUM heights_above_noise marchenko_pastur scan"
+        "Likeness Malinowski Plateau RESOLVED Scan Scree Verdict WHOLE_SPECTRUM heights_above_noise "
+        "marchenko_pastur scan"
     ),
     "jaxunmix.simulate": (
         "Truth battery_xas core_shell edge_spectrum edx_phases eels_oxides line_scan mantle_minerals mixture "
         "nanosheets oxide_lattice patterns rod_scans tof_sims tunnelling_spectroscopy xas_domains"
     ),
-    "jaxunmix.updates": "ALS AbstractUpdate HALS MALS Multiplicative ProjectedGradient ProjectedState Sheared",
+    "jaxunmix.updates": (
+        "ALS AbstractUpdate BoundedHALS FISTA HALS MALS Multiplicative ProjectedGradient ProjectedState Sheared"
+    ),
     "jaxunmix.physics.calibration": "Calibration STEPS calibrate",
     "jaxunmix.physics.diffraction": (
         "Crystal GAUSSIANS Spots TI2O3_NANOSHEET TIO2_NANOSHEET paint reciprocal reflections scattering_factor "
