@@ -5,7 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._util.validation import check_instance
 from ..matrix.base import TINY, AbstractMatrix, accurate_sum, matmul
@@ -16,7 +16,7 @@ from .inputs import apply_weights, check_basis, check_scale, copy_to_device
 from .losses.base import AbstractLoss
 from .losses.frobenius import Frobenius
 from .model import Basis, Bilinear, expand, onto_basis
-from .penalties.base import NOTHING, AbstractPenalty, Bound, Reference
+from .penalties.base import BOTH, NOTHING, AbstractPenalty, Bound, Reference
 from .penalties.function import Penalty, as_penalties
 from .resolution import Resolution, check_resolution
 
@@ -109,9 +109,14 @@ class Problem(eqx.Module):
         """The block beside the maps that is fitted: "spectra", or "coefficients" where there is a basis."""
         return "spectra" if self.basis is None else "coefficients"
 
-    def block_of(self, penalty: AbstractPenalty) -> str:
-        """The fitted block that a penalty is about: the coefficients where it names the spectra of a basis."""
-        return self.profile_block if penalty.block == "spectra" else penalty.block
+    def signed_block(self, penalty: AbstractPenalty) -> str | None:
+        """The first fitted block that a penalty is about and that may have negative entries; None where there is none.
+
+        The coefficients stand for the spectra of a basis.
+        """
+        sides = ("maps", "spectra") if penalty.block == BOTH else (penalty.block,)
+        fitted = [self.profile_block if side == "spectra" else side for side in sides]
+        return next((block for block in fitted if not self.constraints.is_nonnegative(block)), None)
 
     @property
     def features(self) -> int:
@@ -151,6 +156,20 @@ class Problem(eqx.Module):
         """The factors after any step, brought back to the constraints, see `Constraints.project`."""
         return self.constraints.project(self.complete(factors), before).without_basis()
 
+    def balanced(self, factors: Bilinear) -> Bilinear:
+        """The same model with maps and spectra of one norm, where a penalty shrinks both and nothing else holds a scale.
+
+        Else a component that switches off would shrink in one block and grow without end in the other.
+        """
+        pinned = any(
+            self.constraints.of(kind) for kind in ("sum", "closure", "bounds", "fixed", "norm", "set", "ratio")
+        )
+        if pinned or not any(p.block == BOTH for p in self.penalties):
+            return factors
+        maps, profiles = (jnp.linalg.norm(rows, axis=1) for rows in (factors.maps_t, factors.profiles))
+        alive = (maps > 0) & (profiles > 0)
+        return factors.scaled(jnp.where(alive, jnp.sqrt(profiles / jnp.where(alive, maps, 1)), 1))
+
     def bound(self, factors: Bilinear, block: str, coupled: bool = True) -> Bound | None:
         """The sum of the penalties' separable bounds as "maps" or the other block moves; None without penalties.
 
@@ -163,7 +182,8 @@ class Problem(eqx.Module):
             terms = [p for p in terms if p.block != side or p.coupling(full, self.reference) is None]
         if not terms:
             return None
-        bounds = [p.bound(full, self.reference, side) for p in terms]
+        reference = self._reference_at(factors)
+        bounds = [p.bound(full, reference, side) for p in terms]
         zero = jnp.zeros((1, 1), self.matrix.dtype)
         gradient = sum((b.gradient for b in bounds), start=zero)
         curvature = sum((b.curvature for b in bounds), start=zero)
@@ -203,13 +223,54 @@ class Problem(eqx.Module):
 
     def penalty(self, factors: Bilinear) -> Float[Array, ""]:
         """The penalties' sum."""
-        full = self.complete(factors)
-        terms = [p.value(full, self.reference) for p in self.penalties]
-        return sum(terms, start=jnp.zeros((), self.matrix.dtype))
+        return self._sum(self.penalties, factors, self._reference_at(factors))
 
     def objective(self, factors: Bilinear) -> Float[Array, ""]:
-        """Loss plus penalties."""
-        return self.data_term(factors) + self.penalty(factors)
+        """Loss plus penalties; the posterior at the best variance of the noise where one is to be found, see `ARD`."""
+        if not self.estimates_noise:
+            return self.data_term(factors) + self.penalty(factors)
+        unit, entries = self.reference.mean**2, self.reference.entries
+        fitted = entries / 2 * jnp.log(self._variance(factors) / unit)
+        return unit * (fitted + self._sum(self._relative, factors, self.reference))
+
+    @property
+    def estimates_noise(self) -> bool:
+        """Whether the variance of the noise is found along with the factors."""
+        return self.loss.beta == 2 and bool(self._relative)
+
+    @property
+    def _relative(self) -> list[AbstractPenalty]:
+        """The penalties that are relative to the variance of the noise."""
+        return [p for p in self.penalties if p.estimates_noise]
+
+    def _sum(self, terms: Sequence[AbstractPenalty], factors: Bilinear, reference: Reference) -> Float[Array, ""]:
+        full = self.complete(factors)
+        return sum((p.value(full, reference) for p in terms), start=jnp.zeros((), self.matrix.dtype))
+
+    def _variance(self, factors: Bilinear) -> Float[Array, ""]:
+        """The best variance of the noise: twice the loss with all penalties that are not relative to it, per entry."""
+        others = [p for p in self.penalties if not p.estimates_noise]
+        left = self.data_term(factors) + self._sum(others, factors, self.reference)
+        # Below the rounding of the data nothing is known of it.
+        least = (self.reference.mean * jnp.finfo(self.matrix.dtype).eps) ** 2
+        return jnp.maximum(2 * left / self.reference.entries, least)
+
+    def _reference_at(self, factors: Bilinear) -> Reference:
+        """The scales, with the variance of the noise that these factors leave where a penalty asks."""
+        return self.reference.with_dispersion(self._variance(factors)) if self.estimates_noise else self.reference
+
+    @property
+    def finds_relevance(self) -> bool:
+        """Whether a penalty decides which components are needed, see `ARD`."""
+        return any(p.is_relevance for p in self.penalties)
+
+    def relevance(self, factors: Bilinear) -> tuple[Float[Array, " components"], Bool[Array, " components"]] | None:
+        """The relevance of each component, and whether it has switched off, see `ARD`; None without that penalty."""
+        for penalty in self.penalties:
+            if penalty.is_relevance:
+                full = self.complete(factors)
+                return penalty.relevance(full, self.reference), penalty.is_off(full, self.reference)
+        return None
 
     def restart_bytes(self, rank: int) -> int:
         """A rough count of the memory that one more restart takes in a batch."""
@@ -252,10 +313,17 @@ def residual_squares(
 def _reference(matrix: AbstractMatrix, loss: AbstractLoss, weights: Array | None) -> Reference:
     pixels, channels = matrix.shape
     total = loss.total(matrix)
+    entries = jnp.asarray(float(pixels * channels), matrix.dtype)
     if weights is not None:
         total = total * jnp.mean(weights)
+        entries = jnp.sum(weights > 0, dtype=matrix.dtype)
     if loss.order == 1:
         counts = accurate_sum(matrix.pixel_sums)
-        return Reference(total / pixels, pixels / counts, total / channels, channels / counts, 1)
-    squares = accurate_sum(matrix.squares)
-    return Reference(total / pixels, jnp.sqrt(pixels / squares), total / channels, jnp.sqrt(channels / squares), 2)
+        units, mean = (pixels / counts, channels / counts), counts / (pixels * channels)
+    else:
+        squares = accurate_sum(matrix.squares)
+        units, mean = (
+            (jnp.sqrt(pixels / squares), jnp.sqrt(channels / squares)),
+            jnp.sqrt(squares / (pixels * channels)),
+        )
+    return Reference(total / pixels, units[0], total / channels, units[1], mean, entries, loss.order)

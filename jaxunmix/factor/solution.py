@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from .._util.validation import check_choice, check_instance, check_path
 from ..data import io
 from ..data.image import SpectrumImage
-from .alternatives import Alternatives, Spread, largest_angles, spread_of
+from .alternatives import Alternatives, Spread, largest_angles, limit_of, spread_of
 
 
 class Status(enum.Enum):
@@ -103,6 +103,9 @@ class Solution(eqx.Module):
         restarts: the outcome of all of them.
         alternatives: those that fit as well as the best one, without it; see `fit` for which.
         description: what was fitted, as pairs of a name and a value; see `info`.
+        relevance: (K,) of each component, where `penalties.ARD` decided which are needed; those that it switched off
+            are not in the solution.
+        relevance_trace: (checks, K at the start) the relevance of each component, in the order of the start.
     """
 
     maps: Float[Array, "pixels components"]
@@ -116,6 +119,8 @@ class Solution(eqx.Module):
     restarts: Restarts
     alternatives: Alternatives
     description: tuple[tuple[str, Any], ...] = eqx.field(static=True, default=())
+    relevance: Float[Array, " components"] | None = None
+    relevance_trace: Float[Array, "..."] | None = None
 
     @property
     def status(self) -> Status:
@@ -170,7 +175,7 @@ class Solution(eqx.Module):
 
     def __repr__(self) -> str:
         objective = np.asarray(self.restarts.objective)
-        near = int(np.sum(objective <= objective.min() * 1.001))
+        near = int(np.sum(objective <= limit_of(float(objective.min()), 0.001)))
         return (
             f"Solution(K={self.rank}, pixels={self.maps.shape[0]}, channels={self.spectra.shape[1]}, "
             f"objective={float(self.objective):.6g}, steps={int(self.steps)}, {self.status.name}; "
@@ -230,6 +235,10 @@ class Solution(eqx.Module):
         }
         if self.coefficients is not None:
             variables["coefficients"] = (("component", "feature"), host.coefficients)
+        if self.relevance is not None:
+            variables["relevance"] = ("component", host.relevance)
+            if host.relevance_trace is not None and host.relevance_trace.ndim == 2:
+                variables["relevance_trace"] = (("relevance_check", "start_component"), host.relevance_trace)
         if len(self.alternatives):
             variables |= host.alternatives.to_variables(img)
             variables["spread_angle"] = ("component", self.spread_angle, {"units": "degree"})
@@ -292,4 +301,6 @@ class Solution(eqx.Module):
             restarts=restarts,
             alternatives=Alternatives.of_dataset(ds, Alternatives.none(maps, spectra, coefficients)),
             description=tuple(words.items()),
+            relevance=jnp.asarray(ds["relevance"].values, dtype) if "relevance" in ds else None,
+            relevance_trace=jnp.asarray(ds["relevance_trace"].values, dtype) if "relevance_trace" in ds else None,
         )

@@ -32,6 +32,7 @@ from .graph_similarity import similarity_graph as similarity_graph
 from .l1 import L1 as L1
 from .laplacian import Laplacian as Laplacian
 from .log_sparsity import LogSparsity as LogSparsity
+from .relevance import ARD as ARD
 from .ridge import Ridge as Ridge
 from .smoothness import Smoothness as Smoothness
 from .soft_orthogonality import SoftOrthogonality as SoftOrthogonality

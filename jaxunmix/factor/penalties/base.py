@@ -1,6 +1,7 @@
 """What every penalty shares: its scale, and the bound by which updates take it."""
 
 import abc
+import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -19,6 +20,8 @@ Scale = Float[Array, " components"]
 Weight = Float[Array, ""] | str
 
 
+# The block of a penalty on the maps and the spectra together.
+BOTH = "both"
 # The share of a row's sum below which an entry counts as zero where it is divided by.
 NOTHING = 1e-12
 # Weights that `tune` tries of penalties that make entries zero.
@@ -26,13 +29,24 @@ SPARSE_TRIALS = tuple(2.5e-4 * 2.0**i for i in range(7))
 
 
 class Reference(eqx.Module):
-    """The scales of the data: S / n and 1 / m of each block, and the order of the norm (see the module's equations)."""
+    """The scales of the data: S / n and 1 / m of each block, and the order of the norm (see the module's equations).
+
+    `mean` is the mean entry, under `order` 2 the root of the mean square. `dispersion` is what the loss is divided by to
+    be minus the logarithm of a likelihood: 1, or under least squares the variance of the noise, where a penalty asks.
+    """
 
     maps_weight: Float[Array, ""]
     maps_unit: Float[Array, ""]
     spectra_weight: Float[Array, ""]
     spectra_unit: Float[Array, ""]
+    mean: Float[Array, ""]
+    entries: Float[Array, ""]
     order: int = eqx.field(static=True)
+    dispersion: Float[Array, ""] | float = 1.0
+
+    def with_dispersion(self, dispersion: Float[Array, ""]) -> "Reference":
+        """The same scales with another dispersion."""
+        return dataclasses.replace(self, dispersion=dispersion)
 
     def size(self, rows: Rows) -> Scale:
         """The size of each row: its norm, or under Poisson its sum."""
@@ -104,6 +118,8 @@ class AbstractPenalty(eqx.Module):
     is_smoothing: ClassVar[bool] = False
     # Whether `tune` chooses its weight on pooled pixels where counts are thinned.
     is_pooled: ClassVar[bool] = False
+    # Whether it decides which components are needed, see `ARD`.
+    is_relevance: ClassVar[bool] = False
     # What `tune` tries in place of "auto", from the first to the last; () where it cannot choose.
     trials: ClassVar[tuple[float, ...]] = ()
 
@@ -115,6 +131,11 @@ class AbstractPenalty(eqx.Module):
     def is_auto(self) -> bool:
         """Whether the weight is still to be chosen from the data, by `tune`."""
         return isinstance(self.weight, str)
+
+    @property
+    def estimates_noise(self) -> bool:
+        """Whether it is relative to the variance of the noise, which is then estimated from the residual."""
+        return False
 
     @property
     def pixel_grid(self) -> Grid | None:

@@ -30,6 +30,15 @@ class Candidate(NamedTuple):
     maps_t: np.ndarray
     profiles: np.ndarray
 
+    @property
+    def factors(self) -> Bilinear:
+        """Back on the device."""
+        return Bilinear.of_rows(self.maps_t, self.profiles)
+
+    def only(self, components: np.ndarray) -> "Candidate":
+        """These components of it."""
+        return self._replace(maps_t=self.maps_t[components], profiles=self.profiles[components])
+
     @classmethod
     def of(cls, objective: float, restart: int, factors: Bilinear) -> "Candidate":
         """From factors on the device."""
@@ -69,7 +78,7 @@ def polish_all(
     rank = len(candidates[0].profiles) if candidates else 1
     for part in batches(len(candidates), problem.restart_bytes(rank)) if candidates else ():
         some = candidates[part]
-        each = [Bilinear.of_rows(one.maps_t, one.profiles) for one in some]
+        each = [one.factors for one in some]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
         factors, reached = polish(problem, update, stacked, steps)
         maps, profiles = np.asarray(factors.maps_t), np.asarray(factors.profiles)

@@ -34,6 +34,7 @@ class Ledger:
     steps: list[int] = field(default_factory=list)
     status: list[Status] = field(default_factory=list)
     trace: list[np.ndarray] = field(default_factory=list)
+    relevance: list[np.ndarray] = field(default_factory=list)
     best: Bilinear | None = None
     best_objective: float = np.inf
     best_score: float = np.inf
@@ -41,6 +42,7 @@ class Ledger:
     others: list[Candidate] = field(default_factory=list)
     run: Run | None = None
     run_trace: list[np.ndarray] = field(default_factory=list)
+    run_relevance: list[np.ndarray] = field(default_factory=list)
     pending: list[np.ndarray] = field(default_factory=list)
     written: float = field(default_factory=time.monotonic)
 
@@ -73,6 +75,7 @@ class Ledger:
             self.pending = []
         else:
             self.run_trace = [np.asarray(run.last, float)]
+            self.run_relevance = _relevances(run)
         self.run = run
         return self
 
@@ -81,6 +84,7 @@ class Ledger:
         moved = self.running
         self.run = run
         self.run_trace.append(np.where(moved, np.asarray(run.last, float), np.nan))
+        self.run_relevance += _relevances(run)
         if time.monotonic() - self.written > CHECKPOINT_SECONDS:
             self.keep()
 
@@ -97,12 +101,13 @@ class Ledger:
         if replaced:
             self.best = jax.tree.map(lambda leaf: leaf[i], self.run.best)
             self.best_score, self.best_objective, self.best_restart = score[i], float(objective[i]), self.finished + i
+            self.relevance = [looked[i] for looked in self.run_relevance]
         self.others = self._chosen(known, self.run.best, score)
         self.status += [left if code == RUNNING else Status.of(code) for code in codes]
         self.objective += objective.tolist()
         self.steps += np.asarray(self.run.steps).tolist()
         self.trace += list(np.array(self.run_trace).T)
-        self.run, self.run_trace = None, []
+        self.run, self.run_trace, self.run_relevance = None, [], []
         return True
 
     def _best_as_candidate(self) -> list[Candidate]:
@@ -148,6 +153,8 @@ class Ledger:
             "status": np.array([s.name for s in self.status], dtype=str),
             "trace": _stack(self.trace),
             "run_trace": np.array(self.run_trace),
+            "relevance": np.array(self.relevance),
+            "run_relevance": np.array(self.run_relevance),
             "best": np.array([self.best_objective, self.best_score, self.best_restart]),
         }
         if self.best is not None:
@@ -187,6 +194,7 @@ class Ledger:
         ledger.status = [Status[str(name)] for name in arrays["status"]]
         ledger.trace = list(arrays["trace"])
         ledger.run_trace = list(arrays["run_trace"])
+        ledger.relevance, ledger.run_relevance = list(arrays["relevance"]), list(arrays["run_relevance"])
         ledger.best_objective, ledger.best_score = arrays["best"][:2].tolist()
         ledger.best_restart = int(arrays["best"][2])
         if "best_maps" in arrays:
@@ -213,6 +221,11 @@ def fingerprint(*parts: Any) -> str:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes() if array.dtype.kind != "O" else repr(leaf).encode())
     return digest.hexdigest()
+
+
+def _relevances(run: Run) -> list[np.ndarray]:
+    """What a look adds to the record of relevances: one array, or nothing where there are none."""
+    return [] if run.relevance is None else [np.asarray(run.relevance, float)]
 
 
 def _stack(traces: list[np.ndarray]) -> np.ndarray:

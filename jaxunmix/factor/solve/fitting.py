@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -131,9 +132,12 @@ def _closed(
         factors, objective = jax.tree.map(lambda leaf: leaf[0], polished), float(reached[0])
         others = ledger.allowance.choose(polish_all(problem, update, others, extra), objective)
     outcomes, tolerance = ledger.outcomes(), ledger.allowance.tolerance
-    return solution_of(
+    solution = solution_of(
         problem, update, init, factors, objective, outcomes, check_every, extra, interrupted, others, tolerance
     )
+    if not ledger.relevance:
+        return solution
+    return replace(solution, relevance_trace=jnp.asarray(np.array(ledger.relevance), problem.matrix.dtype))
 
 
 def solution_of(
@@ -149,7 +153,13 @@ def solution_of(
     others: Sequence[Candidate] = (),
     tolerance: float = 0.0,
 ) -> Solution:
-    """The best restart as users get it, and the others within the tolerance; all after `extra` steps of polish."""
+    """The best restart as users get it, and the others within the tolerance; all after `extra` steps of polish.
+
+    Components that have switched off are left out, and other restarts with another number of those that have not.
+    """
+    on, relevance = components_on(problem, factors)
+    factors = Bilinear(factors.maps_t[on], factors.profiles[on])
+    others = [one.only(mine) for one in others if len(mine := components_on(problem, one.factors)[0]) == len(on)]
     best, dtype = int(restarts.best), problem.matrix.dtype
     trace = np.asarray(restarts.trace)[best]
     trace = trace[: np.flatnonzero(np.isfinite(trace))[-1] + 1] if np.isfinite(trace).any() else trace[:1]
@@ -176,8 +186,24 @@ def solution_of(
         code=jnp.asarray((Status.INTERRUPTED if interrupted else restarts.status[best]).code, int),
         restarts=restarts,
         alternatives=alternatives_of(problem, factors, order, others, tolerance),
+        relevance=None if relevance is None else jnp.asarray(relevance[on][order], dtype),
         description=describe(problem, update, init, len(profiles)),
     )
+
+
+def components_on(problem: Problem, factors: Bilinear) -> tuple[np.ndarray, np.ndarray | None]:
+    """The numbers of the components that have not switched off, and the relevance of all; see `penalties.ARD`.
+
+    Where components are known by their place none is left out, nor the last one.
+    """
+    found = problem.relevance(factors)
+    every = np.arange(factors.maps_t.shape[0])
+    if found is None:
+        return every, None
+    relevance, off = (np.asarray(one) for one in found)
+    if problem.constraints.of("fixed") or (problem.basis is not None and problem.basis.ndim == 3):
+        return every, relevance
+    return every[relevance == relevance.max()][:1] if off.all() else every[~off], relevance
 
 
 def describe(problem: Problem, update: AbstractUpdate, init: AbstractInitial, rank: int) -> tuple[tuple[str, Any], ...]:

@@ -77,7 +77,7 @@ def check_bounded(update: AbstractUpdate, problem: Problem) -> None:
     for penalty in problem.penalties:
         if not penalty.has_bound:
             raise ValueError(f"{name} cannot differentiate the penalty {penalty.label!r}; use FISTA().")
-        if penalty.block == "spectra" and problem.basis is not None:
+        if penalty.block != "maps" and problem.basis is not None:
             raise ValueError(
                 f"{name} takes no penalty on the spectra where they are coefficients @ basis; use FISTA()."
             )
@@ -86,6 +86,6 @@ def check_bounded(update: AbstractUpdate, problem: Problem) -> None:
 def check_signs(update: AbstractUpdate, problem: Problem) -> None:
     """Refuse penalties on a signed block whose bounds are those of non-negative rows."""
     for penalty in problem.penalties:
-        if penalty.asks_nonnegative and not problem.constraints.is_nonnegative(penalty.block):
-            name, block = type(update).__name__, penalty.block
-            raise ValueError(f'{type(penalty).__name__}("{block}") under {name} needs NonNegative("{block}").')
+        if penalty.asks_nonnegative and (signed := problem.signed_block(penalty)):
+            name, kind = type(update).__name__, type(penalty).__name__
+            raise ValueError(f'{kind}("{penalty.block}") under {name} needs NonNegative("{signed}").')

@@ -13,6 +13,7 @@ from ..._util.validation import check_whole_number
 from ...matrix.base import TINY, matmul
 from ..constraints.closure import live_of
 from ..model import Bilinear, Rows, expand, rows_of, with_rows
+from ..penalties.base import AbstractPenalty
 from ..problem import Problem
 from .base import AbstractUpdate, check_constraints
 
@@ -111,13 +112,13 @@ class FISTA(AbstractUpdate):
                     f"UnitNorm would rescale what the function {penalty.label!r} measures; put the norm into the "
                     "function."
                 )
-            if penalty.asks_nonnegative and not constraints.is_nonnegative(problem.block_of(penalty)):
-                self._check_threshold(problem, penalty)
+            if penalty.asks_nonnegative and (signed := problem.signed_block(penalty)):
+                self._check_threshold(problem, penalty, signed)
 
-    def _check_threshold(self, problem: Problem, penalty) -> None:
+    def _check_threshold(self, problem: Problem, penalty: AbstractPenalty, signed: str) -> None:
         block, name = penalty.block, type(penalty).__name__
         if not penalty.has_threshold or (block == "spectra" and problem.basis is not None):
-            raise ValueError(f'{name}("{block}") needs NonNegative("{block}").')
+            raise ValueError(f'{name}("{block}") needs NonNegative("{signed}").')
         for kind in ("sum", "closure", "shape", "disjoint"):
             if problem.constraints.of(kind, block):
                 raise ValueError(f'{name}("{block}") on a signed block takes no {kind} constraint on it.')
@@ -233,6 +234,8 @@ def _smooth(problem: Problem, factors: Bilinear, block: str) -> Callable[[Rows],
         full = problem.complete(with_rows(factors, block, rows))
         return sum((p.value(full, problem.reference) for p in terms), start=jnp.zeros((), rows.dtype))
 
+    if problem.estimates_noise:
+        return lambda rows: problem.objective(with_rows(factors, block, rows))
     if not problem.is_least_squares:
         return lambda rows: problem.data_term(with_rows(factors, block, rows)) + penalties(rows)
     spectra = problem.spectra(factors)

@@ -54,7 +54,7 @@ class HALS(AbstractUpdate):
         check_single_basis(self, problem)
 
     def step(self, problem: Problem, factors: Bilinear, state: None) -> tuple[Bilinear, None]:
-        constraints = problem.constraints
+        constraints, factors = problem.constraints, problem.balanced(factors)
         if not constraints.is_fully_fixed("maps"):
             spectra = problem.spectra(factors)
             cross = problem.matrix.onto_spectra(spectra)

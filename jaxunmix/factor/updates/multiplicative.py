@@ -58,7 +58,7 @@ class Multiplicative(AbstractUpdate):
             raise ValueError(f"Multiplicative keeps Proportional under Poisson, not {loss}; use losses.Poisson().")
 
     def step(self, problem: Problem, factors: Bilinear, state: None) -> tuple[Bilinear, None]:
-        constraints = problem.constraints
+        constraints, factors = problem.constraints, problem.balanced(factors)
         for block in constraints.blocks:
             if constraints.is_fully_fixed(block):
                 continue

@@ -47,9 +47,9 @@ class ProjectedGradient(AbstractUpdate):
     def check(self, problem: Problem) -> None:
         check_constraints(self, problem)
         for penalty in problem.penalties:
-            block = problem.block_of(penalty)
-            if penalty.asks_nonnegative and not penalty.has_threshold and not problem.constraints.is_nonnegative(block):
-                raise ValueError(f'{type(penalty).__name__}("{penalty.block}") needs NonNegative("{penalty.block}").')
+            signed = problem.signed_block(penalty)
+            if penalty.asks_nonnegative and not penalty.has_threshold and signed:
+                raise ValueError(f'{type(penalty).__name__}("{penalty.block}") needs NonNegative("{signed}").')
         if problem.matrix.is_compressed:
             raise ValueError("ProjectedGradient needs the whole matrix; give Dense or Counts, not Compressed.")
 
