@@ -86,6 +86,8 @@ ANY = of_kinds(NONE, text="wrong", complex=1j, a_dictionary={"a": 1}, an_object=
 NUMBER = constants(NO_NUMBER)
 WHOLE_NUMBER = constants(NO_WHOLE) | of_kinds(None_=None)
 SOME_WHOLE = constants(NO_WHOLE)
+LIMIT = without(NUMBER, "a list") | of_kinds(nothing=None)
+SOME_LIMIT = without(LIMIT, "nothing")
 FLAG = of_kinds(text="no", three=3, nothing=None, a_list=[], an_array=X)
 WORD = of_kinds(another="wrong", a_number=3, nothing=None, a_list=["wrong"], bytes=b"sum")
 SOME_WORD = without(WORD, "nothing")
@@ -101,6 +103,9 @@ SOME_FUNCTION = without(FUNCTION, "nothing")
 NAMES = of_kinds(a_number=3, text="wrong", numbers=[1, 2], Nones=[None], a_dictionary={"a": 1}, complex=1j)
 WINDOW = of_kinds(NaN=(np.nan, 3), text="02", one=(1,), a_number=3, complex=(0, 1j), three=(0, 1, 2), texts=("a", "b"))
 MAPPING = of_kinds(a_number=3, text="wrong", a_list=["a"], an_array=X)
+# What the mask of a masked array hides has no weight.
+MATRIX = without(ARRAY, "a number", "masked")
+WEIGHTS = of_kinds(text="1", complex=1j, negative=-X, NaN=np.full((6, 5), np.nan), another_shape=np.ones((2, 5)))
 PAIR = of_kinds(
     one_number=8, fractions=(8.5, 8), text="88", three=(8, 8, 8), zero=(0, 8), nothing=None, NaN=(np.nan, 8)
 )
@@ -459,6 +464,48 @@ CALLS = {
         },
     ),
     # constraints, losses, penalties, starts, updates
+    "constraints.Box": (
+        jxu.constraints.Box,
+        lambda: {"block": "maps", "low": 0.0, "high": 1.0},
+        {"block": BLOCK, "low": SOME_LIMIT, "high": SOME_LIMIT | of_kinds(below_low=-1.0)},
+    ),
+    "constraints.Closure": (
+        jxu.constraints.Closure,
+        lambda: {"block": "maps", "total": np.arange(1.0, 7.0)},
+        {"block": BLOCK, "total": of_kinds(NONE, text="1", NaN=np.nan, complex=1j, zero=0.0, ragged=[[1], [1, 2]])},
+    ),
+    "constraints.LocalRank": (
+        jxu.constraints.LocalRank,
+        lambda: {"block": "maps", "regions": np.array([0, 0, 1, 1, 1, 1]), "most": (1, 2)},
+        {
+            "block": BLOCK,
+            "regions": of_kinds(
+                NONE, text="01", fractions=np.full(6, 0.5), NaN=np.full(6, np.nan), three=np.full(6, 3)
+            ),
+            "most": of_kinds(NONE, text="12", fractions=(0.5, 1), NaN=(np.nan, 1), none_at_all=()),
+        },
+    ),
+    "constraints.MaxComponents": (
+        jxu.constraints.MaxComponents,
+        lambda: {"block": "maps", "most": 1},
+        {"block": BLOCK, "most": WHOLE_NUMBER | of_kinds(zero=0)},
+    ),
+    "constraints.Monotone": (
+        jxu.constraints.Monotone,
+        lambda: {"block": "spectra"},
+        {"block": BLOCK, "decreasing": FLAG},
+    ),
+    "constraints.Selectivity": (
+        jxu.constraints.Selectivity,
+        lambda: {"block": "maps", "allowed": np.ones((2, 6), bool)},
+        {"block": BLOCK, "allowed": of_kinds(NONE, text="01", numbers=np.full((2, 6), 0.5), flat=np.ones(6, bool))},
+    ),
+    "constraints.SumAtMost": (
+        jxu.constraints.SumAtMost,
+        lambda: {"block": "maps", "total": 1.0},
+        {"block": BLOCK, "total": of_kinds(NONE, text="1", NaN=np.nan, complex=1j, zero=0.0, negative=-1.0)},
+    ),
+    "constraints.Unimodal": (jxu.constraints.Unimodal, lambda: {"block": "spectra"}, {"block": BLOCK}),
     "constraints.Fixed": (
         jxu.constraints.Fixed,
         lambda: {"block": "maps"},
@@ -510,6 +557,68 @@ CALLS = {
     "losses.Frobenius": (jxu.losses.Frobenius, dict, {"link": LINK}),
     "losses.ItakuraSaito": (jxu.losses.ItakuraSaito, dict, {"link": LINK}),
     "losses.Poisson": (jxu.losses.Poisson, dict, {"link": LINK}),
+    "links.Log": (jxu.links.Log, dict, {"offset": without(NUMBER, "a list") | of_kinds(nothing=None)}),
+    "links.Logistic": (
+        jxu.links.Logistic,
+        dict,
+        {"low": LIMIT | of_kinds(above_high=2.0), "high": LIMIT | of_kinds(below_low=-1.0)},
+    ),
+    "links.Rounding": (
+        jxu.links.Rounding,
+        lambda: {"step": 1.0},
+        {"step": LIMIT | of_kinds(zero=0.0, negative=-1.0), "noise": SOME_LIMIT | of_kinds(zero=0.0, negative=-1.0)},
+    ),
+    "named.bounded": (
+        jxu.named.bounded,
+        lambda: {"matrix": X, "low": 0.0, "high": 1.0},
+        {"matrix": MATRIX, "low": LIMIT | of_kinds(above_high=2.0), "high": LIMIT, "weights": WEIGHTS},
+    ),
+    "named.nmf": (jxu.named.nmf, lambda: {"matrix": X}, {"matrix": MATRIX}),
+    "named.pca": (jxu.named.pca, lambda: {"matrix": X}, {"matrix": MATRIX}),
+    "named.plsi": (jxu.named.plsi, lambda: {"matrix": X}, {"matrix": MATRIX}),
+    "named.sparse_nmf": (
+        jxu.named.sparse_nmf,
+        lambda: {"matrix": X, "weight": 0.1},
+        {"matrix": MATRIX, "weight": LIMIT | of_kinds(negative=-1.0)},
+    ),
+    "named.svd": (jxu.named.svd, lambda: {"matrix": X}, {"matrix": MATRIX}),
+    "penalties.GraphSimilarity": (
+        jxu.penalties.GraphSimilarity,
+        lambda: {"block": "maps", "weight": 0.1, "graph": jxu.penalties.similarity_graph(X, 2)},
+        {
+            "block": BLOCK,
+            "weight": LIMIT | of_kinds(negative=-1.0),
+            "graph": of_kinds(NONE, text="01", a_number=3, lopsided=np.ones((2, 3))),
+            "form": WORD,
+        },
+    ),
+    "penalties.Ridge": (
+        jxu.penalties.Ridge,
+        lambda: {"block": "maps", "weight": 1.0},
+        {"block": BLOCK, "weight": LIMIT | of_kinds(negative=-1.0)},
+    ),
+    "penalties.Smoothness": (
+        jxu.penalties.Smoothness,
+        lambda: {"block": "spectra", "weight": 1.0},
+        {"block": BLOCK, "weight": LIMIT | of_kinds(negative=-1.0)},
+    ),
+    "penalties.TotalVariation": (
+        jxu.penalties.TotalVariation,
+        lambda: {"block": "maps", "weight": 1.0, "grid": (2, 3)},
+        {
+            "block": BLOCK,
+            "weight": LIMIT | of_kinds(negative=-1.0),
+            "grid": of_kinds(a_number=6, text="23", fractions=(2.5, 3), zero=(0, 3), dictionary={}),
+            "epsilon": LIMIT | of_kinds(zero=0.0, negative=-1.0),
+        },
+    ),
+    "penalties.similarity_graph": (
+        jxu.penalties.similarity_graph,
+        lambda: {"values": X, "neighbours": 2},
+        {"values": MATRIX, "neighbours": WHOLE_NUMBER | of_kinds(zero=0, too_many=99)},
+    ),
+    "rank.Likeness": (rank.Likeness, dict, {"limit": LIMIT | of_kinds(negative=-1.0, two=2.0)}),
+    "updates.FISTA": (jxu.updates.FISTA, dict, {"inner": SOME_WHOLE | of_kinds(zero=0)}),
     "penalties.L1": (jxu.penalties.L1, lambda: {"block": "maps", "weight": 1.0}, {"block": BLOCK}),
     "penalties.Laplacian": (
         jxu.penalties.Laplacian,

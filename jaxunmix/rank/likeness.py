@@ -41,10 +41,12 @@ class Likeness(AbstractCriterion):
     limit: float | int = 0.15
     command = "likeness"
 
-    def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
-        check_curve_length(self.name, ranks, 2)
+    def __post_init__(self) -> None:
         if not 0 < check_number(self.limit, "Likeness: limit") < 1:
             raise ValueError(f"Likeness: limit must be above 0 and below 1, got {self.limit}; give 0.15.")
+
+    def check(self, problem: Problem, ranks: list[int], restarts: int) -> None:
+        check_curve_length(self.name, ranks, 2)
 
     def __call__(self, evidence: Evidence) -> Verdict:
         ranks, basis = evidence.ranks, evidence.problem.basis

@@ -117,7 +117,8 @@ def holds(constraint, factors):
         "selective": lambda: max(negative, np.abs(maps.T[~ALLOWED]).max()),
         "unimodal": lambda: max(negative, *(_away_from_one_maximum(row) for row in spectra)),
         "monotone": lambda: max(negative, np.diff(spectra, axis=1).max()),
-        "norm": lambda: max(negative, np.abs(np.linalg.norm(spectra, axis=1) - 1).max()),
+        # A component that has died is all zeros, see `UnitNorm`.
+        "norm": lambda: max(negative, np.abs(np.linalg.norm(spectra[spectra.any(axis=1)], axis=1) - 1).max()),
         "orthogonal": lambda: max(negative, ((maps > 0).sum(axis=1) > 1).max()),
         "known": lambda: np.abs(spectra.ravel()[::7] - 0.2).max(),
         "product": lambda: max(-(maps @ spectra).min(), (maps @ spectra).max() - 1),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ..._util.validation import check_whole_number, real_array
+from ..._util.validation import check_several, check_whole_number, real_array
 from ..model import Bilinear, Rows, rows_of, with_rows
 from ..projections import keep_largest
 from .base import AbstractConstraint, Constraints, Limits
@@ -130,6 +130,11 @@ class MaxComponents(AbstractConstraint):
         return _impose(self, factors)
 
 
+def _as_numbers(most: Any) -> tuple[int, ...]:
+    numbers = check_several(most, "LocalRank: most", "(1, 2)")
+    return tuple(check_whole_number(number, "LocalRank: most", 0) for number in numbers)
+
+
 class LocalRank(AbstractConstraint):
     """Regions of the map in which only so many components may be: those with the largest share of the region stay.
 
@@ -144,7 +149,7 @@ class LocalRank(AbstractConstraint):
 
     block: str = eqx.field(static=True)
     regions: Int[np.ndarray, " pixels"] = eqx.field(converter=_as_regions)
-    most: tuple[int, ...] = eqx.field(static=True, converter=lambda most: tuple(map(int, most)))
+    most: tuple[int, ...] = eqx.field(static=True, converter=_as_numbers)
     kind = "presence"
     keepers = "FISTA()"
     order = 2
@@ -152,7 +157,7 @@ class LocalRank(AbstractConstraint):
     def __check_init__(self) -> None:
         if self.block != "maps":
             raise ValueError(f'LocalRank: regions are of pixels, the block is "maps", got {self.block!r}.')
-        if len(self.most) != self.regions.max() + 1 or min(self.most) < 0:
+        if len(self.most) != self.regions.max() + 1:
             raise ValueError(
                 f"LocalRank: most must have a number of 0 or more for each of the {self.regions.max() + 1} regions, "
                 f"got {self.most}."

@@ -2,6 +2,7 @@
 
 import equinox as eqx
 
+from ..._util.validation import check_flag
 from ..model import Bilinear, Rows, rows_of, with_rows
 from ..projections import onto_increasing, onto_unimodal
 from .base import AbstractConstraint, Constraints
@@ -34,6 +35,9 @@ class Monotone(AbstractConstraint):
     decreasing: bool = eqx.field(default=False, static=True)
     kind = "shape"
     keepers = "FISTA()"
+
+    def __check_init__(self) -> None:
+        check_flag(self.decreasing, "Monotone: decreasing")
 
     def check(self, among: Constraints) -> None:
         _check_partners(self, among)

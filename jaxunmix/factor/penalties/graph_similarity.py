@@ -60,6 +60,18 @@ def similarity_graph(values: Any, neighbours: int = 8) -> scipy.sparse.csr_array
     return graph * (MEAN_DEGREE * len(rows) / graph.sum())
 
 
+def _as_edges(graph: Any) -> scipy.sparse.coo_array:
+    values = graph if scipy.sparse.issparse(graph) else real_array(graph, "GraphSimilarity: graph")
+    if values.ndim == 2 and values.shape[0] == values.shape[1] > 0:
+        edges = scipy.sparse.coo_array(values)
+        if abs(edges - edges.T).max() <= 1e-6 * abs(edges).max() and (edges.data >= 0).all():
+            return edges
+    raise ValueError(
+        f"GraphSimilarity: the graph must be a symmetric matrix of weights of 0 or more, got shape {values.shape}; "
+        "make one with penalties.similarity_graph(X)."
+    )
+
+
 class GraphSimilarity(AbstractPenalty):
     r"""Pixels that a graph joins have like maps: weight * S/n * sum over edges a_pq (u_p - u_q)^2 / 2.
 
@@ -90,13 +102,7 @@ class GraphSimilarity(AbstractPenalty):
         if form not in ("trace", "product"):
             raise ValueError(f'GraphSimilarity: form must be "trace" or "product", got {form!r}.')
         self.block, self.weight, self.form = block, as_weight(weight), form
-        edges = scipy.sparse.coo_array(graph)
-        lower = abs(edges - edges.T).max() if edges.shape[0] == edges.shape[-1] else np.inf
-        if edges.ndim != 2 or not lower <= 1e-6 * abs(edges).max() or not (edges.data >= 0).all():
-            raise ValueError(
-                f"GraphSimilarity: the graph must be a symmetric matrix of weights of 0 or more, got {edges.shape}; "
-                "make one with penalties.similarity_graph(X)."
-            )
+        edges = _as_edges(graph)
         upper = scipy.sparse.triu(edges, 1).tocoo()
         self.columns = edges.shape[0]
         self.first, self.second = jnp.asarray(upper.row, int), jnp.asarray(upper.col, int)
