@@ -31,8 +31,8 @@ class ReferenceFit(eqx.Module):
     Attributes:
         coefficients: (pixels, terms), of the references, their derivatives and the power laws, in the order of `terms`.
         coefficients_sd: their standard errors, (pixels, terms); NaN where `nonnegative` holds an entry at zero.
-        correlation: of the coefficients' errors, (terms, terms) where the weights are the same in all pixels, else
-            (pixels, terms, terms). The covariance is this times both standard errors.
+        correlation: of the coefficients' errors, (terms, terms) where the weights are the same in all pixels, else and
+            where `nonnegative` (pixels, terms, terms). The covariance is this times both standard errors.
         chi_square: (pixels,) weighted residual squares per degree of freedom, about 1 where the references and the
             variance are right; where no variance was given, the estimated variance of an entry.
         freedom: (pixels,) degrees of freedom: channels less coefficients that are not held at zero.
@@ -123,7 +123,9 @@ class ReferenceFit(eqx.Module):
             ValueError: the image has another number of pixels in use.
         """
         check_instance(img, SpectrumImage, "img", "the image that was fitted")
-        units = img.data.coords[img.signal_dims[0]].attrs.get("units") if img.signal_dims[0] in img.data.coords else None
+        units = (
+            img.data.coords[img.signal_dims[0]].attrs.get("units") if img.signal_dims[0] in img.data.coords else None
+        )
         names, terms = list(self.terms[: self.references]), list(self.terms)
         variables: dict[str, Any] = {}
         for name, power in (("maps", 0), ("shift", 1), ("broadening", 2)):
@@ -204,9 +206,9 @@ def mlls(
     is low by the same); a broadening of standard deviation 0.3 s comes out 6 % low in v and one of 0.5 s 16 % low. On a
     Voigt peak all this is about twice as much. Align larger shifts first.
 
-    With `nonnegative` amounts are zero or above, derivatives and power laws keep their signs. The errors of the other
-    entries are those with the entries at zero left out: right where these are absent, too small where they are
-    present but below the noise.
+    With `nonnegative` amounts are zero or above, to the exact minimum as in `project`; derivatives and power laws may
+    have either sign. The errors of the other entries are those with the entries at zero left out: right where these
+    are absent, too small where they are present but below the noise.
 
     Args:
         img: the image, with one signal dim.
@@ -224,7 +226,7 @@ def mlls(
 
     Raises:
         ValueError: no references, or on another axis; NaN; a variance that is not above 0; more terms than live
-            channels, or a term that is a combination of others.
+            channels, or a term that is a combination of others; an image whose squares leave the float type in use.
     """
     check_image(img, "mlls")
     values = img.finite_live()
@@ -242,6 +244,8 @@ def mlls(
     found = _solve(values, weights, mean, design.rows, len(references.rows), nonnegative)
     freedom = values.shape[1] - found.free
     chi_square = scale * found.squares / freedom
+    if not bool(jnp.isfinite(chi_square).all()):
+        raise ValueError(f"mlls: the image's squares leave the range of {chi_square.dtype}; rescale the image")
     spread = jnp.sqrt(jnp.diagonal(found.covariance, axis1=1, axis2=2))
     correlation = found.covariance / (spread[:, :, None] * spread[:, None])
     sd = spread * (jnp.sqrt(chi_square)[:, None] if variance is None else 1 / np.sqrt(scale))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,11 +60,8 @@ def _labelled(img: SpectrumImage, references: Any) -> tuple[tuple[str, ...], np.
     """Names and energies, where there are any, and values (K, channels)."""
     if isinstance(references, SpectrumImage):
         values = float_array(references.live(), "mlls: references")
-        axis = live_energies(references, "mlls: references")
-        dims = references.navigation_dims
-        named = len(dims) == 1 and dims[0] in references.data.coords and references.keep_pixels is None
-        names = tuple(map(str, references.data.coords[dims[0]].values)) if named else ()
-        return names, axis if references.signal_dims[0] in references.data.coords else None, values
+        energy = live_energies(references, "mlls: references")
+        return (), energy if references.signal_dims[0] in references.data.coords else None, values
     if not isinstance(references, xr.DataArray):
         return (), None, float_array(references, "mlls: references")
     if references.ndim == 2 and references.dims[0] == img.signal_dims[0]:
@@ -73,8 +71,7 @@ def _labelled(img: SpectrumImage, references: Any) -> tuple[tuple[str, ...], np.
         return (), None, values
     first, last = references.dims
     axis = float_array(references.coords[last], "mlls: energies of references") if last in references.coords else None
-    names = tuple(map(str, references.coords[first].values)) if first in references.coords else ()
-    return names, axis, values
+    return tuple(map(str, references.coords[first].values)) if first in references.coords else (), axis, values
 
 
 def _check_axis(img: SpectrumImage, axis: np.ndarray | None) -> None:
@@ -124,7 +121,7 @@ def _runs(img: SpectrumImage) -> list[slice]:
     keep = img.keep_channels
     place = np.arange(img.data.sizes[img.signal_dims[0]]) if keep is None else np.flatnonzero(keep.values)
     ends = [0, *(np.flatnonzero(np.diff(place) > 1) + 1), len(place)]
-    return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
 
 def with_power_laws(img: SpectrumImage, design: Design, exponents: Sequence[float | int]) -> Design:
