@@ -201,10 +201,11 @@ def mlls(
     Shifts and broadenings are to second order in energy. A reference that lies higher by $\delta$ and is broadened by
     a Gaussian of variance v is $f - \delta f' + \frac12 (v + \delta^2) f''$: with the coefficients $a_0, a_1, a_2$ of
     $f, f', f''$ the shift is $\delta = -a_1 / a_0$ and the broadening $v = 2 a_2 / a_0 - \delta^2$ (the last term
-    with `shifts` only). That is for small ones, measured without noise on a Gaussian peak of standard deviation s: a
-    shift of 0.2 s comes out 1 % low and one of 0.5 s 6 % low (without `broadenings` the shift is right, and the amount
-    is low by the same); a broadening of standard deviation 0.3 s comes out 6 % low in v and one of 0.5 s 16 % low. On a
-    Voigt peak all this is about twice as much. Align larger shifts first.
+    with `shifts` only). That is for small ones, measured without noise on a Gaussian peak of standard deviation s, 0.42
+    of its full width at half maximum: a shift of 0.2 s comes out 1 % low and one of 0.5 s 6 % low (without
+    `broadenings` the shift is right, and the amount is low by the same); a broadening of standard deviation 0.3 s comes
+    out 6 % low in v and one of 0.5 s 16 % low. A Voigt peak of that width is much the same (7 % and 19 % at 0.5 s).
+    Align larger shifts first.
 
     With `nonnegative` amounts are zero or above, to the exact minimum as in `project`; derivatives and power laws may
     have either sign. The errors of the other entries are those with the entries at zero left out: right where these
