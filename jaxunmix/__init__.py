@@ -10,7 +10,7 @@
 
 from importlib.metadata import version
 
-from . import bayes, metrics, physics, preprocess, rank, simulate
+from . import bayes, eels, metrics, physics, preprocess, rank, simulate
 from .data.grid import Grid
 from .data.image import SpectrumImage
 from .data.io import load, save
@@ -54,6 +54,7 @@ __all__ = [
     "Status",
     "bayes",
     "constraints",
+    "eels",
     "fit",
     "fit_pooled",
     "initial",

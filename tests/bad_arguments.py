@@ -54,7 +54,7 @@ from test_public_names import PUBLIC, module_of
 import jaxunmix as jxu
 from jaxunmix import bayes, metrics, plots, preprocess, rank, simulate
 from jaxunmix.bayes.spectrum.result import Decomposition, Decompositions
-from jaxunmix.physics import calibration, diffraction, lineshapes, xray
+from jaxunmix.physics import calibration, camera, diffraction, lineshapes, xray
 from jaxunmix.sklearn import NMF
 
 # -- kinds of wrong things -----------------------------------------------------------------------------------------
@@ -121,6 +121,16 @@ BLOCK = of_kinds(a_number=3, nothing=None, a_list=["maps"], unknown="channels")
 
 ENERGY = np.arange(5.0)
 IMG = image(X, coords={"energy": ENERGY})
+# Power laws have no value at an energy of zero.
+ABOVE_ZERO = image(X, coords={"energy": ENERGY + 1})
+PRE_EDGE = WINDOW | of_kinds(
+    nothing=None,
+    outside=(90, 99),
+    narrow=(1, 2),
+    none=(),
+    second_text=[(1, 4), "14"],
+    second_outside=[(1, 4), (90, 99)],
+)
 POISSON = jxu.losses.Poisson()
 AUTO = jxu.Problem(X, POISSON, penalties=(jxu.penalties.L1("maps", "auto"),))
 COUNTS = jxu.Problem(X, POISSON)
@@ -744,6 +754,31 @@ CALLS = {
             "expected": of_kinds(text="a", texts=["a", "b"], complex=[1j, 1], short=[1.0], dictionary={}),
         },
     ),
+    # eels
+    "eels.mlls": (
+        jxu.eels.mlls,
+        lambda: {"img": IMG, "references": SPECTRA},
+        {
+            "img": OBJECT,
+            "references": ARRAY
+            | of_kinds(one_row=SPECTRA[0], short=SPECTRA[:, 1:], zero=np.zeros((1, 5)), twice=X[[0, 0]]),
+            "variance": without(SOME_ARRAY, "a number")
+            | of_kinds(negative=-1.0, zero=0.0, short=np.ones(3), one_negative=X - X.min() - 1),
+            "shifts": FLAG,
+            "broadenings": FLAG,
+            "background_exponents": of_kinds(
+                a_number=3.0,
+                text="2",
+                texts=["2"],
+                NaN=[np.nan],
+                nothing=None,
+                twice=[2.0, 2.0],
+                complex=[2j],
+                one=[2.0],
+            ),
+            "nonnegative": FLAG,
+        },
+    ),
     # preprocess
     "preprocess.bin": (
         preprocess.bin,
@@ -804,6 +839,20 @@ CALLS = {
             "post": WINDOW,
             "e0": of_kinds(text="a", complex=1j, NaN=np.nan, dictionary={}, True_=True),
             "flatten": FLAG,
+        },
+    ),
+    "preprocess.power_law_background": (
+        preprocess.power_law_background,
+        lambda: {"img": ABOVE_ZERO, "window": (1, 4)},
+        {"img": OBJECT | of_kinds(from_zero=IMG), "window": PRE_EDGE},
+    ),
+    "preprocess.low_rank_background": (
+        preprocess.low_rank_background,
+        lambda: {"img": ABOVE_ZERO, "window": (1, 4)},
+        {
+            "img": OBJECT | of_kinds(from_zero=IMG, without_counts=image(0 * X, coords={"energy": ENERGY + 1})),
+            "window": PRE_EDGE,
+            "rank": WHOLE_NUMBER | of_kinds(zero=0, too_many=4),
         },
     ),
     "preprocess.optical_density": (preprocess.optical_density, lambda: {"img": IMG, "i0": 10}, {}),
@@ -966,6 +1015,16 @@ CALLS = {
             "sensitivity": of_kinds(text="a", complex=[1j], NaN=[np.nan], negative=[-1.0], short=np.ones(7)),
         },
     ),
+    "physics.camera.Camera": (
+        camera.Camera,
+        dict,
+        {
+            "readout_sd": NUMBER | of_kinds(nothing=None, negative=-1.0),
+            "counts_per_electron": NUMBER | of_kinds(nothing=None, negative=-1.0, zero=0.0),
+            "gain_sd": NUMBER | of_kinds(nothing=None, negative=-1.0),
+            "excess": NUMBER | of_kinds(nothing=None, below_one=0.5),
+        },
+    ),
     "physics.xray.Layer": (
         xray.Layer,
         lambda: {"formula": "C", "thickness_nm": 10.0, "density": 2.0},
@@ -1103,6 +1162,13 @@ def _seeded(function, given):
 
 # Methods that take arguments of users, beside what their classes take.
 METHODS = {
+    "Camera.variance": (camera.Camera(1.0).variance, dict, {"counts": NUMERS}),
+    "Camera.weights": (camera.Camera().weights, dict, {"counts": NUMERS | of_kinds(zero=0.0, negative=-1.0)}),
+    "ReferenceFit.to_xarray": (
+        lambda **given: jxu.eels.mlls(IMG, SPECTRA).to_xarray(**given),
+        dict,
+        {"img": OBJECT | of_kinds(another=image(X[1:]))},
+    ),
     "Bilinear.of": (jxu.Bilinear.of, lambda: {"maps": MAPS, "profiles": SPECTRA}, {"maps": ARRAY}),
     "Grid.of": (
         jxu.Grid.of,
@@ -1164,6 +1230,7 @@ RESULTS = (
     "bayes.Decomposition",
     "bayes.Decompositions",
     "bayes.FreeEnergy",
+    "eels.ReferenceFit",
     "metrics.Match",
     "metrics.Window",
     "penalties.Bound",
@@ -1281,6 +1348,10 @@ ALIKE = {
     "structure_factor": (lambda a: np.abs(diffraction.structure_factor(crystal(), a)), HKL.astype(float)),
     "spots of indices": (lambda a: diffraction.spots(crystal(), a).intensities, HKL.astype(float)),
     "spots of a lattice": (lambda a: diffraction.spots(crystal(lattice=a), HKL).intensities, np.diag([2.0, 4.0])),
+    "mlls of references": (lambda a: jxu.eels.mlls(IMG, a).maps, SPECTRA),
+    "mlls of variances": (lambda a: jxu.eels.mlls(IMG, SPECTRA, a).maps_sd, X),
+    "mlls of an image": (lambda a: jxu.eels.mlls(image(a, coords={"energy": ENERGY}), SPECTRA).maps, X),
+    "variance of a camera": (camera.Camera(1.0).variance, S),
     "paint": (lambda a: diffraction.paint(reflected(), a, AXIS, 2.0), np.arange(3.0)),
     "deviance of maps": (lambda a: metrics.deviance(X, a, SPECTRA), MAPS),
     "best_window of values": (lambda a: metrics.best_window(a, MAPS).correlation, np.arange(6.0)),

@@ -29,6 +29,7 @@ HEIGHTS = {
     "rank": 4,
     "bayes": 4,
     "edx": 5,
+    "eels": 5,
     "report": 6,
     "sklearn": 7,
     "cli": 7,

@@ -9,7 +9,7 @@ import jaxunmix
 PUBLIC = {
     "jaxunmix": (
         "Bilinear Compressed Counts Dense Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
-        "constraints fit fit_pooled initial links load losses metrics minimise named page penalties physics plots "
+        "constraints eels fit fit_pooled initial links load losses metrics minimise named page penalties physics plots "
         "preprocess project quantify rank save simulate tune updates"
     ),
     "jaxunmix.bayes": (
@@ -21,6 +21,7 @@ PUBLIC = {
         "AbstractConstraint BLOCKS Box Closure Fixed LocalRank MaxComponents Monotone NonNegative Orthogonal "
         "Proportional Selectivity Simplex SumAtMost Unimodal UnitNorm"
     ),
+    "jaxunmix.eels": "ReferenceFit mlls",
     "jaxunmix.initial": "AbstractInitial AbstractPadded Clusters Coarse Given NNDSVD Random SUBSPACE_SEED VCA vca",
     "jaxunmix.links": "AbstractLink Exponential Identity Log Logistic Rounding",
     "jaxunmix.losses": "AbstractLoss Angle Beta FLOOR Frobenius ItakuraSaito Poisson",
@@ -34,15 +35,16 @@ PUBLIC = {
         "AbstractPenalty AbstractRowPenalty BLOCKS Bound GraphSimilarity L1 Laplacian LogSparsity NOTHING Reference "
         "Ridge Smoothness SoftOrthogonality TotalVariation as_weight similarity_graph"
     ),
-    "jaxunmix.physics": "calibration diffraction lineshapes xray",
+    "jaxunmix.physics": "calibration camera diffraction lineshapes xray",
     "jaxunmix.plots": (
         "comparison convergence decomposition decompositions free_energy lines maps methods mse overview rank "
         "residuals restarts spectra tuning white_lines"
     ),
     "jaxunmix.preprocess": (
-        "bin clip_negative crop edge_energy fit_peak interpolate log mask mask_empty mask_non_finite mean_centre "
-        "merge_repeated normalise normalise_edge normalise_range optical_density peak_top_energy poisson_scale "
-        "shift_to_positive sliding_fft subtract_reference undo weight_channels"
+        "bin clip_negative crop edge_energy fit_peak interpolate log low_rank_background mask mask_empty "
+        "mask_non_finite mean_centre merge_repeated normalise normalise_edge normalise_range optical_density "
+        "peak_top_energy poisson_scale power_law_background shift_to_positive sliding_fft subtract_reference undo "
+        "weight_channels"
     ),
     "jaxunmix.rank": (
         "AIC AbstractCriterion BIC BiCrossValidation COMPRESS_ABOVE Crossing DEFAULT Dispersion Elbow Evidence "
@@ -57,6 +59,7 @@ PUBLIC = {
         "ALS AbstractUpdate BoundedHALS FISTA HALS MALS Multiplicative ProjectedGradient ProjectedState Sheared"
     ),
     "jaxunmix.physics.calibration": "Calibration STEPS calibrate",
+    "jaxunmix.physics.camera": "Camera",
     "jaxunmix.physics.diffraction": (
         "Crystal GAUSSIANS Spots TI2O3_NANOSHEET TIO2_NANOSHEET paint reciprocal reflections scattering_factor "
         "spots structure_factor wavelength"

@@ -20,8 +20,10 @@ from .intensity import shift_to_positive as shift_to_positive
 from .intensity import subtract_reference as subtract_reference
 from .intensity import undo as undo
 from .intensity import weight_channels as weight_channels
+from .low_rank import low_rank_background as low_rank_background
 from .peak_position import fit_peak as fit_peak
 from .peak_position import peak_top_energy as peak_top_energy
+from .power_law import power_law_background as power_law_background
 from .region import bin as bin
 from .region import crop as crop
 from .region import interpolate as interpolate

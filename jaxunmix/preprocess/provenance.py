@@ -7,6 +7,9 @@ order in which `reverse` applies them.
     multiply, add     X * values or X + values, with values over `dims`
     add_polynomial    X + sum_n values[..., n] x^n, with values (*navigation, terms) and x over the signal dim;
                       only where x >= start (*navigation), if there is a start
+    add_product       X + sum_k values[..., k] rows[k], with values (*navigation, K) and rows (K, channels)
+    add_power_law     X + values x^-exponent, with values and exponent (*navigation) and x over the signal dim;
+                      nothing is added where x is NaN
 """
 
 from collections.abc import Mapping, Sequence
@@ -114,6 +117,11 @@ def apply_operation(values: np.ndarray, one: Mapping[str, Any], dims: tuple[str,
         if "start" in one:
             curves *= one["x"] >= one["start"][..., None]
         return np.add(curves, values, out=curves)
+    if one["do"] == "add_product":
+        return values + (one["values"] @ one["rows"]).astype(dtype)
+    if one["do"] == "add_power_law":
+        law = np.exp(-one["exponent"][..., None] * np.log(one["x"]))
+        return values + np.nan_to_num(one["values"][..., None] * law).astype(dtype)
     shape = [n if d in one["dims"] else 1 for d, n in zip(dims, values.shape, strict=True)]
     factor = np.asarray(one["values"], values.dtype if values.dtype.kind == "f" else None).reshape(shape)
     return values * factor if one["do"] == "multiply" else values + factor

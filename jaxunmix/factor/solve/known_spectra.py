@@ -24,11 +24,12 @@ EXCHANGES = 200
 class Limits(NamedTuple):
     """low <= w <= high for each entry, and what the components of each pixel sum to.
 
-    `is_most` says that the sum is a limit and not a value; without a sum `total` is None.
+    `is_most` says that the sum is a limit and not a value; without a sum `total` is None. Limits are numbers, or one
+    for each component.
     """
 
-    low: Float[Array, ""]
-    high: Float[Array, ""]
+    low: Float[Array, ""] | Float[Array, "components 1"]
+    high: Float[Array, ""] | Float[Array, "components 1"]
     total: Float[Array, " pixels"] | None
     is_most: bool
 
@@ -64,23 +65,37 @@ def solve_known_spectra(matrix: AbstractMatrix, spectra: Spectra, limits: Limits
 
 @eqx.filter_jit
 def _solve_all(matrix: AbstractMatrix, spectra: Spectra, limits: Limits, is_most: bool) -> Maps:
-    gram, cross = matmul(spectra, spectra.T), matrix.onto_spectra(spectra)
+    return solve_normal_equations(matmul(spectra, spectra.T), matrix.onto_spectra(spectra), limits, is_most)
+
+
+def solve_normal_equations(gram: Array, cross: Maps, limits: Limits, is_most: bool = False) -> Maps:
+    """As `solve_known_spectra`, from the products alone, which may be weighted.
+
+    Args:
+        gram: (components, components) of the spectra, or (components, components, pixels) where weights differ.
+        cross: (components, pixels), of the spectra with the data.
+        limits: of the maps.
+        is_most: as in `Limits`, known before the program is traced.
+    """
     # Spectra that depend on one another share their part alike.
-    gram = gram + 8 * jnp.finfo(gram.dtype).eps * jnp.trace(gram) / len(gram) * jnp.eye(len(gram), dtype=gram.dtype)
+    unit = jnp.eye(len(gram), dtype=gram.dtype).reshape(len(gram), len(gram), *(1,) * (gram.ndim - 2))
+    gram = gram + 8 * jnp.finfo(gram.dtype).eps * jnp.trace(gram) / len(gram) * unit
     components, pixels = cross.shape
     chunks = -(-pixels // CHUNK)
     size = -(-pixels // chunks)
 
-    def split(rows: Array) -> Array:
-        padded = jnp.pad(rows, ((0, 0), (0, chunks * size - pixels)))
-        return jnp.swapaxes(padded.reshape(len(rows), chunks, size), 0, 1)
+    def split(rows: Array, fill: str = "constant") -> Array:
+        padded = jnp.pad(rows, (*((0, 0),) * (rows.ndim - 1), (0, chunks * size - pixels)), fill)
+        return jnp.moveaxis(padded.reshape(*rows.shape[:-1], chunks, size), -2, 0)
 
-    def solve(part: tuple[Array, Array | None]) -> Rows:
+    def solve(part: tuple[Array, Array | None, Array | None]) -> Rows:
         total = None if part[1] is None else part[1][0]
-        return _solve(gram, part[0], Limits(limits.low, limits.high, total, is_most))
+        own = gram if part[2] is None else part[2]
+        return _solve(own, part[0], Limits(limits.low, limits.high, total, is_most))
 
     totals = None if limits.total is None else split(limits.total[None])
-    found = lax.map(solve, (split(cross), totals))
+    grams = split(gram, "edge") if gram.ndim == 3 else None  # of zeros there is no inverse
+    found = lax.map(solve, (split(cross), totals, grams))
     return jnp.swapaxes(found, 0, 1).reshape(components, -1)[:, :pixels]
 
 
@@ -107,10 +122,10 @@ def _exchange(gram: Array, cross: Rows, limits: Limits, now: _State) -> _State:
     """Solve for the free entries, then let those on the wrong side change over."""
     low, high = limits.low, limits.high
     maps, multiplier = _free_minimum(gram, cross, limits, now)
-    slope = matmul(gram, maps) - cross + multiplier
+    slope = _onto(gram, maps) - cross + multiplier
     # What rounding leaves of a slope or of a value is no reason to change sides.
     eps = 32 * jnp.finfo(maps.dtype).eps
-    steep = eps * (jnp.abs(cross) + matmul(jnp.abs(gram), jnp.abs(maps)) + jnp.abs(multiplier))
+    steep = eps * (jnp.abs(cross) + _onto(jnp.abs(gram), jnp.abs(maps)) + jnp.abs(multiplier))
     small = eps * (jnp.max(jnp.abs(maps), axis=0) + 1e-30)
     free = now.side == 0
     side = jnp.where(free & (maps < low - small), -1, jnp.where(free & (maps > high + small), 1, now.side))
@@ -149,7 +164,7 @@ def _free_minimum(gram: Array, cross: Rows, limits: Limits, now: _State) -> tupl
     free = now.side == 0
     held = jnp.where(now.side < 0, limits.low, limits.high)
     held = jnp.where(free, 0, held)
-    right = jnp.where(free, cross - matmul(gram, held), held)
+    right = jnp.where(free, cross - _onto(gram, held), held)
     if limits.total is None:
         return _eliminate(gram, free, right[None])[0], jnp.zeros(cross.shape[1], cross.dtype)
     plain, per_unit = _eliminate(gram, free, jnp.stack([right, free.astype(cross.dtype)]))
@@ -161,11 +176,18 @@ def _free_minimum(gram: Array, cross: Rows, limits: Limits, now: _State) -> tupl
     return plain - multiplier * per_unit, multiplier
 
 
+def _onto(gram: Array, maps: Rows) -> Rows:
+    """The product of the Gram matrix, or of each pixel's own, with the maps."""
+    if gram.ndim == 2:
+        return matmul(gram, maps)
+    return jnp.einsum("jkp,kp->jp", gram, maps, precision="highest")
+
+
 def _eliminate(gram: Array, free: Bool[Array, "components pixels"], right: Array) -> Array:
     """Solve gram_FF w_F = right_F in each pixel by elimination; entries that are not free keep `right`."""
     both = free[:, None] & free[None]
     unit = jnp.eye(len(gram), dtype=gram.dtype)[..., None]
-    a = jnp.where(both, gram[..., None], unit)
+    a = jnp.where(both, gram if gram.ndim == 3 else gram[..., None], unit)
     for k in range(len(gram)):
         factor = a[k] / a[k, k]
         value = right[:, k] / a[k, k]
