@@ -157,7 +157,7 @@ class Problem(eqx.Module):
         return self.constraints.project(self.complete(factors), before).without_basis()
 
     def balanced(self, factors: Bilinear) -> Bilinear:
-        """The same model with maps and spectra of one norm, where a penalty shrinks both and nothing else holds a scale.
+        """The same model, maps and spectra of one norm, where a penalty shrinks both and nothing holds their scale.
 
         Else a component that switches off would shrink in one block and grow without end in the other.
         """
@@ -264,13 +264,10 @@ class Problem(eqx.Module):
         """Whether a penalty decides which components are needed, see `ARD`."""
         return any(p.is_relevance for p in self.penalties)
 
-    def relevance(self, factors: Bilinear) -> tuple[Float[Array, " components"], Bool[Array, " components"]] | None:
-        """The relevance of each component, and whether it has switched off, see `ARD`; None without that penalty."""
-        for penalty in self.penalties:
-            if penalty.is_relevance:
-                full = self.complete(factors)
-                return penalty.relevance(full, self.reference), penalty.is_off(full, self.reference)
-        return None
+    def relevance(self, factors: Bilinear) -> tuple[Float[Array, " components"], Bool[Array, " components"]]:
+        """The relevance of each component, and whether it has switched off, see `ARD`; only where it is found."""
+        (penalty,) = [p for p in self.penalties if p.is_relevance]
+        return penalty.relevance(self.complete(factors), self.reference)
 
     def restart_bytes(self, rank: int) -> int:
         """A rough count of the memory that one more restart takes in a batch."""
@@ -290,6 +287,8 @@ class Problem(eqx.Module):
             raise ValueError("Counts take no weights; use Dense.")
         for penalty in self.penalties:
             penalty.check(*matrix.shape)
+        if sum(p.is_relevance for p in self.penalties) > 1:
+            raise ValueError('Problem: one ARD decides which components are needed; ARD("both") looks at both blocks.')
 
 
 def _bounds_product(constraints: Any) -> bool:

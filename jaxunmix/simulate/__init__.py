@@ -18,6 +18,7 @@ from .edx import edx_phases as edx_phases
 from .edx import mantle_minerals as mantle_minerals
 from .eels import eels_oxides as eels_oxides
 from .eels import line_scan as line_scan
+from .eels import silicon_diode as silicon_diode
 from .folded_sheets import nanosheets as nanosheets
 from .mass_spectra import tof_sims as tof_sims
 from .mixtures import mixture as mixture

@@ -1,13 +1,23 @@
 """Electron energy loss: oxides, and a line scan across a layer."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .._util.validation import check_key
 from ..data.image import SpectrumImage
-from .components import OXIDES, layer_fractions, oxide_spectra, uniform
+from .components import OXIDES, layer_fractions, oxide_spectra, peak, step, uniform, unit_sum
 from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
+
+# In eV: the onset of the Si L2,3 edge, and (place, standard deviation, height over the continuum) of its peaks. Places
+# are near the measured ones; heights are chosen for likeness, not measured.
+SILICON: Mapping[str, tuple[float, tuple[tuple[float, float, float], ...]]] = {
+    "Si": (99.6, ((101.3, 0.9, 0.5),)),
+    "Si3N4": (102.3, ((104.6, 1.2, 0.5), (112.0, 4.0, 0.3))),
+    "SiO2": (104.6, ((106.2, 0.6, 0.4), (108.6, 0.9, 1.0), (115.5, 2.5, 0.7))),
+}
 
 
 def eels_oxides(
@@ -39,16 +49,61 @@ def eels_oxides(
     check_counts(channels=channels)
     check_positive(counts=counts, width=width, pixel_nm=pixel_nm)
     key_place, key_noise = jax.random.split(key)
-    y, x = np.indices(shape)
-    turns = 2 * np.pi * y / shape[0]
-    waves = [
-        0.04 * np.sin(turns + p) + 0.02 * np.sin(2.4 * turns + q) for p, q in uniform(key_place, (2, 2), 0.0, 2 * np.pi)
-    ]
-    fractions = layer_fractions(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
+    fractions = _wavy_layers(key_place, shape, width)
     energy = np.linspace(430.0, 780.0, channels)
     truth = make_truth(counts * fractions.reshape(-1, 3), oxide_spectra(energy), tuple(OXIDES))
     values = poisson(key_noise, truth.expected)
     return image(values, shape, {"energy": energy}, "eV", pixel_nm, "EELS of oxide layers"), truth
+
+
+def silicon_diode(
+    key: PRNGKeyArray,
+    shape: tuple[int, int] = (48, 48),
+    counts: float = 20000.0,
+    channels: int = 200,
+    width: float = 6.0,
+    background: float = 0.5,
+    pixel_nm: float = 0.5,
+) -> tuple[SpectrumImage, Truth]:
+    r"""STEM-EELS of a silicon diode: layers of Si, Si3N4 and SiO2 at the Si L2,3 edge, over a background.
+
+    $X \sim \mathrm{Poisson}(MS)$ over the energy loss E from 90 to 130 eV. Each spectrum is the falling background
+    $b (E / 90)^{-4}$ and an edge, a step at the onset of the phase with its peaks, which the bond shifts by up to 5 eV:
+    after the simulated diode of Muto and Shiga, Microscopy 69 (2020) 110, of which three phases share the edge and
+    overlap at their interfaces. Fractions are as in `eels_oxides`.
+
+    Args:
+        key: random key.
+        shape: (y, x) pixels.
+        counts: expected total of each spectrum.
+        channels: number of energy channels.
+        width: w, of the interfaces, in pixels.
+        background: b, its height at 90 eV over the step of the edge.
+        pixel_nm: size of a pixel in nm.
+    """
+    check_key(key)
+    check_shape(shape)
+    check_counts(channels=channels)
+    check_positive(counts=counts, width=width, background=background, pixel_nm=pixel_nm)
+    key_place, key_noise = jax.random.split(key)
+    fractions = _wavy_layers(key_place, shape, width)
+    energy = np.linspace(90.0, 130.0, channels)
+    rows = []
+    for onset, peaks in SILICON.values():
+        edge = step(energy, onset, 0.6) * (energy / onset) ** -2
+        edge += sum(height * peak(energy, place, sd) for place, sd, height in peaks)
+        rows.append(background * (energy / 90) ** -4 + edge)
+    truth = make_truth(counts * fractions.reshape(-1, 3), unit_sum(np.stack(rows)), tuple(SILICON))
+    values = poisson(key_noise, truth.expected)
+    return image(values, shape, {"energy": energy}, "eV", pixel_nm, "EELS of a silicon diode"), truth
+
+
+def _wavy_layers(key: PRNGKeyArray, shape: tuple[int, int], width: float) -> np.ndarray:
+    """(y, x, 3), the fractions of three layers with wavy interfaces about one and two thirds of the map."""
+    y, x = np.indices(shape)
+    turns = 2 * np.pi * y / shape[0]
+    waves = [0.04 * np.sin(turns + p) + 0.02 * np.sin(2.4 * turns + q) for p, q in uniform(key, (2, 2), 0.0, 2 * np.pi)]
+    return layer_fractions(x, [shape[1] * (1 / 3 + waves[0]), shape[1] * (2 / 3 + waves[1])], width)
 
 
 def line_scan(

@@ -31,6 +31,11 @@ PENALTIES = {
     "variation masked": jxu.penalties.TotalVariation("maps", 0.3, MASKED, epsilon=0.2),
     "variation volume": jxu.penalties.TotalVariation("maps", 0.3, (2, 4, 5)),
     "variation spectra": jxu.penalties.TotalVariation("spectra", 0.3),
+    "relevance maps": jxu.penalties.ARD("maps", noise_variance=0.3),
+    "relevance spectra": jxu.penalties.ARD("spectra", noise_variance=0.3),
+    "relevance both": jxu.penalties.ARD("both", noise_variance=0.3),
+    "relevance maps, l2": jxu.penalties.ARD("maps", form="l2", noise_variance=0.3),
+    "relevance both, l2": jxu.penalties.ARD("both", form="l2", noise_variance=0.3),
     "graph maps": jxu.penalties.GraphSimilarity("maps", 0.3, GRAPH),
 }
 LOSSES = {"frobenius": jxu.losses.Frobenius(), "poisson": jxu.losses.Poisson()}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..._util.tracing import is_known
 from ..._util.validation import check_number, real_array
@@ -31,8 +31,8 @@ SPARSE_TRIALS = tuple(2.5e-4 * 2.0**i for i in range(7))
 class Reference(eqx.Module):
     """The scales of the data: S / n and 1 / m of each block, and the order of the norm (see the module's equations).
 
-    `mean` is the mean entry, under `order` 2 the root of the mean square. `dispersion` is what the loss is divided by to
-    be minus the logarithm of a likelihood: 1, or under least squares the variance of the noise, where a penalty asks.
+    `mean` is the mean entry, under `order` 2 the root of the mean square; `entries` have weight. The loss over
+    `dispersion` is minus the logarithm of a likelihood: 1, or the variance of the noise, where a penalty asks for it.
     """
 
     maps_weight: Float[Array, ""]
@@ -159,6 +159,10 @@ class AbstractPenalty(eqx.Module):
     def coupling(self, factors: Bilinear, reference: Reference) -> Float[Array, "components components"] | None:
         """Where the term is sum Q_jk <row_j, row_k> / 2 in its block: Q, which HALS then takes in place of a bound."""
         return None
+
+    def relevance(self, factors: Bilinear, reference: Reference) -> tuple[Scale, Bool[Array, " components"]]:
+        """The relevance of each component, and whether it has switched off, where `is_relevance`."""
+        raise NotImplementedError(f"{type(self).__name__} does not decide which components are needed.")
 
     def check(self, pixels: int, channels: int) -> None:
         """Refuse a grid that does not fit the data.

@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..._util.validation import check_choice, check_number
 from ...matrix.base import TINY
@@ -116,17 +116,17 @@ class ARD(AbstractPenalty):
         steep = jnp.where(mine > TINY, slope * self._unit(reference) * ratio, 0)[:, None]
         return Bound(steep, jnp.zeros((1, 1), rows.dtype)) if self.form == "l1" else Bound(steep * rows, steep)
 
-    def relevance(self, factors: Bilinear, reference: Reference) -> Scale:
-        """(K,) lambda, as the share of a mean entry that an entry of the component has."""
-        return (self._amount(factors, reference) + self._scale(factors)) / self._count(factors)
+    def relevance(self, factors: Bilinear, reference: Reference) -> tuple[Scale, Bool[Array, " components"]]:
+        """(K,) lambda, as the share of a mean entry that an entry of the component has; and whether it is off.
 
-    def is_off(self, factors: Bilinear, reference: Reference) -> Array:
-        """(K,) whether a component has switched off: all of it together is less than a mean pixel (or channel) has."""
+        It is where all of it together is less than a mean pixel (of the spectra: channel) has.
+        """
         amount = self._amount(factors, reference)
-        if self.block != BOTH:
-            return amount < (1 if self.form == "l1" else 0.5)
-        pixels, channels = factors.maps_t.shape[1], factors.spectra.shape[1]
-        return amount < (2 * min(pixels, channels) ** 0.5 if self.form == "l1" else channels**0.5)
+        one = 1 if self.form == "l1" else 0.5
+        if self.block == BOTH:
+            pixels, channels = factors.maps_t.shape[1], factors.spectra.shape[1]
+            one = 2 * min(pixels, channels) ** 0.5 if self.form == "l1" else channels**0.5
+        return (amount + self._scale(factors)) / self._count(factors), amount < one
 
     def check(self, pixels: int, channels: int) -> None:
         least = 2 if self.block == BOTH and self.form == "l1" else 1

@@ -196,11 +196,10 @@ def components_on(problem: Problem, factors: Bilinear) -> tuple[np.ndarray, np.n
 
     Where components are known by their place none is left out, nor the last one.
     """
-    found = problem.relevance(factors)
     every = np.arange(factors.maps_t.shape[0])
-    if found is None:
+    if not problem.finds_relevance:
         return every, None
-    relevance, off = (np.asarray(one) for one in found)
+    relevance, off = (np.asarray(one) for one in problem.relevance(factors))
     if problem.constraints.of("fixed") or (problem.basis is not None and problem.basis.ndim == 3):
         return every, relevance
     return every[relevance == relevance.max()][:1] if off.all() else every[~off], relevance

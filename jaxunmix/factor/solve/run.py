@@ -54,8 +54,7 @@ def begin(problem: Problem, update: AbstractUpdate, factors: Bilinear) -> Run:
 
 
 def _relevance(problem: Problem, factors: Bilinear) -> Float[Array, " components"] | None:
-    found = problem.relevance(factors)
-    return None if found is None else found[0]
+    return problem.relevance(factors)[0] if problem.finds_relevance else None
 
 
 def advance(problem: Problem, update: AbstractUpdate, run: Run, steps: Any, rtol: Any) -> Run:
@@ -103,7 +102,7 @@ def _reduce(problem: Problem, update: AbstractUpdate, run: Run, running: Array, 
         last=jnp.where(failed, run.objective, run.last),
         code=jnp.where(begins, RUNNING, run.code),
         trial=jnp.where(begins, tried + 1, jnp.where(goes_on, tried, 0)),
-        relevance=jnp.where(running, _relevance(problem, back), run.relevance),
+        relevance=_choose(running, problem.relevance(back)[0], run.relevance),
     )
 
 

@@ -9,7 +9,6 @@ from jaxtyping import Array, Bool, Float, Int
 from ..model import Bilinear
 from ..problem import Problem
 
-
 # The smaller models that are tried.
 TRIALS = 2
 
@@ -18,8 +17,8 @@ def smaller(problem: Problem, factors: Bilinear, trial: Int[Array, ""]) -> tuple
     """The factors with one component fewer, and whether there is more than one.
 
     Two components that share one spectrum between different pixels, and one that fits noise, are local minima: the way
-    from there leads uphill. So first (`trial` 0) the two are united whose spectra are most alike, then (1) the component
-    of least relevance is left out.
+    from there leads uphill. So first (`trial` 0) the two are united whose spectra are most alike, then (1) the
+    component of least relevance is left out.
     """
     relevance, off = problem.relevance(factors)
     united, without = _united(problem, factors, off), _without(factors, relevance, off)
