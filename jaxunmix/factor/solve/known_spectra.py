@@ -64,7 +64,18 @@ def solve_known_spectra(matrix: AbstractMatrix, spectra: Spectra, limits: Limits
 
 @eqx.filter_jit
 def _solve_all(matrix: AbstractMatrix, spectra: Spectra, limits: Limits, is_most: bool) -> Maps:
-    gram, cross = matmul(spectra, spectra.T), matrix.onto_spectra(spectra)
+    limits = Limits(limits.low, limits.high, limits.total, is_most)
+    return solve_products(matmul(spectra, spectra.T), matrix.onto_spectra(spectra), limits)
+
+
+def solve_products(gram: Float[Array, "components components"], cross: Maps, limits: Limits) -> Maps:
+    """As `solve_known_spectra`, from what it needs of the data; may be part of a compiled function.
+
+    Args:
+        gram: spectra spectra'.
+        cross: spectra X', (components, pixels).
+        limits: of the maps.
+    """
     # Spectra that depend on one another share their part alike.
     gram = gram + 8 * jnp.finfo(gram.dtype).eps * jnp.trace(gram) / len(gram) * jnp.eye(len(gram), dtype=gram.dtype)
     components, pixels = cross.shape
@@ -77,7 +88,7 @@ def _solve_all(matrix: AbstractMatrix, spectra: Spectra, limits: Limits, is_most
 
     def solve(part: tuple[Array, Array | None]) -> Rows:
         total = None if part[1] is None else part[1][0]
-        return _solve(gram, part[0], Limits(limits.low, limits.high, total, is_most))
+        return _solve(gram, part[0], limits._replace(total=total))
 
     totals = None if limits.total is None else split(limits.total[None])
     found = lax.map(solve, (split(cross), totals))
