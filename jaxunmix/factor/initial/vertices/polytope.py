@@ -1,20 +1,21 @@
 """Random corners of the polytope of non-negative entries."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from ....matrix.base import TINY, matmul
 
 # Steps of hit-and-run before a point is moved to a corner.
 STEPS = 8
-# A limit whose distance falls by less than this, relatively to its slope, is parallel to the direction.
+# Random part of the direction to a corner, so that it never lies along the limits alone.
+BLUR = 0.1
+# A limit that a step of one comes nearer to by less than this is parallel to the direction.
 PARALLEL = 1e-4
 
 Scores = Float[Array, "draws directions"]
-Entries = Float[Array, "draws entries"]
 
 
 class Polytope(NamedTuple):
@@ -24,54 +25,63 @@ class Polytope(NamedTuple):
     slopes: Float[Array, "directions entries"]
 
 
-def draw_corners(polytope: Polytope, draws: int, key: Key[Array, ""]) -> Scores:
+class Numbers(NamedTuple):
+    """The random numbers of some corners: headings of all steps, and the place on each chord."""
+
+    headings: Float[Array, "steps draws directions"]
+    places: Float[Array, "chords draws 1"]
+
+
+def draw_numbers(draws: int, directions: int, key: Key[Array, ""], dtype: Any) -> Numbers:
+    """Drawn once for several polytopes: what draws them takes long to compile."""
+    normal = jax.random.normal(key, (STEPS + directions + 1, draws, directions + 1), dtype)
+    # One generator for both compiles in half the time; the normal distribution function makes uniform numbers.
+    return Numbers(normal[..., :-1], jax.scipy.special.ndtr(normal[:STEPS, :, -1:]))
+
+
+def find_corners(polytope: Polytope, numbers: Numbers) -> Scores:
     """Random corners of a polytope: hit-and-run inside of it, then along faces of falling dimension to a corner.
 
     Hit-and-run draws a point uniformly in the long run (Smith, Oper. Res. 32 (1984) 1296): from s along a random
-    direction d, to a random point of the chord in the polytope. From there the point moves along random directions,
-    each orthogonal to the limits that have been met, to the next limit, until there are as many as directions.
+    direction d, to a random point of the chord in the polytope. From there each point moves along a random direction of
+    its own, less its part along the limits that have been met, to the next limit, until there are as many as
+    directions: sharp corners, which are the ends of most directions, are then drawn most often.
     """
-    directions = len(polytope.slopes)
-    walk, end = jax.random.split(key)
+    _, draws, directions = numbers.headings.shape
+    # In units in which each slope has length one, an entry is the distance from its limit.
+    unit = 1 / jnp.maximum(jnp.linalg.norm(polytope.slopes, axis=0), TINY)
+    polytope = Polytope(polytope.distance * unit, polytope.slopes * unit)
 
     def step(i, scores):
-        heading, along = jax.random.split(jax.random.fold_in(walk, i))
-        heading = jax.random.normal(heading, scores.shape, scores.dtype)
-        none = jnp.zeros((draws, 0, directions), scores.dtype)
-        ahead, _ = _room(polytope, scores, heading, none)
-        behind, _ = _room(polytope, scores, -heading, none)
-        share = jax.random.uniform(along, (draws, 1), scores.dtype)
-        return scores + heading * (share * (ahead + behind)[:, None] - behind[:, None])
+        heading = _to_unit(numbers.headings[i])
+        both, _ = _room(polytope, jnp.tile(scores, (2, 1)), jnp.concatenate([heading, -heading]))
+        ahead, behind = both[:draws, None], both[draws:, None]
+        return scores + heading * (numbers.places[i] * (ahead + behind) - behind)
 
     def move(i, carry):
         scores, met = carry
-        heading = jax.random.normal(jax.random.fold_in(end, i), scores.shape, scores.dtype)
-        heading = _orthogonal(heading, met)
-        room, entry = _room(polytope, scores, heading, met)
+        heading = _orthogonal(aim + BLUR * numbers.headings[STEPS + i], met)
+        room, entry = _room(polytope, scores, heading)
         normal = _orthogonal(polytope.slopes[:, entry].T, met)
         return scores + heading * room[:, None], met.at[:, i].set(normal)
 
+    aim = numbers.headings[-1]
     scores = jax.lax.fori_loop(0, STEPS, step, jnp.zeros((draws, directions), polytope.slopes.dtype))
     met = jnp.zeros((draws, directions, directions), scores.dtype)
     return jax.lax.fori_loop(0, directions, move, (scores, met))[0]
 
 
 def _room(
-    polytope: Polytope, scores: Scores, heading: Scores, met: Float[Array, "draws limits directions"]
+    polytope: Polytope, scores: Scores, heading: Scores
 ) -> tuple[Float[Array, " draws"], Int[Array, " draws"]]:
-    """How far each draw can go along its heading, and the entry that stops it."""
+    """How far each draw can go along its heading, of length one, and the entry that stops it."""
     distance = jnp.maximum(polytope.distance + matmul(scores, polytope.slopes), 0)
     fall = -matmul(heading, polytope.slopes)
-    steep = jnp.linalg.norm(heading, axis=1)[:, None] * jnp.linalg.norm(polytope.slopes, axis=0)
-    room = jnp.where(_is_falling(fall, steep), distance / jnp.maximum(fall, TINY), jnp.inf)
+    room = jnp.where(fall > PARALLEL, distance / jnp.maximum(fall, PARALLEL), jnp.inf)
     entry = jnp.argmin(room, axis=1)
     nearest = jnp.take_along_axis(room, entry[:, None], axis=1)[:, 0]
     # Where nothing stops it, the data say nothing about this direction.
     return jnp.where(jnp.isfinite(nearest), nearest, 0), entry
-
-
-def _is_falling(fall: Entries, steep: Entries) -> Bool[Array, "draws entries"]:
-    return fall > PARALLEL * steep + TINY
 
 
 def _orthogonal(rows: Scores, met: Float[Array, "draws limits directions"]) -> Scores:
@@ -80,4 +90,8 @@ def _orthogonal(rows: Scores, met: Float[Array, "draws limits directions"]) -> S
     for _ in range(2):
         shares = jnp.einsum("nlk,nk->nl", met, rows, precision="highest")
         rows = rows - jnp.einsum("nlk,nl->nk", met, shares, precision="highest")
+    return _to_unit(rows)
+
+
+def _to_unit(rows: Scores) -> Scores:
     return rows / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), TINY)

@@ -13,11 +13,11 @@ from ....matrix.compressed import leading_svd
 from ...problem import Problem
 from ..base import SUBSPACE_SEED, solve_least_squares
 from .base import AbstractVertices, Spectra, farthest, lift
-from .polytope import Polytope, draw_corners
+from .polytope import Polytope, draw_numbers, find_corners
 from .successive_projection import check_sum
 
 # Corners are drawn side by side: as many as keep their entries at about this many numbers, between these limits.
-NUMBERS, FEWEST, MOST = 2**21, 64, 1024
+NUMBERS, FEWEST, MOST = 2**20, 64, 1024
 # Rows of random signs that measure the noise of each entry, to about 1 / sqrt(2 * rows) of its standard deviation.
 PROBES = 32
 # The allowance for noise grows with the vertices, and these with the allowance.
@@ -113,8 +113,10 @@ def signal_subspace(matrix: AbstractMatrix, rank: int, block: str) -> Subspace:
     weights = jnp.where(lit, weights, 0)
     shares = jnp.where(lit, points / jnp.where(lit, weights, 1), 0)
     origin = matmul(shares, weights) / weights.sum()
-    # Differences of unit-sum spectra have the sum zero: the other columns of Q are orthogonal to the sums.
-    plane = jnp.linalg.qr(sums[:, None], mode="complete")[0][:, 1:]
+    # Differences of unit-sum spectra have the sum zero: the reflection that turns the sums into a multiple of the
+    # first unit vector has columns orthogonal to them.
+    mirror = sums.at[0].add(jnp.where(sums[0] < 0, -1, 1) * jnp.linalg.norm(sums))
+    plane = (jnp.eye(rank, dtype=sums.dtype) - 2 * jnp.outer(mirror, mirror) / jnp.sum(mirror**2))[:, 1:]
     scores = jnp.where(lit, matmul(plane.T, shares - origin[:, None]), 0)
     variances, vectors = jnp.linalg.eigh(matmul(scores * weights, scores.T) / weights.sum())
     spread = jnp.sqrt(jnp.maximum(variances, jnp.finfo(variances.dtype).eps * variances[-1]))
@@ -150,11 +152,12 @@ def draw_vertices(
     rounding = 4 * jnp.finfo(mean.dtype).eps * jnp.max(jnp.abs(mean)) + TINY
     least = jnp.maximum(-2 * mean, 0) + rounding
     draws = min(MOST, max(FEWEST, NUMBERS // len(mean)))
+    corner, pick = jax.random.split(key)
+    numbers = draw_numbers(draws, len(slopes), corner, mean.dtype)
 
-    def turn(i, coefficients):
-        corner, pick = jax.random.split(jax.random.fold_in(key, i))
+    def turn(_, coefficients):
         error = jnp.max(jnp.linalg.norm(coefficients / subspace.strength, axis=1)) * subspace.noise
-        corners = draw_corners(Polytope(mean + jnp.maximum(tolerance * error, least), slopes), draws, corner)
+        corners = find_corners(Polytope(mean + jnp.maximum(tolerance * error, least), slopes), numbers)
         chosen = farthest(lift(corners.T), pick)
         return subspace.coefficients(corners[chosen])
 
