@@ -105,3 +105,14 @@ def lift(scores: Points) -> Points:
     """The points of a hyperplane of one dimension more, at the distance of the farthest of them from the mean."""
     reach = jnp.sqrt(jnp.max(jnp.sum(scores**2, axis=0)))
     return jnp.concatenate([scores, jnp.full((1, scores.shape[1]), reach, scores.dtype)])
+
+
+def farthest_of_several(points: Points, keys: Key[Array, " several"]) -> Int[Array, "several directions"]:
+    """`farthest` for each key: a random direction across an edge of the simplex may find a pixel amid that edge."""
+    return jax.vmap(lambda key: farthest(points, key))(keys)
+
+
+def largest(points: Points, several: Int[Array, "several directions"]) -> Int[Array, " directions"]:
+    """The pixels among several sets that span the largest volume."""
+    volumes = jax.vmap(lambda chosen: jnp.linalg.slogdet(points[:, chosen])[1])(several)
+    return several[jnp.argmax(volumes)]

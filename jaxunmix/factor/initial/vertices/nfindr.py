@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from ....matrix.base import TINY, AbstractMatrix, matmul
-from .base import AbstractVertices, Points, Spectra, farthest, leading_points, lift
+from .base import AbstractVertices, Points, Spectra, farthest_of_several, largest, leading_points, lift
 
 # Sets of pixels from which the exchange begins side by side: a single one may end at a smaller simplex.
 STARTS = 8
@@ -60,10 +60,8 @@ def largest_simplex(scores: Points, key: Key[Array, ""]) -> Int[Array, " compone
     # The ratio of two volumes is the same in any unit of each direction.
     scores = scores / jnp.maximum(jnp.max(jnp.abs(scores), axis=1, keepdims=True), TINY)
     lifted = lift(scores)
-    starts = jax.vmap(lambda one: farthest(lifted, one))(jax.random.split(key, STARTS))
-    found = jax.lax.map(lambda start: _exchange(lifted, start), starts)
-    volumes = jax.vmap(lambda chosen: jnp.linalg.slogdet(lifted[:, chosen])[1])(found)
-    return found[jnp.argmax(volumes)]
+    starts = farthest_of_several(lifted, jax.random.split(key, STARTS))
+    return largest(lifted, jax.lax.map(lambda start: _exchange(lifted, start), starts))
 
 
 def _exchange(points: Points, chosen: Int[Array, " components"]) -> Int[Array, " components"]:

@@ -12,7 +12,7 @@ from ....matrix.base import TINY, AbstractMatrix, matmul
 from ....matrix.compressed import leading_svd
 from ...problem import Problem
 from ..base import SUBSPACE_SEED, solve_least_squares
-from .base import AbstractVertices, Spectra, farthest, lift
+from .base import AbstractVertices, Spectra, farthest_of_several, largest, lift
 from .polytope import Polytope, draw_numbers, find_corners
 from .successive_projection import check_sum
 
@@ -22,6 +22,8 @@ NUMBERS, FEWEST, MOST = 2**20, 64, 1024
 PROBES = 32
 # The allowance for noise grows with the vertices, and these with the allowance.
 ROUNDS = 3
+# Runs of vertex component analysis on the draws, of which the largest simplex is kept.
+RUNS = 8
 
 
 class Subspace(NamedTuple):
@@ -60,7 +62,8 @@ class SubspaceSampling(AbstractVertices):
 
     Hardly any random s lies in P. So the draws are made by hit-and-run, which stays inside, and each moves on along
     faces of P to a corner: vertex component analysis takes the draws that are extreme in some direction, which of a
-    convex set are corners.
+    convex set are corners. The largest simplex of 8 runs of it is kept, because noise puts corners amid the edges,
+    which a single run took instead of the end of the edge for one key in eight.
 
     Noise moves the components too: with the singular values S, a spectrum of coefficients a has the standard deviation
     $\sigma_c |a / S|$ in channel c, for the deviation $\sigma_c$ of what the leading components leave of the data.
@@ -153,12 +156,14 @@ def draw_vertices(
     least = jnp.maximum(-2 * mean, 0) + rounding
     draws = min(MOST, max(FEWEST, NUMBERS // len(mean)))
     corner, pick = jax.random.split(key)
+    picks = jax.random.split(pick, RUNS)
     numbers = draw_numbers(draws, len(slopes), corner, mean.dtype)
 
     def turn(_, coefficients):
         error = jnp.max(jnp.linalg.norm(coefficients / subspace.strength, axis=1)) * subspace.noise
         corners = find_corners(Polytope(mean + jnp.maximum(tolerance * error, least), slopes), numbers)
-        chosen = farthest(lift(corners.T), pick)
+        points = lift(corners.T)
+        chosen = largest(points, farthest_of_several(points, picks))
         return subspace.coefficients(corners[chosen])
 
     start = jnp.broadcast_to(subspace.origin, (len(entries), len(entries)))
