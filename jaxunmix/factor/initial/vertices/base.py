@@ -101,7 +101,7 @@ def farthest(points: Points, key: Key[Array, ""]) -> Int[Array, " directions"]:
     return jax.lax.fori_loop(0, rank, pick, (start, jnp.zeros(rank, int)))[1]
 
 
-def lift(scores: Points) -> Points:
+def lift(scores: Points) -> Float[Array, "components pixels"]:
     """The points of a hyperplane of one dimension more, at the distance of the farthest of them from the mean."""
     reach = jnp.sqrt(jnp.max(jnp.sum(scores**2, axis=0)))
     return jnp.concatenate([scores, jnp.full((1, scores.shape[1]), reach, scores.dtype)])

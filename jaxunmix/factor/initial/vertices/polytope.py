@@ -71,9 +71,7 @@ def find_corners(polytope: Polytope, numbers: Numbers) -> Scores:
     return jax.lax.fori_loop(0, directions, move, (scores, met))[0]
 
 
-def _room(
-    polytope: Polytope, scores: Scores, heading: Scores
-) -> tuple[Float[Array, " draws"], Int[Array, " draws"]]:
+def _room(polytope: Polytope, scores: Scores, heading: Scores) -> tuple[Float[Array, " draws"], Int[Array, " draws"]]:
     """How far each draw can go along its heading, of length one, and the entry that stops it."""
     distance = jnp.maximum(polytope.distance + matmul(scores, polytope.slopes), 0)
     fall = -matmul(heading, polytope.slopes)

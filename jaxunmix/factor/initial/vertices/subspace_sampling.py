@@ -63,7 +63,7 @@ class SubspaceSampling(AbstractVertices):
     Hardly any random s lies in P. So the draws are made by hit-and-run, which stays inside, and each moves on along
     faces of P to a corner: vertex component analysis takes the draws that are extreme in some direction, which of a
     convex set are corners. The largest simplex of 8 runs of it is kept, because noise puts corners amid the edges,
-    which a single run took instead of the end of the edge for one key in eight.
+    which a single run takes for some keys instead of the end of the edge.
 
     Noise moves the components too: with the singular values S, a spectrum of coefficients a has the standard deviation
     $\sigma_c |a / S|$ in channel c, for the deviation $\sigma_c$ of what the leading components leave of the data.
@@ -72,7 +72,8 @@ class SubspaceSampling(AbstractVertices):
     Args:
         block: "spectra", or "maps" for the same with the roles exchanged: maps are drawn that are non-negative in
             all pixels, and spectra are fitted to them. It serves components that are alone or absent in some pixels.
-        tolerance: entries may lie below zero by so many standard deviations of their noise.
+        tolerance: entries may lie below zero by so many standard deviations of their noise. About sqrt(2 ln C) for C
+            channels leaves the true spectra inside; at 2 the noise of empty channels cuts them off.
         tries: keys, of which the one whose spectra leave the least residual with non-negative maps is kept.
     """
 

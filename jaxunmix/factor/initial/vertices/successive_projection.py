@@ -1,7 +1,5 @@
 """Successive projection: the pixel that the vertices so far explain least, again and again."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -38,7 +36,7 @@ class SuccessiveProjection(AbstractVertices):
 
     command = "spa"
     # There is no randomness, so that one try is as good as several.
-    tries: ClassVar[int] = 1
+    tries: int = eqx.field(default=1, init=False, static=True)
 
     nonnegative: bool = eqx.field(default=False, static=True)
     dark: float | int = eqx.field(default=0.05, static=True)
