@@ -557,6 +557,22 @@ CALLS = {
         lambda: {"maps": MAPS},
         {"maps": SOME_ARRAY, "coefficients": SOME_ARRAY, "rest": SOME_OBJECT | of_kinds(a_class=jxu.initial.Random)},
     ),
+    "initial.NFINDR": (jxu.initial.NFINDR, dict, {"tries": of_kinds(zero=0, negative=-1)}),
+    "initial.SubspaceSampling": (
+        jxu.initial.SubspaceSampling,
+        dict,
+        {
+            "block": of_kinds(a_number=3, nothing=None, a_list=["maps"], unknown="coefficients"),
+            "tolerance": of_kinds(negative=-1),
+            "tries": of_kinds(zero=0, negative=-1),
+        },
+    ),
+    "initial.SuccessiveProjection": (
+        jxu.initial.SuccessiveProjection,
+        dict,
+        {"nonnegative": FLAG, "dark": of_kinds(negative=-0.1, above_one=1.5)},
+    ),
+    "initial.VCA": (jxu.initial.VCA, dict, {"tries": of_kinds(zero=0, negative=-1)}),
     "initial.vca": (
         jxu.initial.vca,
         lambda: {"matrix": jxu.Dense(X), "rank": 2, "key": KEY},

@@ -367,6 +367,10 @@ OTHER = {
     "Orthogonal": lambda **more: jxu.constraints.Orthogonal("maps", **more),
     "Clusters": jxu.initial.Clusters,
     "Coarse": jxu.initial.Coarse,
+    "NFINDR": jxu.initial.NFINDR,
+    "SubspaceSampling": jxu.initial.SubspaceSampling,
+    "SuccessiveProjection": jxu.initial.SuccessiveProjection,
+    "VCA": jxu.initial.VCA,
     "ReplicaExchange": lambda **more: bayes.ReplicaExchange(lambda: None, **more),
     "Detector": xray.Detector,
     "NMF": lambda **more: NMF(**more).fit(X),
@@ -408,6 +412,9 @@ WHOLE = {
     "Sheared": "every",
     "Clusters": "oversample pixels",
     "Coarse": "steps pixels channels",
+    "NFINDR": "tries",
+    "SubspaceSampling": "tries",
+    "VCA": "tries",
     "NMF": "n_components n_init max_iter",
 }
 for name, arguments in WHOLE.items():
@@ -418,6 +425,8 @@ for name, arguments in WHOLE.items():
 NUMBERS = {
     "fit": "rtol alternatives",
     "minimise": "rtol",
+    "SubspaceSampling": "tolerance",
+    "SuccessiveProjection": "dark",
     "project": "rtol",
     "scan": "rtol",
     "tune": "share",

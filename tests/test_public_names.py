@@ -22,7 +22,10 @@ PUBLIC = {
         "Proportional Selectivity Simplex SumAtMost Unimodal UnitNorm"
     ),
     "jaxunmix.eels": "ReferenceFit mlls",
-    "jaxunmix.initial": "AbstractInitial AbstractPadded Clusters Coarse Given NNDSVD Random SUBSPACE_SEED VCA vca",
+    "jaxunmix.initial": (
+        "AbstractInitial AbstractPadded Clusters Coarse Given NFINDR NNDSVD Random SUBSPACE_SEED SubspaceSampling "
+        "SuccessiveProjection VCA vca"
+    ),
     "jaxunmix.links": "AbstractLink Exponential Identity Log Logistic Rounding",
     "jaxunmix.losses": "AbstractLoss Angle Beta FLOOR Frobenius ItakuraSaito Poisson",
     "jaxunmix.metrics": (

@@ -50,8 +50,8 @@ RestartsOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Starts from different random numbers, of which the best is kept. By default 5, and 1 for nndsvd, which "
-        "has no randomness.",
+        help="Starts from different random numbers, of which the best is kept. By default 5, and 1 for nndsvd and "
+        "spa, which have no randomness.",
         show_default=False,
         rich_help_panel=FIT,
     ),

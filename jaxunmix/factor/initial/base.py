@@ -14,6 +14,8 @@ from ..model import Bilinear
 from ..problem import Problem
 
 Live = int | Int[Array, ""]
+# The subspace that a start looks into is the same for all restarts, whatever their keys.
+SUBSPACE_SEED = 0
 
 
 class AbstractInitial(eqx.Module):

@@ -11,8 +11,16 @@ from ...matrix.compressed import leading_svd
 from ..model import Bilinear
 from ..problem import Problem
 from . import clusters
-from .base import AbstractPadded, Live, choose_pixels, floor_rows, keep_first, solve_least_squares, to_profiles
-from .vertices import SUBSPACE_SEED
+from .base import (
+    SUBSPACE_SEED,
+    AbstractPadded,
+    Live,
+    choose_pixels,
+    floor_rows,
+    keep_first,
+    solve_least_squares,
+    to_profiles,
+)
 
 
 def directions(

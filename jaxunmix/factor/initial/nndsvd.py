@@ -8,8 +8,7 @@ from ...matrix.base import TINY
 from ...matrix.compressed import leading_svd
 from ..model import Bilinear
 from ..problem import Problem
-from .base import AbstractInitial, to_profiles
-from .vertices import SUBSPACE_SEED
+from .base import SUBSPACE_SEED, AbstractInitial, to_profiles
 
 
 class NNDSVD(AbstractInitial):
