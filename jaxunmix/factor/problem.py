@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -159,7 +160,8 @@ class Problem(eqx.Module):
     def balanced(self, factors: Bilinear) -> Bilinear:
         """The same model, maps and spectra of one norm, where a penalty shrinks both and nothing holds their scale.
 
-        Else a component that switches off would shrink in one block and grow without end in the other.
+        Else a component that switches off would shrink in one block and grow without end in the other. One that is
+        nothing in one block is nothing in both: there the penalty is infinitely steep.
         """
         pinned = any(
             self.constraints.of(kind) for kind in ("sum", "closure", "bounds", "fixed", "norm", "set", "ratio")
@@ -168,7 +170,8 @@ class Problem(eqx.Module):
             return factors
         maps, profiles = (jnp.linalg.norm(rows, axis=1) for rows in (factors.maps_t, factors.profiles))
         alive = (maps > 0) & (profiles > 0)
-        return factors.scaled(jnp.where(alive, jnp.sqrt(profiles / jnp.where(alive, maps, 1)), 1))
+        scale = jnp.where(alive, jnp.sqrt(profiles / jnp.where(alive, maps, 1)), 1)
+        return jax.tree.map(lambda rows: jnp.where(alive[:, None], rows, 0), factors).scaled(scale)
 
     def bound(self, factors: Bilinear, block: str, coupled: bool = True) -> Bound | None:
         """The sum of the penalties' separable bounds as "maps" or the other block moves; None without penalties.
