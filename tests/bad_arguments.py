@@ -608,6 +608,18 @@ CALLS = {
         {"matrix": MATRIX, "weight": LIMIT | of_kinds(negative=-1.0)},
     ),
     "named.svd": (jxu.named.svd, lambda: {"matrix": X}, {"matrix": MATRIX}),
+    "penalties.ARD": (
+        jxu.penalties.ARD,
+        lambda: {"block": "maps"},
+        {
+            "block": BLOCK,
+            "weight": LIMIT | of_kinds(negative=-1.0),
+            "form": WORD,
+            "shape": SOME_LIMIT | of_kinds(one=1.0),
+            "scale": SOME_LIMIT | of_kinds(zero=0.0, negative=-1.0),
+            "noise_variance": SOME_LIMIT | of_kinds(zero=0.0, negative=-1.0),
+        },
+    ),
     "penalties.GraphSimilarity": (
         jxu.penalties.GraphSimilarity,
         lambda: {"block": "maps", "weight": 0.1, "graph": jxu.penalties.similarity_graph(X, 2)},
@@ -758,6 +770,7 @@ CALLS = {
     "plots.overview": (plots.overview, lambda: {"result": result()}, {"result": DATASET, "img": SOME_OBJECT}),
     "plots.rank": (plots.rank, dict, {"scan": DATASET}),
     "plots.residuals": (plots.residuals, lambda: {"result": result(), "img": IMG}, {"result": DATASET, "img": OBJECT}),
+    "plots.relevance": (plots.relevance, dict, {"result": DATASET}),
     "plots.restarts": (plots.restarts, dict, {"result": DATASET}),
     "plots.spectra": (plots.spectra, lambda: {"result": result()}, {"result": DATASET, "stacked": FLAG}),
     "plots.tuning": (plots.tuning, dict, {"found": OBJECT}),
@@ -920,6 +933,8 @@ CALLS = {
     "simulate.edx_phases": (simulate.edx_phases, lambda: {"key": KEY}, {"shape": PAIR}),
     "simulate.eels_oxides": (simulate.eels_oxides, lambda: {"key": KEY}, {"shape": PAIR}),
     "simulate.line_scan": (simulate.line_scan, lambda: {"key": KEY}, {}),
+    "simulate.silicon_diode": (simulate.silicon_diode, lambda: {"key": KEY}, {"shape": PAIR}),
+    "simulate.cathode_oxygen": (simulate.cathode_oxygen, lambda: {"key": KEY}, {"shape": PAIR}),
     "simulate.mantle_minerals": (simulate.mantle_minerals, lambda: {"key": KEY}, {"shape": PAIR}),
     "simulate.mixture": (
         simulate.mixture,

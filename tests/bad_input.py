@@ -268,6 +268,7 @@ KEYED = {
 }
 SIMULATED = [
     "battery_xas",
+    "cathode_oxygen",
     "core_shell",
     "edge_spectrum",
     "edx_phases",
@@ -279,6 +280,7 @@ SIMULATED = [
     "oxide_lattice",
     "patterns",
     "rod_scans",
+    "silicon_diode",
     "tof_sims",
     "tunnelling_spectroscopy",
     "xas_domains",
@@ -395,6 +397,8 @@ WHOLE = {
     "edx_phases": "channels grains",
     "eels_oxides": "channels",
     "line_scan": "length channels",
+    "silicon_diode": "channels",
+    "cathode_oxygen": "channels",
     "patterns": "domains",
     "nanosheets": "sheets",
     "rod_scans": "channels films",
@@ -439,6 +443,8 @@ NUMBERS = {
     "edx_phases": "counts pixel_nm",
     "eels_oxides": "counts width pixel_nm",
     "line_scan": "counts width pixel_nm",
+    "silicon_diode": "counts width background pixel_nm",
+    "cathode_oxygen": "counts width background exponent spread pixel_nm",
     "patterns": "counts pixel_nm",
     "nanosheets": "counts scattered diffuse k_max width pixel_nm",
     "oxide_lattice": "counts pixel_nm",

@@ -35,13 +35,13 @@ PUBLIC = {
     "jaxunmix.named": "bounded nmf pca plsi sparse_nmf svd",
     "jaxunmix.page": "write write_scan",
     "jaxunmix.penalties": (
-        "AbstractPenalty AbstractRowPenalty BLOCKS Bound GraphSimilarity L1 Laplacian LogSparsity NOTHING Reference "
+        "ARD AbstractPenalty AbstractRowPenalty BLOCKS Bound GraphSimilarity L1 Laplacian LogSparsity NOTHING Reference "
         "Ridge Smoothness SoftOrthogonality TotalVariation as_weight similarity_graph"
     ),
     "jaxunmix.physics": "calibration camera diffraction lineshapes xray",
     "jaxunmix.plots": (
         "comparison convergence decomposition decompositions free_energy lines maps methods mse overview rank "
-        "residuals restarts spectra tuning white_lines"
+        "relevance residuals restarts spectra tuning white_lines"
     ),
     "jaxunmix.preprocess": (
         "bin clip_negative crop edge_energy fit_peak interpolate log low_rank_background mask mask_empty "
@@ -55,8 +55,9 @@ PUBLIC = {
         "marchenko_pastur scan"
     ),
     "jaxunmix.simulate": (
-        "Truth battery_xas core_shell edge_spectrum edx_phases eels_oxides line_scan mantle_minerals mixture "
-        "nanosheets oxide_lattice patterns rod_scans tof_sims tunnelling_spectroscopy xas_domains"
+        "Truth battery_xas cathode_oxygen core_shell edge_spectrum edx_phases eels_oxides line_scan mantle_minerals "
+        "mixture nanosheets oxide_lattice patterns rod_scans silicon_diode tof_sims tunnelling_spectroscopy "
+        "xas_domains"
     ),
     "jaxunmix.updates": (
         "ALS AbstractUpdate BoundedHALS FISTA HALS MALS Multiplicative ProjectedGradient ProjectedState Sheared"

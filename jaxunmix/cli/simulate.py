@@ -19,6 +19,8 @@ SIMULATIONS = {
         simulate.edx_phases,
         simulate.eels_oxides,
         simulate.line_scan,
+        simulate.silicon_diode,
+        simulate.cathode_oxygen,
         simulate.xas_domains,
         simulate.battery_xas,
         simulate.patterns,

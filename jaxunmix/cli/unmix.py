@@ -1,5 +1,6 @@
 """`jaxunmix unmix`: one spectrum image into maps and spectra."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,31 +9,34 @@ import jax
 import numpy as np
 import typer
 
-from .. import simulate
+from .. import rank, simulate
 from .._util.parts import named_parts
 from ..data import io
 from ..data.image import SpectrumImage
-from ..factor import Solution, Status, fit, initial, updates
+from ..factor import Solution, Status, fit, initial, penalties, updates
 from ..matrix import Compressed
 from ..report import page, plots
 from . import options as opt
 from .inputs import Preparation, Source, check_loss, load_image, make_problem
 from .options import FIT, MODEL, OUT
-from .outputs import COMMAND, open_folder
+from .outputs import COMMAND, open_folder, say
 
 AUTO = "auto"
+# From how many components those that are not needed switch off, under -k auto.
+MOST_COMPONENTS = 10
 UPDATES = named_parts(updates, updates.AbstractUpdate, ("hals", "multiplicative", "als", "mals", "gradient"))
 STARTS = named_parts(initial, initial.AbstractInitial, ("random", "nndsvd", "vca", "clusters"))
 Update = opt.make_choice("Update", [AUTO, *UPDATES])
 Start = opt.make_choice("Start", [AUTO, *STARTS])
 
 ComponentsOption = Annotated[
-    int,
+    str,
     typer.Option(
         "--components",
         "-k",
-        min=1,
-        help="Number of components K. A choice to look at: fit K - 1 and K + 1 too and compare what they mean.",
+        metavar="K|auto",
+        help="Number of components K. A choice to look at: fit K - 1 and K + 1 too and compare what they mean. auto: "
+        "from 10, those that the data do not need switch off (automatic relevance determination).",
         rich_help_panel=MODEL,
     ),
 ]
@@ -54,6 +58,12 @@ RestartsOption = Annotated[
         "spa, which have no randomness.",
         show_default=False,
         rich_help_panel=FIT,
+    ),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Steps at most. By default 500, 2000 for -k auto.", show_default=False, rich_help_panel=FIT
     ),
 ]
 RtolOption = Annotated[
@@ -93,9 +103,9 @@ OutOption = Annotated[
 
 @dataclass(frozen=True)
 class Settings:
-    """What is fitted, and how; losses, updates and starts by their names."""
+    """What is fitted, and how; losses, updates and starts by their names. Components of None are found."""
 
-    components: int
+    components: int | None
     loss: str
     orthogonal: bool
     update: str
@@ -110,7 +120,7 @@ class Settings:
 
 def unmix(
     file: opt.FileArgument,
-    components: ComponentsOption = 3,
+    components: ComponentsOption = "3",
     loss: opt.LossOption = None,
     orthogonal: opt.OrthogonalOption = False,
     array: opt.ArrayOption = None,
@@ -132,7 +142,7 @@ def unmix(
     update: UpdateOption = Update[AUTO],
     init: StartOption = Start[AUTO],
     restarts: RestartsOption = None,
-    max_steps: opt.MaxStepsOption = 500,
+    max_steps: StepsOption = None,
     rtol: RtolOption = 1e-6,
     compress: CompressOption = None,
     seed: opt.SeedOption = 0,
@@ -157,15 +167,16 @@ def unmix(
     source = Source(file, array, dims, signal_dims, energy, scale, mask, columns, axis, units, merge)
     hint = "--loss poisson suits them better" if loss is None else None
     img = load_image(source, Preparation(crop, bin, clip_negative, normalise, mask_non_finite), hint, quiet)
-    again = init == AUTO or STARTS[init]().is_random(components)
+    number = _parse_components(components)
+    again = init == AUTO or STARTS[init]().is_random(number or MOST_COMPONENTS)
     settings = Settings(
-        components,
+        number,
         loss or "frobenius",
         orthogonal,
         update,
         init,
         restarts or (5 if again else 1),
-        max_steps,
+        (2000 if number is None else 500) if max_steps is None else max_steps,
         rtol,
         seed,
         compress,
@@ -173,9 +184,23 @@ def unmix(
     )
     with open_folder(Path(f"{file.stem}-unmixed") if out is None else out, "result.nc", quiet) as folder:
         solution = fit_image(img, settings, quiet)
-        write_results(folder, solution, img, None, file.name, COMMAND.get())
+        others = {} if number is not None else find_other_ranks(img, settings)
+        write_results(folder, solution, img, None, file.name, COMMAND.get(), others)
     if solution.status is Status.INTERRUPTED:
         raise typer.Exit(130)
+
+
+def _parse_components(text: str) -> int | None:
+    """K, or None for auto."""
+    if text.strip().lower() == AUTO:
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"--components {text}: give a whole number of 1 or more, or auto")
+    return number
 
 
 def fit_image(img: SpectrumImage, settings: Settings, quiet: bool) -> Solution:
@@ -189,9 +214,13 @@ def fit_image(img: SpectrumImage, settings: Settings, quiet: bool) -> Solution:
     matrix = img.matrix()
     if settings.compress is not None:
         matrix = Compressed(matrix, settings.compress, key=key)
+    problem, number = make_problem(matrix, settings.loss, settings.orthogonal), settings.components
+    if number is None:
+        problem = problem.replace(penalties=(penalties.ARD("maps"),))
+        number = min(MOST_COMPONENTS, *matrix.shape)
     return fit(
-        make_problem(matrix, settings.loss, settings.orthogonal),
-        settings.components,
+        problem,
+        number,
         None if settings.update == AUTO else UPDATES[settings.update](),
         None if settings.init == AUTO else STARTS[settings.init](),
         settings.restarts,
@@ -203,6 +232,21 @@ def fit_image(img: SpectrumImage, settings: Settings, quiet: bool) -> Solution:
     )
 
 
+def find_other_ranks(img: SpectrumImage, settings: Settings) -> dict[str, int | None]:
+    """What bi-cross-validation and Malinowski's indicator say of the number of components, where they can."""
+    problem = make_problem(img.matrix(), settings.loss, settings.orthogonal)
+    ranks = range(1, max(2, min(MOST_COMPONENTS, *(size - 1 for size in problem.matrix.shape)) + 1))
+    said: dict[str, int | None] = {}
+    for criterion in (rank.BiCrossValidation(5), rank.Malinowski()):
+        try:
+            scan = rank.scan(problem, ranks, (criterion,), 1, key=jax.random.key(settings.seed), max_steps=100)
+        except ValueError as error:
+            say(f"note: left out: {error}")
+        else:
+            said[criterion.name] = scan.best
+    return said
+
+
 def write_results(
     folder: Path,
     solution: Solution,
@@ -210,11 +254,15 @@ def write_results(
     truth: simulate.Truth | None,
     title: str,
     command: str,
+    others: dict[str, int | None] | None = None,
 ) -> None:
     """Write the result, the figures and the page, and print what it is and where they are."""
     result = solution.to_xarray(img)
+    if others:
+        result.attrs["other_ranks"] = json.dumps(others)
     io.save_dataset(result, folder / "result.nc")
     figures = {
+        **({"relevance": plots.relevance(result)} if "relevance_trace" in result else {}),
         "maps": plots.maps(result),
         "spectra": plots.spectra(result),
         "residuals": plots.residuals(result, img),
@@ -225,13 +273,17 @@ def write_results(
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png")
     page.write(folder / "report.html", result, img, truth, title, command)
-    near = int(np.sum(solution.restarts.objective <= solution.restarts.objective.min() * 1.001))
+    objective = np.asarray(solution.restarts.objective)
+    near = int(np.sum(objective <= objective.min() + 0.001 * abs(objective.min())))
     print(
         f"{solution.rank} components of {solution.maps.shape[0]} pixels x {solution.spectra.shape[1]} channels, "
         f"{solution.info['loss']} by {solution.info['update']}: {solution.status.name.lower().replace('_', ' ')} after "
         f"{solution.steps} steps, objective {solution.objective:.6g}, {near} of {len(solution.restarts.objective)} "
         "restarts within 0.1 % of the best"
     )
+    if others:
+        said = ", ".join(f"{name} {'none' if number is None else number}" for name, number in others.items())
+        print(f"K        {solution.rank} by relevance; {said}")
     print(f"result   {folder / 'result.nc'}")
     print(f"figures  {' '.join(str(folder / f'{name}.png') for name in figures)}")
     print(f"report   {folder / 'report.html'}")

@@ -85,7 +85,7 @@ class Restarts(eqx.Module):
 
 # Attributes of a file that say what became of the fit, not what was fitted.
 _OWN_ATTRS = {"objective", "steps", "status", "status_meaning", "best_restart", "alternatives_tolerance"}
-_OWN_ATTRS |= {"signal_dims", "jaxunmix_version", "provenance"}
+_OWN_ATTRS |= {"signal_dims", "jaxunmix_version", "provenance", "other_ranks"}
 
 
 class Solution(eqx.Module):

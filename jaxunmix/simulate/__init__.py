@@ -16,6 +16,7 @@ from .diffraction import rod_scans as rod_scans
 from .edx import core_shell as core_shell
 from .edx import edx_phases as edx_phases
 from .edx import mantle_minerals as mantle_minerals
+from .eels import cathode_oxygen as cathode_oxygen
 from .eels import eels_oxides as eels_oxides
 from .eels import line_scan as line_scan
 from .eels import silicon_diode as silicon_diode

@@ -17,13 +17,14 @@ SMALL = [
     (simulate.mixture, {"pixels": 40, "channels": 30, "noise": "gaussian", "correlated": True}),
     (simulate.eels_oxides, {"shape": (6, 12), "channels": 80, "counts": 3000.0}),
     (simulate.line_scan, {"length": 20, "channels": 80}),
+    (simulate.silicon_diode, {"shape": (6, 12), "channels": 80}),
     (simulate.edx_phases, {"shape": (12, 10), "channels": 80}),
     (simulate.xas_domains, {"shape": (8, 9), "channels": 40}),
     (simulate.patterns, {"shape": (4, 5), "detector": (16, 20)}),
     (simulate.battery_xas, {"shape": (20, 24), "channels": 40, "domains": 4}),
     (simulate.battery_xas, {"shape": (20, 24), "channels": 40, "domains": 4, "raw": True}),
 ]
-COUNTS = [*SMALL[1:2], *SMALL[3:6], *SMALL[7:8]]
+COUNTS = [*SMALL[1:2], *SMALL[3:7], *SMALL[8:9]]
 
 
 @functools.cache
@@ -318,3 +319,16 @@ def test_patterns_are_symmetric_and_differ():
 def test_bad_arguments_are_named(make, bad, message):
     with pytest.raises(ValueError, match=message):
         make(KEY, **bad)
+
+
+def test_the_cathode_is_edges_over_a_tail_whose_exponent_goes_across():
+    """Without the edges' part the logarithm falls along the logarithm of the energy, steeper from left to right."""
+    image, truth = simulate.cathode_oxygen(KEY, shape=(8, 24), counts=1e6)
+    energy = image.data.energy.values
+    before = energy < 525
+    assert truth.spectra[:, before].sum() < 1e-6
+    mean = image.data.values.mean(axis=0)[:, before]
+    slopes = [np.polyfit(np.log(energy[before]), np.log(row), 1)[0] for row in mean]
+    np.testing.assert_allclose(slopes, -np.linspace(2.6, 3.4, 24), atol=0.1)
+    left = image.data.values.reshape(-1, len(energy)) - truth.expected
+    np.testing.assert_allclose(left.mean(axis=0)[0], 2e6 / 240, rtol=0.02)

@@ -31,7 +31,7 @@ class Run(NamedTuple):
         steps: taken so far.
         code: RUNNING, or how it ended.
         trial: which smaller model the factors belong to, that is to come below `best`; 0 for none.
-        relevance: of the components at the last look, where a penalty finds it.
+        relevance: of the components of `best`, where a penalty finds it.
     """
 
     factors: Bilinear
@@ -102,7 +102,7 @@ def _reduce(problem: Problem, update: AbstractUpdate, run: Run, running: Array, 
         last=jnp.where(failed, run.objective, run.last),
         code=jnp.where(begins, RUNNING, run.code),
         trial=jnp.where(begins, tried + 1, jnp.where(goes_on, tried, 0)),
-        relevance=_choose(running, problem.relevance(back)[0], run.relevance),
+        relevance=_choose(running, problem.relevance(run.best)[0], run.relevance),
     )
 
 

@@ -16,6 +16,7 @@ from .. import plots
 from ..plots.axes import colour
 from ..plots.factors import find_variable
 from . import html
+from .relevance import relevance_section
 from .restarts import restarts_section
 
 # What each outcome means and what to do about it.
@@ -74,6 +75,7 @@ def write(
         html.section("Data", html.table(html.data_rows(result, img))),
         html.section("Fit", html.table(_fit_rows(result, img)) + _caution(result)),
         html.section("Components", _figures(result, img, truth) + _component_table(result, truth)),
+        html.section("Relevance", relevance_section(result)),
         html.section("Restarts", restarts_section(result)),
         html.section("Processing steps", html.provenance(result, img)),
         html.section("To make it again", html.reproduction(result, command)),

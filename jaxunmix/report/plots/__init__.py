@@ -14,6 +14,7 @@ from .factors import restarts as restarts
 from .factors import spectra as spectra
 from .ranks import mse as mse
 from .ranks import rank as rank
+from .relevance import relevance as relevance
 from .side_by_side import lines as lines
 from .side_by_side import methods as methods
 from .side_by_side import tuning as tuning
