@@ -157,15 +157,9 @@ def compare_numbers(images: dict[str, jxu.SpectrumImage], key: Array, restarts: 
         criteria = (jxu.rank.BiCrossValidation(5), jxu.rank.Malinowski(), jxu.rank.Scree())
         ranks = range(1, min(START, *(size - 1 for size in img.matrix().shape)) + 1)
         scan = jxu.rank.scan(jxu.Problem(img.matrix()), ranks, criteria, 2, key=key, max_steps=100)
-        rows[name] = {"relevance": solve(img, 0.1, key, restarts).rank} | {
-            verdict_name: verdict for verdict_name, verdict in answers(scan).items()
-        }
+        rows[name] = {"relevance": solve(img, 0.1, key, restarts).rank}
+        rows[name] |= {criterion: verdict.best for criterion, verdict in scan.decision.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def answers(scan: Any) -> dict[str, Any]:
-    """The number of components by each criterion of a scan."""
-    return {name: verdict.rank for name, verdict in scan.verdicts.items()}
 
 
 def compare_vertices(img: jxu.SpectrumImage, truth: jxu.simulate.Truth, key: Array) -> pd.DataFrame:

@@ -35,8 +35,8 @@ PUBLIC = {
     "jaxunmix.named": "bounded nmf pca plsi sparse_nmf svd",
     "jaxunmix.page": "write write_scan",
     "jaxunmix.penalties": (
-        "ARD AbstractPenalty AbstractRowPenalty BLOCKS Bound GraphSimilarity L1 Laplacian LogSparsity NOTHING Reference "
-        "Ridge Smoothness SoftOrthogonality TotalVariation as_weight similarity_graph"
+        "ARD AbstractPenalty AbstractRowPenalty BLOCKS Bound GraphSimilarity L1 Laplacian LogSparsity NOTHING "
+        "Reference Ridge Smoothness SoftOrthogonality TotalVariation as_weight similarity_graph"
     ),
     "jaxunmix.physics": "calibration camera diffraction lineshapes xray",
     "jaxunmix.plots": (
