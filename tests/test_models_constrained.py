@@ -1,12 +1,12 @@
 import contextlib
 import io
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-import jaxunmix as jxu
 from models import constrained_unmixing as model
 
 # Whole models take minutes.
@@ -68,9 +68,8 @@ def test_writes_what_it_says(run):
 def test_measured_sets_are_judged_by_entries_held_out(shared_data):
     """Raman spectra are smooth: with weights chosen from them, entries that were left out are predicted better."""
     scene = model.measured(shared_data)["a cell, Raman"]
-    scores, _ = model.run({"cell": scene}, jax.random.key(0), 3)
+    problems = {name: scene.problems[name] for name in ("signs", "smooth spectra")}
+    scores, _ = model.run({"cell": replace(scene, problems=problems)}, jax.random.key(0), 3)
     lost = scores["held out"]["cell"]
-    # Seen: 0.132 -> 0.109 and 0.116.
+    # Seen: 0.132 -> 0.109, and with smooth maps 0.116.
     assert lost["smooth spectra"] < 0.9 * lost["signs"]
-    assert lost["smooth maps"] < 0.95 * lost["signs"]
-    assert isinstance(scene.img, jxu.SpectrumImage)

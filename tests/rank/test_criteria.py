@@ -206,6 +206,11 @@ def like(*pairs, ranks=None, limit=0.15):
     return rank.Likeness(limit)(dataclasses.replace(made, survey=best))
 
 
+def test_a_limit_of_likeness_that_no_cosine_passes_is_refused_when_it_is_given():
+    with pytest.raises(ValueError, match="limit must be above 0 and below 1, got 1"):
+        rank.Likeness(1)
+
+
 def test_likeness_is_the_cosine_of_maps_and_spectra():
     verdict = like((1, 0, 0), (2, -0.9, 0.5), (3, 0.2, 0.5), (4, 0.8, 0.9), (5, 0.9, 0.1))
     # The others are orthogonal: the largest product is 0 where that of the first two is negative.
@@ -383,7 +388,6 @@ def refused(match, ranks=range(1, 5), criteria=CRITERIA[6:8], problem=None, **op
         (r"Crossing reads a curve: give 3 ranks", {"ranks": (2, 3), "criteria": (rank.Crossing(),)}),
         (r"Dispersion reads a curve: give 2 ranks", {"ranks": (2,), "criteria": (rank.Dispersion(),)}),
         (r"Likeness reads a curve: give 2 ranks", {"ranks": (2,), "criteria": (rank.Likeness(),)}),
-        ("limit must be above 0 and below 1, got 1", {"criteria": (rank.Likeness(1),)}),
         (r"2 are too few, give restarts=10", {"criteria": (rank.Dispersion(),), "restarts": 2}),
         ("no value at the full rank 8; leave that rank out", {"ranks": (2, 8), "criteria": (rank.Malinowski(),)}),
     ],

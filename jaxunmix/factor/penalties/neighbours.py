@@ -55,25 +55,22 @@ def differences(rows: Rows, grid: Grid) -> list[Array]:
 
 def gather(steps: Sequence[Array], grid: Grid) -> Rows:
     """At each cell the sum of the steps that lead to it less those that leave it: the transpose of `differences`."""
-    shape = (steps[0].shape[0], *grid.shape)
-    out = jnp.zeros(shape, steps[0].dtype)
-    for axis, step in enumerate(steps, 1):
-        before, after = [(0, 0)] * out.ndim, [(0, 0)] * out.ndim
-        before[axis], after[axis] = (1, 0), (0, 1)
-        out = out + jnp.pad(step, before) - jnp.pad(step, after)
-    flat = out.reshape(shape[0], -1)
-    return flat if grid.keep is None else flat[:, np.flatnonzero(grid.mask)]
+    return _at_cells(steps, grid, -1)
 
 
 def spread(steps: Sequence[Array], grid: Grid) -> Rows:
     """At each cell the sum of what belongs to its two steps along each axis."""
-    shape = (steps[0].shape[0], *grid.shape)
-    out = jnp.zeros(shape, steps[0].dtype)
+    return _at_cells(steps, grid, 1)
+
+
+def _at_cells(steps: Sequence[Array], grid: Grid, sign: int) -> Rows:
+    """At each cell the sum of the steps that lead to it, and with this sign of those that leave it."""
+    out = jnp.zeros((steps[0].shape[0], *grid.shape), steps[0].dtype)
     for axis, step in enumerate(steps, 1):
         before, after = [(0, 0)] * out.ndim, [(0, 0)] * out.ndim
         before[axis], after[axis] = (1, 0), (0, 1)
-        out = out + jnp.pad(step, before) + jnp.pad(step, after)
-    flat = out.reshape(shape[0], -1)
+        out = out + jnp.pad(step, before) + sign * jnp.pad(step, after)
+    flat = out.reshape(len(out), -1)
     return flat if grid.keep is None else flat[:, np.flatnonzero(grid.mask)]
 
 

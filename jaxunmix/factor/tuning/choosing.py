@@ -188,7 +188,7 @@ def _is_pooled(penalty: AbstractPenalty) -> bool:
 
 
 def _tune_all(parts: HeldOut, waiting: list[int], key: Key[Array, ""], settings: _Settings) -> list[Curve]:
-    """Weights of any penalties, each judged by a fit that starts from the best one without penalties."""
+    """Weights of any penalties, each judged by the better of two fits, see `_fit_trial`."""
     penalties = parts.train.penalties
     order = sorted(waiting, key=lambda i: penalties[i].is_smoothing)
     rows = [penalties[i].trials for i in order]
