@@ -42,7 +42,7 @@ def test_three_answers_stand_beside_one_another(run):
 
 
 def test_writes_what_it_says(run):
-    report, folder, printed = run
+    _, folder, printed = run
     assert (folder / "report.txt").read_text(encoding="utf-8") == printed
     assert {path.suffix for path in folder.iterdir()} == {".txt", ".png"}
     assert all(path.stat().st_size > 5000 for path in folder.glob("*.png"))

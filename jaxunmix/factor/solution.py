@@ -224,24 +224,7 @@ class Solution(eqx.Module):
         else:
             maps, spectra = img.to_maps(host.maps), img.to_spectra(host.spectra)
             signal_dims = img.signal_dims
-        variables = {
-            "maps": maps,
-            "spectra": spectra,
-            "trace": ("check", host.trace),
-            "restart_objective": ("restart", host.restarts.objective),
-            "restart_steps": ("restart", host.restarts.steps),
-            "restart_status": ("restart", [s.name for s in self.restarts.status]),
-            "restart_trace": (("restart", "restart_check"), host.restarts.trace),
-        }
-        if self.coefficients is not None:
-            variables["coefficients"] = (("component", "feature"), host.coefficients)
-        if self.relevance is not None:
-            variables["relevance"] = ("component", host.relevance)
-            if host.relevance_trace is not None and host.relevance_trace.ndim == 2:
-                variables["relevance_trace"] = (("relevance_check", "start_component"), host.relevance_trace)
-        if len(self.alternatives):
-            variables |= host.alternatives.to_variables(img)
-            variables["spread_angle"] = ("component", self.spread_angle, {"units": "degree"})
+        variables = {"maps": maps, "spectra": spectra, **host._variables(img)}
         coords = {"component": np.arange(self.rank), "step": ("check", host.trace_steps)}
         attrs = {
             **{
@@ -259,6 +242,26 @@ class Solution(eqx.Module):
             "provenance": json.dumps([] if img is None else list(img.provenance), default=str),
         }
         return xr.Dataset(variables, coords, attrs)
+
+    def _variables(self, img: SpectrumImage | None) -> dict[str, Any]:
+        """What `to_xarray` holds beside maps and spectra, of a solution on the host."""
+        variables: dict[str, Any] = {
+            "trace": ("check", self.trace),
+            "restart_objective": ("restart", self.restarts.objective),
+            "restart_steps": ("restart", self.restarts.steps),
+            "restart_status": ("restart", [s.name for s in self.restarts.status]),
+            "restart_trace": (("restart", "restart_check"), self.restarts.trace),
+        }
+        if self.coefficients is not None:
+            variables["coefficients"] = (("component", "feature"), self.coefficients)
+        if self.relevance is not None:
+            variables["relevance"] = ("component", self.relevance)
+            if self.relevance_trace is not None and self.relevance_trace.ndim == 2:
+                variables["relevance_trace"] = (("relevance_check", "start_component"), self.relevance_trace)
+        if len(self.alternatives):
+            variables |= self.alternatives.to_variables(img)
+            variables["spread_angle"] = ("component", self.spread_angle, {"units": "degree"})
+        return variables
 
     def save(self, path: str | os.PathLike, img: SpectrumImage | None = None) -> None:
         """Write `to_xarray(img)` as netCDF, apart from the data, in one atomic step."""

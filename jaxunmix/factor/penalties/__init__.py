@@ -27,13 +27,13 @@ from .base import as_weight as as_weight
 from .function import FunctionPenalty as FunctionPenalty
 from .function import Penalty as Penalty
 from .function import as_penalty as as_penalty
-from .graph_similarity import GraphSimilarity as GraphSimilarity
-from .graph_similarity import similarity_graph as similarity_graph
 from .l1 import L1 as L1
-from .laplacian import Laplacian as Laplacian
 from .log_sparsity import LogSparsity as LogSparsity
+from .neighbours import GraphSimilarity as GraphSimilarity
+from .neighbours import Laplacian as Laplacian
+from .neighbours import TotalVariation as TotalVariation
+from .neighbours import similarity_graph as similarity_graph
 from .relevance import ARD as ARD
 from .ridge import Ridge as Ridge
 from .smoothness import Smoothness as Smoothness
 from .soft_orthogonality import SoftOrthogonality as SoftOrthogonality
-from .total_variation import TotalVariation as TotalVariation

@@ -12,9 +12,9 @@ from .factors import overview as overview
 from .factors import residuals as residuals
 from .factors import restarts as restarts
 from .factors import spectra as spectra
+from .needed_components import relevance as relevance
 from .ranks import mse as mse
 from .ranks import rank as rank
-from .relevance import relevance as relevance
 from .side_by_side import lines as lines
 from .side_by_side import methods as methods
 from .side_by_side import tuning as tuning

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..._util.validation import check_several
-from ...data.grid import Grid
-from ..model import Rows
+from ...._util.validation import check_several
+from ....data.grid import Grid
+from ...model import Rows
 
 
 def as_grid(grid: Grid | Sequence[int] | None, block: str, name: str) -> Grid | None:

@@ -7,10 +7,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ...data.grid import Grid
-from ..model import Rows
-from .base import AbstractRowPenalty, Bound, Scale, Weight, as_weight
-from .neighbours import as_grid, check_grid, differences, gather
+from ....data.grid import Grid
+from ...model import Rows
+from ..base import AbstractRowPenalty, Bound, Scale, Weight, as_weight
+from .differences import as_grid, check_grid, differences, gather
 
 
 class Laplacian(AbstractRowPenalty):

@@ -10,9 +10,9 @@ import scipy.sparse
 from jaxtyping import Array, Float, Int
 from scipy.spatial import KDTree
 
-from ..._util.validation import check_whole_number, real_array
-from ..model import Bilinear, Rows
-from .base import AbstractPenalty, Bound, Reference, Weight, as_weight
+from ...._util.validation import check_whole_number, real_array
+from ...model import Bilinear, Rows
+from ..base import AbstractPenalty, Bound, Reference, Weight, as_weight
 
 # Directions of largest variance in which neighbours are looked for: what lies beyond is mostly noise.
 DIRECTIONS = 10

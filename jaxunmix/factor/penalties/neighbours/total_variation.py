@@ -7,11 +7,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._util.validation import check_number
-from ...data.grid import Grid
-from ..model import Bilinear, Rows
-from .base import AbstractPenalty, Bound, Reference, Weight, as_weight
-from .neighbours import ahead, as_grid, check_grid, differences, gather, spread
+from ...._util.validation import check_number
+from ....data.grid import Grid
+from ...model import Bilinear, Rows
+from ..base import AbstractPenalty, Bound, Reference, Weight, as_weight
+from .differences import ahead, as_grid, check_grid, differences, gather, spread
 
 
 class TotalVariation(AbstractPenalty):
