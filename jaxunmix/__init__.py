@@ -25,6 +25,7 @@ from .factor import (
     constraints,
     fit,
     fit_pooled,
+    fit_tensor,
     initial,
     links,
     losses,
@@ -32,6 +33,7 @@ from .factor import (
     named,
     penalties,
     project,
+    tensors,
     tune,
     updates,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "eels",
     "fit",
     "fit_pooled",
+    "fit_tensor",
     "initial",
     "links",
     "load",
@@ -74,6 +77,7 @@ __all__ = [
     "rank",
     "save",
     "simulate",
+    "tensors",
     "tune",
     "updates",
 ]

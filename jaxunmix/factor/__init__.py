@@ -13,4 +13,5 @@ from .solution import Status as Status
 from .solve import fit as fit
 from .solve import minimise as minimise
 from .solve import project as project
+from .tensors import fit_tensor as fit_tensor
 from .tuning import tune as tune
