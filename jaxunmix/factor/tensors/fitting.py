@@ -143,8 +143,8 @@ def _modes(entries: Entries, ranks: Ranks, penalties: Any, constraints: Any) -> 
     for m, (name, size) in enumerate(zip(names, values.shape, strict=True)):
         reference = reference_of(squares * mean_weight, squares, size, values.size)
         label = f"mode {m} ({name})"
-        mode = mode_of(label, size, values.size // size, terms.get(m, ()), asked.get(m), reference)
-        mode.constraints.check_rank(ranks if isinstance(ranks, int) else ranks[m])
+        number = ranks if isinstance(ranks, int) else ranks[m]
+        mode = mode_of(label, size, values.size // size, number, terms.get(m, ()), asked.get(m), reference)
         found.append(mode)
     return found, signed_core
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from ...matrix.base import TINY
@@ -38,6 +39,7 @@ class Mode(eqx.Module):
         constraints: on "maps" or on "spectra": as which they see the mode.
         block: the one of the two.
         reference: the scales of the unfolded data, the same for both blocks.
+        rank: the number of its components.
     """
 
     name: str = eqx.field(static=True)
@@ -45,6 +47,7 @@ class Mode(eqx.Module):
     constraints: Constraints
     block: str = eqx.field(static=True)
     reference: Reference
+    rank: int = eqx.field(static=True)
 
     @property
     def is_fixed(self) -> bool:
@@ -90,17 +93,19 @@ class Mode(eqx.Module):
         bounds = [p.bound(_stand_in(p.block, rows, sizes), self.reference, other[p.block]) for p in self.penalties]
         return sum((b.curvature[:, 0] for b in bounds), start=jnp.zeros_like(sizes))
 
-    def coupling(self, rows: Rows, sizes: Sizes) -> Gram:
-        """The penalties' quadratic form between the components, where they are one."""
-        forms = [self._form(p, rows, sizes) for p in self.penalties]
-        none = jnp.zeros((len(rows), len(rows)), rows.dtype)
-        return sum((form for form in forms if form is not None), start=none)
+    def coupling(self, rows: Rows, sizes: Sizes) -> Gram | None:
+        """The penalties' quadratic form between the components; None where none is one."""
+        forms = [form for p in self.penalties if (form := self._form(p, rows, sizes)) is not None]
+        return sum(forms[1:], start=forms[0]) if forms else None
 
-    def bound(self, rows: Rows, sizes: Sizes) -> Bound:
-        """The separable bound of all other penalties about these rows."""
-        nothing = jnp.zeros_like(rows)
+    def bound(self, rows: Rows, sizes: Sizes) -> Bound | None:
+        """The separable bound of all other penalties about these rows; None where there are none."""
         terms = [p for p in self.penalties if self._form(p, rows, sizes) is None]
-        bounds = [p.bound(_stand_in(p.block, rows, sizes), self.reference, p.block) for p in terms]
+        if not terms:
+            return None
+        bounds, nothing = [], jnp.zeros_like(rows)
+        for term in terms:
+            bounds.append(term.bound(_stand_in(term.block, rows, sizes), self.reference, term.block))
         return Bound(
             sum((b.gradient for b in bounds), start=nothing), sum((b.curvature for b in bounds), start=nothing)
         )
@@ -109,9 +114,10 @@ class Mode(eqx.Module):
         """The nearest allowed rows in the distance sum (x - y)^2 / metric."""
         return self.constraints.nearest(self.block, rows, before, jnp.ones((len(rows), 1), bool), metric)
 
-    def keep(self, rows: Rows, before: Rows) -> Rows:
-        """The rows within their bounds, with what may not move as it was."""
-        return self.constraints.keep_fixed(self.block, self.constraints.clip(self.block, rows), before)
+    def keep(self, row: Rows, before: Rows, component: Any) -> Rows:
+        """The entries of one component, (1, size), within their bounds, with what may not move as it was."""
+        row, free = self.constraints.clip(self.block, row), self.constraints.free(self.block, self.rank)
+        return row if free is None else jnp.where(lax.dynamic_slice_in_dim(free, component, 1), row, before)
 
     def impose(self, rows: Rows) -> Rows:
         """Rows of a start as the constraints ask for them."""
@@ -138,6 +144,7 @@ def mode_of(
     name: str,
     size: int,
     others: int,
+    rank: int,
     penalties: Any,
     constraints: Any,
     reference: Reference,
@@ -148,6 +155,7 @@ def mode_of(
         name: as messages call it.
         size: of the mode.
         others: the number of entries of one of its slices.
+        rank: the number of its components.
         penalties: of `penalties`, on "maps" or "spectra", which both mean this mode.
         constraints: the same of `constraints`; None for non-negative factors.
         reference: the scales of the unfolded data.
@@ -162,11 +170,12 @@ def mode_of(
     items = tuple(NonNegative(block) if item.kind == "sign" else item for item in items)
     known = Constraints(items, "spectra", size)
     known.check_pixels(size)
+    known.check_rank(rank)
     _check_constraints(name, known)
     for term in terms:
         _check_penalty(name, term, known.is_nonnegative(block))
         term.check(*((size, others) if term.block == "maps" else (others, size)))
-    return Mode(name, terms, known, block, reference)
+    return Mode(name, terms, known, block, reference, rank)
 
 
 def _block_of(name: str, items: Sequence[AbstractConstraint]) -> str:

@@ -16,6 +16,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...matrix.base import matmul
 from ..model import Rows
 
 Gram = Float[Array, "components components"]
@@ -77,9 +78,14 @@ class Partial(eqx.Module):
 def close(x: Float[Array, "..."], factors: Multilinear, mode: int) -> Partial:
     """The data summed against one mode, in one pass: a plain matrix product where the mode is the first or last."""
     kept = tuple(m for m in range(factors.order) if m != mode)
-    letters, one = _small(range(factors.order)), _components(factors, (mode,))
-    out = einsum(f"{letters},{one}{_small((mode,))}->{one}{_small(kept)}", x, factors.rows[mode])
-    return Partial(out, kept)
+    rows, sizes = factors.rows[mode], [x.shape[m] for m in kept]
+    if mode == 0:
+        out = matmul(rows, x.reshape(x.shape[0], -1))
+    elif mode == factors.order - 1:
+        out = matmul(rows, x.reshape(-1, x.shape[-1]).T)
+    else:
+        out = jnp.tensordot(rows, x, axes=(1, mode), precision="highest")
+    return Partial(out.reshape(-1, *sizes), kept)
 
 
 def cross(part: Partial, factors: Multilinear, mode: int) -> Rows:

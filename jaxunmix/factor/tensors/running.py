@@ -64,10 +64,8 @@ def run(
 
     def begin(key):
         factors = start(problem, ranks, given, core, key)
-        objective = problem.objective(factors)
-        trace = jnp.full(limits.looks, jnp.nan, objective.dtype).at[0].set(objective)
-        code = jnp.where(jnp.isfinite(objective), RUNNING, NON_FINITE)
-        return TensorRun(factors, objective, trace, jnp.zeros((), int), code)
+        infinite, none = jnp.full((), jnp.inf, problem.x.dtype), jnp.full(limits.looks, jnp.nan, problem.x.dtype)
+        return TensorRun(factors, infinite, none, jnp.zeros((), int), jnp.full((), RUNNING))
 
     def goes_on(state):
         look, runs = state
@@ -75,11 +73,12 @@ def run(
 
     def advance_all(state):
         look, runs = state
-        # The last look may come after fewer steps.
-        steps = jnp.minimum(limits.check_every, limits.max_steps - (look - 1) * limits.check_every)
+        # The first look is at the start, and the last one may come after fewer steps.
+        left = jnp.minimum(limits.check_every, limits.max_steps - (look - 1) * limits.check_every)
+        steps = jnp.where(look == 0, 0, left)
         return look + 1, jax.vmap(lambda one: _advance(problem, one, look, steps, rtol, limits.sweeps))(runs)
 
-    return lax.while_loop(goes_on, advance_all, (jnp.ones((), int), jax.vmap(begin)(keys)))[1]
+    return lax.while_loop(goes_on, advance_all, (jnp.zeros((), int), jax.vmap(begin)(keys)))[1]
 
 
 def _advance(
@@ -97,7 +96,7 @@ def _advance(
     # Below the rounding of the model itself no change can be seen.
     eps = jnp.finfo(objective.dtype).eps
     tolerance = rtol * steps * jnp.abs(objective) + 4 * eps * (jnp.abs(objective) + eps * problem.scale)
-    settled = (run.objective - objective <= tolerance) & (rtol > 0)
+    settled = (run.objective - objective <= tolerance) & (rtol > 0) & (steps > 0)
     code = jnp.where(~finite, NON_FINITE, jnp.where(settled, CONVERGED, RUNNING))
     return TensorRun(
         factors=jax.tree.map(lambda new, old: jnp.where(moved, new, old), factors, run.factors),

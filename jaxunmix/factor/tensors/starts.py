@@ -45,16 +45,16 @@ def start(
     """
     order = len(problem.modes)
     per_mode = (ranks,) * order if isinstance(ranks, int) else ranks
-    keys = jax.random.split(key, order + 1)
+    shapes = [(rank, size) for rank, size in zip(per_mode, problem.x.shape, strict=True)]
+    drawn = _draw(key, [*shapes, () if isinstance(ranks, int) else per_mode], problem.x.dtype)
     rows = []
-    for m, (mode, rank) in enumerate(zip(problem.modes, per_mode, strict=True)):
-        known, dtype = given[m], problem.x.dtype
-        drawn = _draw(keys[m], (rank, problem.x.shape[m]), mode.is_nonnegative, dtype) if known is None else known
-        rows.append(mode.impose(drawn))
+    for m, mode in enumerate(problem.modes):
+        known = given[m]
+        rows.append(mode.impose(_spread(drawn[m], mode.is_nonnegative) if known is None else known))
     if isinstance(ranks, int):
         return _with_norm(problem, Multilinear(tuple(rows)), given)
-    drawn = _draw(keys[-1], per_mode, problem.core_nonnegative, problem.x.dtype) if core is None else core
-    factors = balance(problem, Multilinear(tuple(rows), drawn))
+    inner = _spread(drawn[-1], problem.core_nonnegative) if core is None else core
+    factors = balance(problem, Multilinear(tuple(rows), inner))
     if core is not None:
         return factors
     factors = _with_norm(problem, factors, given)
@@ -63,10 +63,16 @@ def start(
     return factors
 
 
-def _draw(key: Key[Array, ""], shape: tuple[int, ...], nonnegative: bool, dtype: Any) -> Array:
-    if nonnegative:
-        return jax.random.uniform(key, shape, dtype, minval=1e-3)
-    return jax.random.normal(key, shape, dtype)
+def _draw(key: Key[Array, ""], shapes: Sequence[tuple[int, ...]], dtype: Any) -> list[Array]:
+    """Uniform numbers of several shapes, drawn as one array: each draw by itself would take seconds to compile."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = jnp.split(jax.random.uniform(key, (int(ends[-1]),), dtype, minval=1e-3), ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _spread(drawn: Array, nonnegative: bool) -> Array:
+    """Numbers from 0 to 1 as they are, or of either sign."""
+    return drawn if nonnegative else 2 * drawn - 1
 
 
 def _with_norm(problem: TensorProblem, factors: Multilinear, given: Sequence[Rows | None]) -> Multilinear:
@@ -106,7 +112,8 @@ def singular_rows(values: np.ndarray, ranks: tuple[int, ...] | int, signed: Sequ
             larger = jnp.sum(up**2, axis=1, keepdims=True) >= jnp.sum(down**2, axis=1, keepdims=True)
             rows = jnp.where(larger, up, down)
             rows = jnp.where(rows > 0, rows, FILL / math.sqrt(size))
-        extra = _draw(key, (rank - len(rows), size), not signed[m], rows.dtype) / math.sqrt(size)
+        (drawn,) = _draw(key, [(rank - len(rows), size)], rows.dtype)
+        extra = _spread(drawn, not signed[m]) / math.sqrt(size)
         found.append(jnp.concatenate([rows, extra]))
     return found
 

@@ -14,6 +14,7 @@ from .multilinear import Gram, Multilinear, Partial, beside_last, close, cross, 
 
 # (components, components, size) with weights, which each index of a mode sums in its own way, else (..., 1).
 Hessian = Float[Array, "components components _"]
+Curvature = Float[Array, "_ _"]
 
 
 class TensorProblem(eqx.Module):
@@ -151,10 +152,10 @@ def _move(problem: TensorProblem, factors: Multilinear, mode: int, products: Pro
     sizes, hessian = _sizes(form), form[:, :, None]
     if products.weights is not None:
         hessian = cross(products.weights, factors.pairs(), mode).reshape(rank, rank, -1)
-    more = here.coupling(rows, sizes)
-    for changed in _penalty_forms(problem, factors, grams, mode):
-        more = more + gram(factors, changed, mode)
-    hessian = hessian + more[:, :, None]
+    forms = [gram(factors, changed, mode) for changed in _penalty_forms(problem, factors, grams, mode)]
+    coupling = here.coupling(rows, sizes)
+    for form in forms if coupling is None else [*forms, coupling]:
+        hessian = hessian + form[:, :, None]
 
     def once(_, rows):
         return _sweep(here, rows, push, hessian, sizes)
@@ -163,34 +164,32 @@ def _move(problem: TensorProblem, factors: Multilinear, mode: int, products: Pro
 
 
 def _sweep(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, sizes: Sizes) -> Rows:
-    bound = mode.bound(rows, sizes)
-    push = push - bound.gradient
+    bound, curvature = mode.bound(rows, sizes), jnp.zeros((1, 1), rows.dtype)
+    if bound is not None:
+        push, curvature = push - bound.gradient, bound.curvature
     if mode.constraints.of("disjoint", mode.block):
-        return _assign(rows, push, hessian, bound.curvature)
+        return _assign(rows, push, hessian, curvature)
     if mode.takes_nearest:
-        return _to_nearest(mode, rows, push, hessian, bound.curvature)
-    return _by_rows(mode, rows, push, hessian, bound.curvature)
+        return _to_nearest(mode, rows, push, hessian, curvature)
+    return _by_rows(mode, rows, push, hessian, curvature)
 
 
-def _by_rows(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, curvature: Rows) -> Rows:
-    """Each component in turn to its exact optimum, as `updates.HALS`."""
+def _by_rows(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, curvature: Curvature) -> Rows:
+    """Each component in turn to its exact optimum, as `updates.HALS`; the bound is about the rows before the sweep."""
 
     def one(k, now):
         mine = lax.dynamic_index_in_dim(hessian, k, keepdims=False)
-        row, added = lax.dynamic_slice_in_dim(now, k, 1), lax.dynamic_slice_in_dim(curvature, k, 1)
-        slope = lax.dynamic_slice_in_dim(push, k, 1) - jnp.sum(mine * now, axis=0)[None]
-        # The bound's curvature is about the rows before the sweep, of which this one has not moved.
+        row, slope = lax.dynamic_slice_in_dim(now, k, 1), lax.dynamic_slice_in_dim(push, k, 1)
+        slope = slope - jnp.sum(mine * now, axis=0)
+        added = curvature if len(curvature) == 1 else lax.dynamic_slice_in_dim(curvature, k, 1)
         steepness = lax.dynamic_slice_in_dim(mine, k, 1) + added
         new = row + jnp.where(steepness > 0, slope / jnp.where(steepness > 0, steepness, 1), 0)
-        return lax.dynamic_update_slice_in_dim(now, new, k, 0)
+        return lax.dynamic_update_slice_in_dim(now, mode.keep(new, row, k), k, 0)
 
-    def kept(k, now):
-        return mode.keep(one(k, now), rows)
-
-    return lax.fori_loop(0, len(rows), kept, rows)
+    return lax.fori_loop(0, len(rows), one, rows)
 
 
-def _to_nearest(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, curvature: Rows) -> Rows:
+def _to_nearest(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, curvature: Curvature) -> Rows:
     """All components at once, down a separable quadratic above the objective, onto the nearest allowed point.
 
     sum_kl H_kl d_k d_l <= sum_k d_k^2 sum_l |H_kl|. Whoever chooses which entries stay compares them in one measure.
@@ -203,7 +202,7 @@ def _to_nearest(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, curvature:
     return mode.nearest(rows + slope * metric, rows, metric)
 
 
-def _assign(rows: Rows, push: Rows, hessian: Hessian, curvature: Rows) -> Rows:
+def _assign(rows: Rows, push: Rows, hessian: Hessian, curvature: Curvature) -> Rows:
     """The exact minimum over factors of which each index has one component, see `constraints.Orthogonal`."""
     steepness = jnp.maximum(jnp.diagonal(hessian).T + curvature, TINY)
     length = jnp.maximum(push + curvature * rows, 0) / jnp.sqrt(steepness)
