@@ -17,6 +17,7 @@ from .data.io import load, save
 from .edx import quantify
 from .factor import (
     Bilinear,
+    Deviation,
     Pooled,
     Problem,
     Resolution,
@@ -24,6 +25,7 @@ from .factor import (
     Status,
     constraints,
     fit,
+    fit_coupled,
     fit_pooled,
     fit_tensor,
     initial,
@@ -47,6 +49,7 @@ __all__ = [
     "Compressed",
     "Counts",
     "Dense",
+    "Deviation",
     "Grid",
     "Pooled",
     "Problem",
@@ -58,6 +61,7 @@ __all__ = [
     "constraints",
     "eels",
     "fit",
+    "fit_coupled",
     "fit_pooled",
     "fit_tensor",
     "initial",

@@ -69,7 +69,7 @@ class Multiplicative(AbstractUpdate):
 
     def _moved(self, problem: Problem, factors: Bilinear, block: str, rows: Rows) -> Rows:
         """The minimum of the separable bound of loss and penalties that touches at `rows`."""
-        first, second = self._parts(problem, factors, block)
+        first, second = gradient_parts(problem, factors, block)
         bound, beta = problem.bound(factors, block), problem.loss.beta
         simplex, ties = problem.constraints.one("sum", block), problem.constraints.of("ratio", block)
         if bound is None and simplex is None and not ties:
@@ -95,24 +95,28 @@ class Multiplicative(AbstractUpdate):
             return minimise_on_simplex(jax.tree.map(jnp.transpose, part), rows.T, everything, one).T
         return _profiles(problem, rows, part)
 
-    def _parts(self, problem: Problem, factors: Bilinear, block: str) -> tuple[Rows, Float[Array, "components _"]]:
-        """The two parts of the loss's gradient in the block."""
-        matrix, maps, spectra = problem.matrix, factors.maps_t, problem.spectra(factors)
-        second: Float[Array, "components _"] | None
-        if problem.is_least_squares:
-            if block == "maps":
-                return matrix.onto_spectra(spectra), matmul(matmul(spectra, spectra.T), maps)
-            first, second = matrix.onto_maps(maps), matmul(matmul(maps, maps.T), spectra)
-        elif block == "maps":
-            first, second = matrix.score_maps(problem.loss.split, maps, spectra, problem.weights)
-            return first, spectra.sum(axis=1, keepdims=True) if second is None else second
-        else:
-            first, second = matrix.score_spectra(problem.loss.split, maps, spectra, problem.weights)
-            if second is None:
-                second = jnp.broadcast_to(maps.sum(axis=1, keepdims=True), first.shape)
-        if problem.basis is None:
-            return first, second
-        return onto_basis(first, problem.basis), onto_basis(second, problem.basis)
+
+def gradient_parts(problem: Problem, factors: Bilinear, block: str) -> tuple[Rows, Float[Array, "components _"]]:
+    """The two parts of the loss's gradient in the block, second - first, neither of them below zero.
+
+    first is R S' and second D S' of `Multiplicative` for the maps, and likewise for the spectra or coefficients.
+    """
+    matrix, maps, spectra = problem.matrix, factors.maps_t, problem.spectra(factors)
+    second: Float[Array, "components _"] | None
+    if problem.is_least_squares:
+        if block == "maps":
+            return matrix.onto_spectra(spectra), matmul(matmul(spectra, spectra.T), maps)
+        first, second = matrix.onto_maps(maps), matmul(matmul(maps, maps.T), spectra)
+    elif block == "maps":
+        first, second = matrix.score_maps(problem.loss.split, maps, spectra, problem.weights)
+        return first, spectra.sum(axis=1, keepdims=True) if second is None else second
+    else:
+        first, second = matrix.score_spectra(problem.loss.split, maps, spectra, problem.weights)
+        if second is None:
+            second = jnp.broadcast_to(maps.sum(axis=1, keepdims=True), first.shape)
+    if problem.basis is None:
+        return first, second
+    return onto_basis(first, problem.basis), onto_basis(second, problem.basis)
 
 
 def _profiles(problem: Problem, rows: Rows, part: CountsBound | SquaresBound) -> Rows:
