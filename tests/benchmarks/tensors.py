@@ -93,7 +93,9 @@ def compare(name, x, rank, restarts, seeds, reach=False):
     for kind in (np.float32, np.float64):
         for options in starts:
             seconds, reached = theirs(x.astype(kind), rank, 100, **options)
-            print(f"  TensorLy {np.dtype(kind).name} {options['init']}: error {reached:.5f}  {seconds:.3f} s", flush=True)
+            print(
+                f"  TensorLy {np.dtype(kind).name} {options['init']}: error {reached:.5f}  {seconds:.3f} s", flush=True
+            )
             best = min(best, reached)
     print(f"  error less TensorLy's best: {own - best:+.5f}")
     if not reach:
@@ -104,7 +106,10 @@ def compare(name, x, rank, restarts, seeds, reach=False):
     for kind in (np.float32, np.float64):
         data = x.astype(kind)
         peer, took = steps_to_reach(limit, lambda n, data=data: theirs(data, rank, n, init="svd", tol=0))
-        print(f"  TensorLy {np.dtype(kind).name} in {peer} steps, {took:.3f} s: {took / seconds:.1f} times ours", flush=True)
+        print(
+            f"  TensorLy {np.dtype(kind).name} in {peer} steps, {took:.3f} s: {took / seconds:.1f} times ours",
+            flush=True,
+        )
 
 
 def main():

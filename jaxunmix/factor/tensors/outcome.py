@@ -32,7 +32,7 @@ class TensorSolution(eqx.Module):
         description: what was fitted, as pairs of a name and a value; see `info`.
     """
 
-    factors: tuple[Float[Array, "size components"], ...]
+    factors: tuple[Float[Array, "_ _"], ...]
     core: Float[Array, "..."]
     objective: Float[Array, ""]
     trace: Float[Array, " checks"]

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from ..model import Rows
 from ..solution import Status
-from .multilinear import Multilinear
+from .multilinear import Multilinear, Rows
 from .starts import start
 from .sweeps import TensorProblem, step
 

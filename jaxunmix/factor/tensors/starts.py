@@ -14,10 +14,9 @@ from ...matrix.base import TINY, accurate_sum
 from ...matrix.compressed import leading_svd
 from ...matrix.dense import Dense
 from ..initial.base import SUBSPACE_SEED
-from ..model import Rows
 from .entries import Entries
 from .modes import Mode
-from .multilinear import Multilinear, gram
+from .multilinear import Multilinear, Rows, gram
 from .outcome import TensorSolution, multilinear_of
 from .sweeps import Products, TensorProblem, balance, move_core, scale_core
 
