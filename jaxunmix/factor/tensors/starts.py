@@ -178,8 +178,8 @@ def _read_given(init: Any, shape: tuple[int, ...], ranks: tuple[int, ...] | int,
         or len(init) != len(shape)
     ):
         raise ValueError(
-            f'init must be "random", "hosvd", a TensorSolution or {len(shape)} factors, one (size, components) for each '
-            f"mode and None where it is drawn; got {type(init).__name__}."
+            f'init must be "random", "hosvd", a TensorSolution or {len(shape)} factors, one (size, components) for '
+            f"each mode and None where it is drawn; got {type(init).__name__}."
         )
     found: list[Any] = []
     for m, (values, size, mode) in enumerate(zip(init, shape, modes, strict=True)):
