@@ -9,9 +9,8 @@ import jaxunmix
 PUBLIC = {
     "jaxunmix": (
         "Bilinear Compressed Counts Dense Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
-        "constraints eels fit fit_pooled fit_tensor initial links load losses metrics minimise named page penalties physics plots "
-        "preprocess project quantify rank save simulate tensors tune "
-        "updates"
+        "constraints eels fit fit_pooled fit_tensor initial links load losses metrics minimise named page penalties "
+        "physics plots preprocess project quantify rank save simulate tensors tune updates"
     ),
     "jaxunmix.bayes": (
         "Decomposition Decompositions Density Explorer FreeEnergy FunctionDensity HMC Jumps NumpyroDensity Priors "

@@ -124,7 +124,8 @@ class TensorSolution(eqx.Module):
         sizes = ", ".join(f"{dim}={len(factor)}" for dim, factor in zip(self.dims, self.factors, strict=True))
         return (
             f"TensorSolution({'CP' if self.is_cp else 'Tucker'}, {kind}, {sizes}, "
-            f"objective={float(self.objective):.6g}, steps={int(self.steps)}, {self.status.name}; best of {len(self.restarts.objective)} restarts)"
+            f"objective={float(self.objective):.6g}, steps={int(self.steps)}, {self.status.name}; best of "
+            f"{len(self.restarts.objective)} restarts)"
         )
 
 
