@@ -74,6 +74,7 @@ def test_missing_entries_are_found_again():
     assert max(angle(a, b) for a, b in zip(found.factors, factors, strict=True)) < 0.5
 
 
+@pytest.mark.slow
 def test_what_a_mask_hides_has_no_weight():
     hidden = jxu.fit_tensor(np.ma.masked_array(NOISY, ~HOLES), 2, key=KEY, max_steps=20)
     weighed = jxu.fit_tensor(np.where(HOLES, NOISY, np.nan), 2, weights=HOLES, key=KEY, max_steps=20)
@@ -283,7 +284,7 @@ def test_singular_vectors_need_no_key(rank):
         jxu.fit_tensor(NOISY, rank, init="hosvd", restarts=2)
 
 
-@pytest.mark.parametrize("rank", [2, (2, 3, 2)], ids=str)
+@pytest.mark.parametrize("rank", [2, pytest.param((2, 3, 2), marks=pytest.mark.slow)], ids=str)
 def test_a_result_is_a_start(rank):
     before = jxu.fit_tensor(NOISY, rank, key=KEY, max_steps=20)
     after = jxu.fit_tensor(NOISY, rank, init=before, max_steps=20, rtol=0)
@@ -310,6 +311,7 @@ def test_modes_of_size_one_are_modes(shape, rank):
     assert error(x, found.reconstruct()) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_slice_of_zeros_has_factors_of_zero():
     x = NOISY.copy()
     x[2] = 0
