@@ -84,8 +84,8 @@ def fit_tensor(
         max_steps: steps at most.
         rtol: stop when the objective's relative decrease per step is below this; 0 never stops early.
         check_every: steps between looks at the objective.
-        sweeps: passes over the components of a mode for each product with the data. More are cheap beside the data; of
-            1, 2, 5 and 10 five reached the errors of tests/benchmarks/tensors.py soonest.
+        sweeps: passes over the components of a mode for each product with the data. More are
+            cheap where the data are large.
         throw: raise when no restart stays finite.
 
     Returns:
