@@ -134,6 +134,7 @@ PRE_EDGE = WINDOW | of_kinds(
 POISSON = jxu.losses.Poisson()
 AUTO = jxu.Problem(X, POISSON, penalties=(jxu.penalties.L1("maps", "auto"),))
 COUNTS = jxu.Problem(X, POISSON)
+TENSOR, CUBE = np.stack([X, X + 1], axis=2), np.stack([X[:5] + i for i in range(5)])
 # Removed when the program ends.
 TEMPORARY = tempfile.TemporaryDirectory()
 FOLDER = Path(TEMPORARY.name)
@@ -297,6 +298,41 @@ CALLS = {
         jxu.fit,
         lambda: {"problem": PROBLEM, "rank": 2, "key": KEY, "max_steps": 10},
         {"progress": FLAG, "throw": FLAG, "checkpoint": SOME_PATH},
+    ),
+    "fit_tensor": (
+        jxu.fit_tensor,
+        lambda: {"array": TENSOR, "rank": 2, "key": KEY, "max_steps": 1, "init": [None, None, None]},
+        {
+            "array": MATRIX,
+            "rank": WHOLE_NUMBER | of_kinds(short=(2, 2), zero=(0, 1, 1), fractions=(1.5, 1, 1), huge=99),
+            "key": KEYS,
+            "penalties": MAPPING | of_kinds(no_mode={7: ()}, alone={0: jxu.penalties.L1("maps", 0.1)}, text={0: "L1"}),
+            "constraints": MAPPING | of_kinds(no_mode={7: ()}, a_class={0: (jxu.constraints.NonNegative,)}),
+            "weights": without(WEIGHTS, "negative", "NaN")
+            | of_kinds(negative=-np.ones((6, 5, 2)), NaN=np.full((6, 5, 2), np.nan), zero=np.zeros((6, 5, 2))),
+            "loss": SOME_OBJECT | of_kinds(a_class=jxu.losses.Frobenius, Poisson=POISSON),
+            "init": OBJECT | of_kinds(two=[None, None], shapes=[np.ones((5, 2)), None, None], NaN=[X * np.nan] * 3),
+            "restarts": WHOLE_NUMBER | of_kinds(zero=0),
+            "max_steps": SOME_WHOLE,
+            "rtol": without(NUMBER, "infinite") | of_kinds(negative=-1.0),
+            "check_every": WHOLE_NUMBER | of_kinds(zero=0),
+            "sweeps": WHOLE_NUMBER | of_kinds(zero=0),
+            "throw": FLAG,
+        },
+    ),
+    "tensors.core_consistency": (
+        jxu.tensors.core_consistency,
+        lambda: {"array": CUBE, "factors": [SPECTRA.T] * 3},
+        {
+            "array": MATRIX,
+            "factors": OBJECT | of_kinds(two=[SPECTRA.T] * 2, shapes=[MAPS] * 3, zero=[0 * SPECTRA.T] * 3),
+            "weights": without(WEIGHTS, "negative", "NaN") | of_kinds(NaN=np.full((6, 5, 2), np.nan)),
+        },
+    ),
+    "tensors.scan_ranks": (
+        jxu.tensors.scan_ranks,
+        lambda: {"array": TENSOR, "ranks": (1,), "key": KEY, "max_steps": 1},
+        {"array": MATRIX, "ranks": OBJECT | of_kinds(none=()), "key": KEYS, "restarts": WHOLE_NUMBER},
     ),
     "fit_pooled": (
         jxu.fit_pooled,
@@ -1273,6 +1309,7 @@ RESULTS = (
     "rank.Scan",
     "rank.Verdict",
     "simulate.Truth",
+    "tensors.TensorSolution",
     "updates.ProjectedState",
 )
 BASES = (

@@ -9,8 +9,8 @@ import jaxunmix
 PUBLIC = {
     "jaxunmix": (
         "Bilinear Compressed Counts Dense Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
-        "constraints eels fit fit_pooled initial links load losses metrics minimise named page penalties physics plots "
-        "preprocess project quantify rank save simulate tune updates"
+        "constraints eels fit fit_pooled fit_tensor initial links load losses metrics minimise named page penalties "
+        "physics plots preprocess project quantify rank save simulate tensors tune updates"
     ),
     "jaxunmix.bayes": (
         "Decomposition Decompositions Density Explorer FreeEnergy FunctionDensity HMC Jumps NumpyroDensity Priors "
@@ -59,6 +59,7 @@ PUBLIC = {
         "mixture nanosheets oxide_lattice patterns rod_scans silicon_diode tof_sims tunnelling_spectroscopy "
         "xas_domains"
     ),
+    "jaxunmix.tensors": "TensorSolution core_consistency fit_tensor scan_ranks",
     "jaxunmix.updates": (
         "ALS AbstractUpdate BoundedHALS FISTA HALS MALS Multiplicative ProjectedGradient ProjectedState Sheared"
     ),

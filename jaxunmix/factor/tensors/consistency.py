@@ -18,8 +18,8 @@ def core_consistency(array: Any, factors: Sequence[Any], weights: Any = None) ->
         core consistency = 100 (1 - sum (G - T)^2 / K),    G = X x_1 A_1^+ x_2 A_2^+ ...
 
     (Bro and Kiers, J. Chemometrics 17 (2003) 274, equation 8). Near 100 the components are as many as the data bear or
-    fewer; with one too many it falls, often below zero. Take the largest K before the fall. The columns of all modes are
-    scaled alike first: otherwise G would depend on where the size of a component stands.
+    fewer; with one too many it falls, often below zero. Take the largest K before the fall. The columns of all modes
+    are scaled alike first: otherwise G would depend on where the size of a component stands.
 
     Args:
         array: three or more modes.
@@ -64,8 +64,8 @@ def _read_factors(factors: Any, shape: tuple[int, ...], names: Sequence[str]) ->
         wrong = np.flatnonzero(~(np.isfinite(factor).all(axis=0) & (np.abs(factor).max(axis=0) > 0)))
         if len(wrong):
             raise ValueError(
-                f"factors[{m}] of {name}: component {wrong[0]} is zero or not finite; fit fewer components, or leave it "
-                "out of all modes."
+                f"factors[{m}] of {name}: component {wrong[0]} is zero or not finite; fit fewer components, or leave "
+                "it out of all modes."
             )
         if not math.isfinite(float(np.linalg.norm(factor))):
             raise ValueError(f"factors[{m}] of {name} is too large; rescale it.")

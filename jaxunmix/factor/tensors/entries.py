@@ -210,6 +210,5 @@ def _number_of(key: Any, names: Sequence[str], what: str) -> int:
             return list(names).index(key)
     elif not isinstance(key, bool) and isinstance(key, int | np.integer) and 0 <= key < len(names):
         return int(key)
-    raise ValueError(
-        f"{what} names {key!r}, which is no mode; the modes are {', '.join(f'{m} ({n!r})' for m, n in enumerate(names))}."
-    )
+    known = ", ".join(f"{m} ({name!r})" for m, name in enumerate(names))
+    raise ValueError(f"{what} names {key!r}, which is no mode; the modes are {known}.")

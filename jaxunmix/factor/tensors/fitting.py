@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -48,7 +49,7 @@ def fit_tensor(
     max_steps: int = 500,
     rtol: float | int = 1e-6,
     check_every: int = 10,
-    sweeps: int = 2,
+    sweeps: int = 5,
     throw: bool = True,
 ) -> TensorSolution:
     r"""Factors of a tensor of three or more modes, by CP (PARAFAC) or Tucker, non-negative unless asked otherwise.
@@ -58,10 +59,10 @@ def fit_tensor(
 
         x_abc ~ sum_k core_k A_ak B_bk C_ck,        x_abc ~ sum_pqr core_pqr A_ap B_bq C_cr.
 
-    Along mode n both are a matrix problem, X_(n) ~ A_n S_n with all other modes in S_n. HALS takes the modes in turn, each
-    component to its exact optimum (Cichocki and Phan, IEICE Trans. E92-A (2009) 708, algorithm 2), and Tucker's core
-    entry by entry. A step is two passes over the data, as plain matrix products. With weights each index of a mode has
-    its own Hessian sum_j w_ij s_j s_j', formed exactly, so that gaps cost passes but no accuracy. The objective
+    Along mode n both are a matrix problem, X_(n) ~ A_n S_n with all other modes in S_n. HALS takes the modes in turn,
+    each component to its exact optimum (Cichocki and Phan, IEICE Trans. E92-A (2009) 708, algorithm 2), and Tucker's
+    core entry by entry. A step is two passes over the data, as plain matrix products. With weights each index of a mode
+    has its own Hessian sum_j w_ij s_j s_j', formed exactly, so that gaps cost passes but no accuracy. The objective
     (1/2) sum w (x - model)^2 + penalties never rises.
 
     Args:
@@ -72,17 +73,19 @@ def fit_tensor(
         penalties: mode -> of `penalties`, such as {0: (Smoothness("maps", 0.1),)} or {"time": ...}. "maps" and
             "spectra" both mean the factors of that mode; weights are free of scale and those of the matrix X_(n).
         constraints: mode -> of `constraints`. As "maps" the entries of a mode are pixels (`Simplex("maps")`: the
-            components of each sum to one), as "spectra" channels (`Simplex("spectra")`: each component sums to one). Modes
-            that are not named are non-negative, and so is the core: {1: (), "core": ()} makes both signed. () for none.
+            components of each sum to one), as "spectra" channels (`Simplex("spectra")`: each component sums to one).
+            Modes that are not named are non-negative, and so is the core: {1: (), "core": ()} makes both signed. () for
+            none.
         weights: that broadcast to the array, 0 or more; 0 leaves an entry out, whatever it holds.
         loss: `losses.Frobenius()`, which None means too; no other is served.
-        init: "random"; "hosvd", from singular vectors; the factors, (size, components) for each mode or None where it is
-            drawn; or a `TensorSolution`.
+        init: "random"; "hosvd", from singular vectors; the factors, (size, components) for each mode or None where it
+            is drawn; or a `TensorSolution`.
         restarts: how many starts, side by side where memory allows.
         max_steps: steps at most.
         rtol: stop when the objective's relative decrease per step is below this; 0 never stops early.
         check_every: steps between looks at the objective.
-        sweeps: passes over the components of a mode for each product with the data.
+        sweeps: passes over the components of a mode for each product with the data. More are
+            cheap where the data are large.
         throw: raise when no restart stays finite.
 
     Returns:
@@ -91,8 +94,8 @@ def fit_tensor(
         factors are known up to a linear map, as far as constraints leave one.
 
     Raises:
-        ValueError: data, weights, a rank, penalties, constraints or a start that do not fit one another, or that no step
-            can honour; naming the mode and the place.
+        ValueError: data, weights, a rank, penalties, constraints or a start that do not fit one another, or that no
+            step can honour; naming the mode and the place.
         FloatingPointError: no restart stayed finite, and `throw` is set.
     """
     loss = Frobenius() if loss is None else check_instance(loss, AbstractLoss, "loss", "losses.Frobenius()")
@@ -116,7 +119,8 @@ def fit_tensor(
     arranged, began = _arranged(ranks, order), first.arranged(order)
     keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
     parts = batches(restarts, _restart_bytes(problem, arranged))
-    runs = [run(problem, arranged, began.rows, began.core, keys[part], tolerance, limits) for part in parts]
+    fixed, going = (problem, arranged, began.rows, began.core), (tolerance, limits.traced, limits.room)
+    runs = [run(*fixed, keys[part], *going) for part in parts]
     every = jax.tree.map(lambda *parts: jnp.concatenate(parts), *runs)
     description = _describe(ranks, init, modes, entries)
     return _outcome(every, problem, order, (entries.names, limits, first.is_given, throw), description)
@@ -163,8 +167,8 @@ def _read_constraints(constraints: Any, ranks: Ranks, names: tuple[str, ...]) ->
     wrong = [type(item).__name__ for item in of_core if getattr(item, "kind", None) != "sign"]
     if wrong:
         raise ValueError(
-            f'constraints["core"] has {wrong[0]}: the core is non-negative, or signed with {{"core": ()}}; factors take '
-            "what else is known."
+            f'constraints["core"] has {wrong[0]}: the core is non-negative, or signed with {{"core": ()}}; what else '
+            "is known belongs to the factors."
         )
     return asked, not len(of_core)
 
@@ -183,10 +187,13 @@ def _arranged(ranks: Ranks, order: tuple[int, ...]) -> Ranks:
 
 
 def _problem(entries: Entries, modes: list[Mode], signed_core: bool, order: tuple[int, ...]) -> TensorProblem:
+    # Names would be part of the program, and others compile it anew.
     x = jnp.asarray(np.ascontiguousarray(entries.values.transpose(order)))
     weights = None if entries.weights is None else jnp.asarray(np.ascontiguousarray(entries.weights.transpose(order)))
     pushed = x if weights is None else weights * x
-    return TensorProblem(pushed, weights, tuple(modes[m] for m in order), accurate_sum(pushed * x), not signed_core)
+    return TensorProblem(
+        pushed, weights, tuple(replace(modes[m], name="") for m in order), accurate_sum(pushed * x), not signed_core
+    )
 
 
 def _restart_bytes(problem: TensorProblem, ranks: Ranks) -> int:
@@ -211,15 +218,15 @@ def _outcome(
     status = [Status.of(code) for code in host.code]
     if throw and all(s is Status.NON_FINITE for s in status):
         raise FloatingPointError(
-            f"no restart stayed finite: {Status.NON_FINITE.value}. Look at the data's range, or pass throw=False to see "
-            "the last finite factors."
+            f"no restart stayed finite: {Status.NON_FINITE.value}. Look at the data's range, or pass throw=False to "
+            "see the last finite factors."
         )
     factors, sizes = _normalised(problem, jax.tree.map(lambda leaf: leaf[best], every.factors), is_given)
     place = [order.index(m) for m in range(len(order))]
     core = sizes if factors.core is None else factors.core.transpose(place)
     looks = ~np.isnan(host.trace[best])
     dtype = problem.x.dtype
-    taken = np.minimum(np.arange(limits.looks) * limits.check_every, limits.max_steps)
+    taken = np.minimum(np.arange(len(looks)) * limits.check_every, limits.max_steps)
     return TensorSolution(
         factors=tuple(factors.rows[p].T for p in place),
         core=core,

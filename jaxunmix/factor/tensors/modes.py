@@ -22,7 +22,7 @@ from .multilinear import Gram
 
 Sizes = Float[Array, " components"]
 
-# What a step keeps, see `AbstractConstraint.kind`; for the second row it moves all entries, then onto the nearest point.
+# What a step keeps, see `AbstractConstraint.kind`: row by row, or by moving all entries onto the nearest point.
 BY_ROWS = frozenset({"sign", "bounds", "fixed", "norm"})
 BY_NEAREST = frozenset({"sum", "closure", "presence", "shape"})
 KEPT = BY_ROWS | BY_NEAREST | {"disjoint"}
@@ -193,14 +193,15 @@ def _block_of(name: str, items: Sequence[AbstractConstraint]) -> str:
 
 
 def _check_constraints(name: str, constraints: Constraints) -> None:
+    for item in constraints.of("disjoint"):
+        if item.is_soft:
+            raise ValueError(f"{name}: fit_tensor has no multiplier for Orthogonal(strict=False); use strict=True.")
     for item in constraints:
         kind = type(item).__name__
-        if item.kind == "disjoint" and item.is_soft:
-            raise ValueError(f"{name}: {kind}(strict=False) has no multiplier in fit_tensor; use {kind}(strict=True).")
         if item.kind not in KEPT:
             raise ValueError(
-                f"{name}: fit_tensor does not keep {kind}({item.block!r}); it keeps signs, limits, fixed entries, sums, "
-                "shapes, presence, unit norms and orthogonal factors."
+                f"{name}: fit_tensor does not keep {kind}({item.block!r}); it keeps signs, limits, fixed entries, "
+                "sums, shapes, presence, unit norms and orthogonal factors."
             )
 
 

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...matrix.base import matmul
-from ..model import Rows
 
-Gram = Float[Array, "components components"]
+# Of each mode there may be another number of components and another size.
+Rows = Float[Array, "_ _"]
+Gram = Float[Array, "_ _"]
 
 einsum = partial(jnp.einsum, precision="highest")
 

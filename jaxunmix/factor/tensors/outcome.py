@@ -20,8 +20,8 @@ class TensorSolution(eqx.Module):
     Attributes:
         factors: for each mode (size, components), in the order of the array's modes.
         core: of CP the sizes of the components, (K,); of Tucker the core, (components of the first mode, of the second,
-            ...). Columns of the factors have norm 1 (that of `UnitNorm` where it is asked for), and the core their size,
-            in modes whose constraints leave the scale open; in the unit of the data.
+            ...). In modes whose constraints leave the scale open columns of the factors have norm 1 (that of `UnitNorm`
+            where it is asked for), and the core their size; in the unit of the data.
         objective: half the weighted sum of squared residuals, plus penalties.
         trace: (checks,) the objective at the steps `trace_steps`.
         trace_steps: (checks,).
@@ -32,7 +32,7 @@ class TensorSolution(eqx.Module):
         description: what was fitted, as pairs of a name and a value; see `info`.
     """
 
-    factors: tuple[Float[Array, "size components"], ...]
+    factors: tuple[Float[Array, "_ _"], ...]
     core: Float[Array, "..."]
     objective: Float[Array, ""]
     trace: Float[Array, " checks"]
@@ -123,8 +123,9 @@ class TensorSolution(eqx.Module):
         kind = f"K={self.rank}" if self.is_cp else f"ranks={self.rank}"
         sizes = ", ".join(f"{dim}={len(factor)}" for dim, factor in zip(self.dims, self.factors, strict=True))
         return (
-            f"TensorSolution({'CP' if self.is_cp else 'Tucker'}, {kind}, {sizes}, objective={float(self.objective):.6g}, "
-            f"steps={int(self.steps)}, {self.status.name}; best of {len(self.restarts.objective)} restarts)"
+            f"TensorSolution({'CP' if self.is_cp else 'Tucker'}, {kind}, {sizes}, "
+            f"objective={float(self.objective):.6g}, steps={int(self.steps)}, {self.status.name}; best of "
+            f"{len(self.restarts.objective)} restarts)"
         )
 
 

@@ -1,7 +1,7 @@
 """Restarts of a tensor fit, side by side in one compiled program."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,14 +9,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from ..model import Rows
 from ..solution import Status
-from .multilinear import Multilinear
+from .multilinear import Multilinear, Rows
 from .starts import start
 from .sweeps import TensorProblem, step
 
 # A run that is still running when the steps are used up has ended by them.
 RUNNING, CONVERGED, NON_FINITE = (s.code for s in (Status.MAX_STEPS, Status.CONVERGED, Status.NON_FINITE))
+
+# Looks at the objective that every program has room for.
+LEAST_ROOM = 64
 
 
 class TensorRun(NamedTuple):
@@ -38,16 +40,26 @@ class TensorRun(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """How long a fit goes on: see `fit_tensor`."""
+    """How long a fit goes on, see `fit_tensor`: numbers of Python, or arrays, which compile nothing anew."""
 
-    max_steps: int
-    check_every: int
-    sweeps: int
+    max_steps: Any
+    check_every: Any
+    sweeps: Any
 
     @property
-    def looks(self) -> int:
+    def looks(self) -> Any:
         """At the objective, the start's among them."""
         return -(-self.max_steps // self.check_every) + 1
+
+    @property
+    def room(self) -> int:
+        """For how many looks a program makes room: one program serves many numbers of steps."""
+        return max(LEAST_ROOM, 1 << (self.looks - 1).bit_length())
+
+    @property
+    def traced(self) -> "Limits":
+        """The same as arrays."""
+        return Limits(*(jnp.asarray(number, int) for number in self))
 
 
 @eqx.filter_jit
@@ -59,12 +71,13 @@ def run(
     keys: Key[Array, " restarts"],
     rtol: Float[Array, ""],
     limits: Limits,
+    room: int,
 ) -> TensorRun:
     """All restarts until the last has settled; those that have stay as they are."""
 
     def begin(key):
         factors = start(problem, ranks, given, core, key)
-        infinite, none = jnp.full((), jnp.inf, problem.x.dtype), jnp.full(limits.looks, jnp.nan, problem.x.dtype)
+        infinite, none = jnp.full((), jnp.inf, problem.x.dtype), jnp.full(room, jnp.nan, problem.x.dtype)
         return TensorRun(factors, infinite, none, jnp.zeros((), int), jnp.full((), RUNNING))
 
     def goes_on(state):
@@ -87,7 +100,7 @@ def _advance(
     look: Int[Array, ""],
     steps: Int[Array, ""],
     rtol: Float[Array, ""],
-    sweeps: int,
+    sweeps: Int[Array, ""],
 ) -> TensorRun:
     factors = lax.fori_loop(0, steps, lambda _, f: step(problem, f, sweeps), run.factors)
     objective = problem.objective(factors)

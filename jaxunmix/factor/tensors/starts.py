@@ -14,10 +14,9 @@ from ...matrix.base import TINY, accurate_sum
 from ...matrix.compressed import leading_svd
 from ...matrix.dense import Dense
 from ..initial.base import SUBSPACE_SEED
-from ..model import Rows
 from .entries import Entries
 from .modes import Mode
-from .multilinear import Multilinear, gram
+from .multilinear import Multilinear, Rows, gram
 from .outcome import TensorSolution, multilinear_of
 from .sweeps import Products, TensorProblem, balance, move_core, scale_core
 
@@ -179,8 +178,8 @@ def _read_given(init: Any, shape: tuple[int, ...], ranks: tuple[int, ...] | int,
         or len(init) != len(shape)
     ):
         raise ValueError(
-            f'init must be "random", "hosvd", a TensorSolution or {len(shape)} factors, one (size, components) for each '
-            f"mode and None where it is drawn; got {type(init).__name__}."
+            f'init must be "random", "hosvd", a TensorSolution or {len(shape)} factors, one (size, components) for '
+            f"each mode and None where it is drawn; got {type(init).__name__}."
         )
     found: list[Any] = []
     for m, (values, size, mode) in enumerate(zip(init, shape, modes, strict=True)):

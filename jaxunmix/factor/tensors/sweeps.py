@@ -66,7 +66,7 @@ class TensorProblem(eqx.Module):
         return self.data_term(factors) + self.penalty(factors)
 
 
-def step(problem: TensorProblem, factors: Multilinear, sweeps: int) -> Multilinear:
+def step(problem: TensorProblem, factors: Multilinear, sweeps: Int[Array, ""] | int) -> Multilinear:
     """All modes once, in two passes over the data, then the core.
 
     The last mode moves from data summed against the first; all others from data summed against the last, which is
@@ -144,7 +144,9 @@ def _penalty_forms(problem: TensorProblem, factors: Multilinear, grams: list[Gra
     return found
 
 
-def _move(problem: TensorProblem, factors: Multilinear, mode: int, products: Products, sweeps: int) -> Multilinear:
+def _move(
+    problem: TensorProblem, factors: Multilinear, mode: int, products: Products, sweeps: Int[Array, ""] | int
+) -> Multilinear:
     """The factors of one mode some sweeps nearer to their optimum, given all others."""
     grams, here = factors.grams(), problem.modes[mode]
     rows, rank = factors.rows[mode], factors.ranks[mode]
@@ -210,7 +212,9 @@ def _assign(rows: Rows, push: Rows, hessian: Hessian, curvature: Curvature) -> R
     return jnp.where(best, length / jnp.sqrt(steepness), 0)
 
 
-def move_core(problem: TensorProblem, factors: Multilinear, products: Products, sweeps: int) -> Multilinear:
+def move_core(
+    problem: TensorProblem, factors: Multilinear, products: Products, sweeps: Int[Array, ""] | int
+) -> Multilinear:
     """Each entry of the core in turn to its exact optimum; the slope of the objective in all others follows it."""
     core = factors.core
     assert core is not None, "only Tucker has a core to move"

@@ -48,11 +48,10 @@ def test_missing_entries_are_those_of_the_model():
 
 def test_it_collapses_with_one_component_too_many():
     _, x = trilinear((12, 13, 14), 2, 0.02)
-    table = scan_ranks(x, (1, 2, 3), key=KEY, restarts=4, max_steps=500, rtol=1e-7)
+    table = scan_ranks(x, (2, 3), key=KEY, restarts=4, max_steps=500, rtol=1e-7)
     consistency = table["core_consistency"].values
-    assert consistency[0] == pytest.approx(100, abs=1e-3)
-    assert consistency[1] > 98
-    assert consistency[2] < 60
+    assert consistency[0] > 98
+    assert consistency[1] < 60
     assert (np.diff(table["relative_error"]) < 0).all()
 
 

@@ -1,7 +1,5 @@
 """CP and Tucker: they find what is known, whatever stands in the arguments, and never climb."""
 
-import itertools
-
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -33,7 +31,9 @@ def problem_of(x, rank, penalties=None, constraints=None, weights=None):
 # -- it finds what is known ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(6, 7, 8), (5, 4, 6, 3)], ids=["three modes", "four modes"])
+@pytest.mark.parametrize(
+    "shape", [(6, 7, 8), pytest.param((5, 4, 6, 3), marks=pytest.mark.slow)], ids=["three modes", "four modes"]
+)
 def test_cp_finds_the_factors_of_trilinear_data(shape):
     factors, x = trilinear(shape)
     found = jxu.fit_tensor(x, 2, key=KEY, restarts=3, max_steps=1000, rtol=1e-7)
@@ -57,6 +57,7 @@ def test_tucker_fits_what_has_its_ranks():
     np.testing.assert_allclose(model, found.reconstruct(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [2, (2, 2, 2)], ids=["CP", "Tucker"])
 def test_signed_factors_fit_at_least_as_well(rank):
     x = NOISY - NOISY.mean()
@@ -73,12 +74,14 @@ def test_missing_entries_are_found_again():
     assert max(angle(a, b) for a, b in zip(found.factors, factors, strict=True)) < 0.5
 
 
+@pytest.mark.slow
 def test_what_a_mask_hides_has_no_weight():
     hidden = jxu.fit_tensor(np.ma.masked_array(NOISY, ~HOLES), 2, key=KEY, max_steps=20)
     weighed = jxu.fit_tensor(np.where(HOLES, NOISY, np.nan), 2, weights=HOLES, key=KEY, max_steps=20)
     np.testing.assert_array_equal(hidden.factors[0], weighed.factors[0])
 
 
+@pytest.mark.slow
 def test_weights_of_one_change_nothing():
     plain = jxu.fit_tensor(NOISY, 2, key=KEY, max_steps=30, rtol=0)
     weighed = jxu.fit_tensor(NOISY, 2, weights=np.ones(NOISY.shape), key=KEY, max_steps=30, rtol=0)
@@ -109,10 +112,15 @@ ASKED = {
 }
 
 
+# Of each way that a step takes one stands here, the others where there is time: each is a program to compile.
+QUICK = {("plain", 2), ("apart", 2), ("shares of an index", 2), ("weights and penalties", (2, 3, 2))}
+OPTIONS = [(name, 2) for name in ASKED]
+OPTIONS += [(name, (2, 3, 2)) for name in ("plain", "signed", "weights and penalties", "apart", "shares of an index")]
+
+
 @pytest.mark.parametrize(
     ("name", "rank"),
-    [(name, 2) for name in ASKED]
-    + [(name, (2, 3, 2)) for name in ("plain", "signed", "weights and penalties", "apart", "shares of an index")],
+    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in OPTIONS],
     ids=str,
 )
 def test_no_step_raises_the_objective(name, rank):
@@ -133,7 +141,9 @@ def test_penalties_are_those_of_the_unfolded_matrix(name, rank):
     ranks = (rank,) * 3 if isinstance(rank, int) else rank
     rows = [rng.uniform(size=(r, size)).astype(np.float32) for r, size in zip(ranks, NOISY.shape, strict=True)]
     core = None if isinstance(rank, int) else rng.uniform(size=ranks).astype(np.float32)
-    arranged = Multilinear(tuple(rows[m] for m in order), None if core is None else jnp.asarray(core.transpose(order)))
+    arranged = Multilinear(
+        tuple(jnp.asarray(rows[m]) for m in order), None if core is None else jnp.asarray(core.transpose(order))
+    )
     ideal = np.zeros((2, 2, 2))
     ideal[(np.arange(2),) * 3] = 1
     core = ideal if core is None else core
@@ -141,14 +151,14 @@ def test_penalties_are_those_of_the_unfolded_matrix(name, rank):
     for mode, penalties in asked["penalties"].items():
         for penalty in penalties:
             beside = np.einsum("ABC,Aa,Bb,Cc->" + {0: "Abc", 1: "Bac", 2: "Cab"}[mode], core, *_ones_at(rows, mode))
-            maps, spectra = rows[mode], beside.reshape(ranks[mode], -1)
+            maps, spectra = jnp.asarray(rows[mode]), jnp.asarray(beside.reshape(ranks[mode], -1), jnp.float32)
             turned = penalty.block == "spectra"
             weights = None if "weights" not in asked else unfold(asked["weights"], mode)
             x = unfold(NOISY, mode)
             x, weights = (x.T, None if weights is None else weights.T) if turned else (x, weights)
             matrix = jxu.Problem(x, penalties=(penalty,), weights=weights)
             factors = Bilinear(spectra, maps) if turned else Bilinear(maps, spectra)
-            expected += float(matrix.penalty(jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), factors)))
+            expected += float(matrix.penalty(factors))
     np.testing.assert_allclose(problem.penalty(arranged), expected, rtol=1e-4)
 
 
@@ -160,23 +170,23 @@ def _ones_at(rows, mode):
 # -- it is what it says --------------------------------------------------------------------------------------------
 
 
-def test_a_step_of_a_matrix_is_that_of_hals():
-    """A mode of size one that does not move leaves a matrix."""
+@pytest.mark.parametrize(("sweeps", "smooth", "sparse"), [(3, (), ()), (1, (0.2,), (0.1,))], ids=["plain", "penalties"])
+def test_a_step_of_a_matrix_is_that_of_hals(sweeps, smooth, sparse):
+    """A mode of size one that does not move leaves a matrix; a step takes its longest mode first, as HALS the maps."""
     rng = np.random.default_rng(4)
     x = rng.uniform(size=(6, 1, 9)).astype(np.float32)
-    maps, spectra = rng.uniform(size=(2, 6)).astype(np.float32), rng.uniform(size=(2, 9)).astype(np.float32)
-    penalties = {0: (P.L1("maps", 0.1),), 2: (P.Smoothness("maps", 0.2),)}
+    maps, spectra = (jnp.asarray(rng.uniform(size=(2, size)), jnp.float32) for size in (9, 6))
+    penalties = {0: [P.L1("maps", w) for w in sparse], 2: [P.Smoothness("maps", w) for w in smooth]}
     problem, order = problem_of(x, 2, penalties, {1: (C.Fixed("maps"),)})
     assert order == (0, 1, 2)
-    moved = step(problem, Multilinear((jnp.asarray(maps), jnp.ones((2, 1)), jnp.asarray(spectra))), 2)
-    # A step takes the longest mode first: the maps of the matrix are that mode.
-    matrix = jxu.Problem(x[:, 0].T, penalties=(P.Smoothness("maps", 0.2), P.L1("spectra", 0.1)))
-    expected, _ = jxu.updates.HALS(sweeps=2).step(matrix, Bilinear(jnp.asarray(spectra), jnp.asarray(maps)), None)
-    model = np.asarray(expected.maps_t).T @ np.asarray(expected.profiles)
+    moved = step(problem, Multilinear((spectra, jnp.ones((2, 1)), maps)), sweeps)
+    terms = [P.Smoothness("maps", w) for w in smooth] + [P.L1("spectra", w) for w in sparse]
+    expected, _ = jxu.updates.HALS(sweeps).step(jxu.Problem(x[:, 0].T, penalties=terms), Bilinear(maps, spectra), None)
+    model = np.asarray(expected.maps) @ np.asarray(expected.profiles)
     np.testing.assert_allclose(np.asarray(reconstruct(moved))[:, 0].T, model, rtol=2e-5)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3)))[1:], ids=str)
+@pytest.mark.parametrize("order", [(1, 0, 2), (1, 2, 0), (2, 1, 0)], ids=str)
 def test_the_order_of_the_modes_changes_nothing(order):
     smooth = P.Smoothness("maps", 0.1)
     plain = jxu.fit_tensor(NOISY, 2, penalties={1: (smooth,)}, key=KEY, max_steps=20, rtol=0)
@@ -188,7 +198,7 @@ def test_the_order_of_the_modes_changes_nothing(order):
         np.testing.assert_allclose(turned.factors[place], plain.factors[mode], rtol=1e-4, atol=1e-5)
 
 
-@hypothesis.settings(max_examples=8, deadline=None)
+@hypothesis.settings(max_examples=5, deadline=None)
 @hypothesis.given(st.floats(1e-3, 1e3), st.integers(0, 10))
 def test_the_scale_of_the_data_changes_nothing(scale, seed):
     asked = {"penalties": {0: (P.L1("maps", 0.05),), 2: (P.Smoothness("spectra", 0.1),)}, "max_steps": 10, "rtol": 0}
@@ -199,7 +209,7 @@ def test_the_scale_of_the_data_changes_nothing(scale, seed):
     np.testing.assert_allclose(scaled.objective, scale**2 * plain.objective, rtol=2e-3)
 
 
-@hypothesis.settings(max_examples=15, deadline=None)
+@hypothesis.settings(max_examples=5, deadline=None)
 @hypothesis.given(st.integers(0, 1000), st.integers(1, 3), st.integers(0, 2))
 def test_contractions_are_those_of_the_unfolding(seed, rank, mode):
     from jaxunmix.factor.tensors import multilinear as ml
@@ -239,8 +249,10 @@ def test_constraints_hold_in_the_result():
     }
     found = jxu.fit_tensor(NOISY, 2, constraints=asked, key=KEY, max_steps=30)
     np.testing.assert_allclose(found.factors[0].sum(axis=1), 1, rtol=1e-5)
-    rise = np.diff(np.asarray(found.factors[1]), axis=0) > 0
-    assert all((~np.maximum.accumulate(~column) == column).all() for column in rise.T)
+    for column in np.asarray(found.factors[1]).T:
+        top = int(np.argmax(column))
+        assert (np.diff(column)[:top] >= -1e-6).all()
+        assert (np.diff(column)[top:] <= 1e-6).all()
     assert found.factors[2][3, 0] == np.float32(0.7)
     model = np.einsum("Z,aZ,bZ,cZ->abc", found.core, *found.factors)
     np.testing.assert_allclose(found.reconstruct(), model, rtol=1e-5)
@@ -254,6 +266,7 @@ def test_known_factors_stay():
     assert error(x, found.reconstruct()) < 1e-3
 
 
+@pytest.mark.slow
 def test_unit_norms_are_measured_as_asked():
     found = jxu.fit_tensor(NOISY, 2, constraints={2: (C.NonNegative("maps"), C.UnitNorm("maps", "max"))}, key=KEY)
     np.testing.assert_allclose(found.factors[2].max(axis=0), 1, rtol=1e-6)
@@ -262,6 +275,7 @@ def test_unit_norms_are_measured_as_asked():
 # -- starts --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [2, (2, 2, 2), 7], ids=str)
 def test_singular_vectors_need_no_key(rank):
     found = jxu.fit_tensor(NOISY, rank, init="hosvd", max_steps=50)
@@ -270,7 +284,7 @@ def test_singular_vectors_need_no_key(rank):
         jxu.fit_tensor(NOISY, rank, init="hosvd", restarts=2)
 
 
-@pytest.mark.parametrize("rank", [2, (2, 3, 2)], ids=str)
+@pytest.mark.parametrize("rank", [2, pytest.param((2, 3, 2), marks=pytest.mark.slow)], ids=str)
 def test_a_result_is_a_start(rank):
     before = jxu.fit_tensor(NOISY, rank, key=KEY, max_steps=20)
     after = jxu.fit_tensor(NOISY, rank, init=before, max_steps=20, rtol=0)
@@ -290,13 +304,14 @@ def test_modes_have_the_names_of_the_array():
 
 
 @pytest.mark.parametrize("rank", [1, (1, 1, 1)], ids=str)
-@pytest.mark.parametrize("shape", [(1, 4, 5), (1, 1, 4), (3, 1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 1, 1), pytest.param((1, 4, 5), marks=pytest.mark.slow)], ids=str)
 def test_modes_of_size_one_are_modes(shape, rank):
     x = outer_sum([np.arange(1.0, size + 1)[:, None] for size in shape])
     found = jxu.fit_tensor(x, rank, key=KEY, max_steps=20)
     assert error(x, found.reconstruct()) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_slice_of_zeros_has_factors_of_zero():
     x = NOISY.copy()
     x[2] = 0
@@ -333,7 +348,6 @@ REFUSED = {
     "no name": ({"constraints": {"energy": ()}}, "no mode"),
     "a mode twice": ({"penalties": {1: (), "mode_1": ()}}, "twice"),
     "a penalty by itself": ({"penalties": {1: P.L1("maps", 0.1)}}, "several"),
-    "penalties of no mode": ({"penalties": (P.L1("maps", 0.1),)}, "penalties must be such as"),
     "constraints of no mode": ({"constraints": (C.Simplex("maps"),)}, "by mode"),
     "a function": ({"penalties": {0: (my_penalty,)}}, "no separable bound"),
     "a weight to choose": ({"penalties": {0: (P.L1("maps", "auto"),)}}, '"auto"'),
