@@ -4,6 +4,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
@@ -16,6 +17,11 @@ WORTH_KEEPING = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0.0
 UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 # And of fewer fusions' kernels through MLIR in half the time again: XLA's older emitters write LLVM's language at once.
 QUICKLY_COMPILED = "--xla_cpu_use_fusion_emitters=false"
+
+
+# An example that compiles takes long, and one beside other work longer.
+hypothesis.settings.register_profile("compiling", deadline=None)
+hypothesis.settings.load_profile("compiling")
 
 
 def pytest_configure(config):

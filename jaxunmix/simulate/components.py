@@ -47,11 +47,11 @@ def oxide_spectra(energy: np.ndarray) -> np.ndarray:
     return unit_sum(np.stack(rows))
 
 
-def phase_spectra(energy: np.ndarray) -> np.ndarray:
-    """EDX of the phases, (3, channels) of sum one, over the photon energy in keV."""
+def phase_spectra(energy: np.ndarray, phases: Mapping[str, Mapping[str, float]] = PHASES) -> np.ndarray:
+    """EDX of the phases, (phases, channels) of sum one, over the photon energy in keV."""
     bremsstrahlung = unit_sum((1 - np.exp(-energy / 0.5)) * (200.0 - energy) / energy)
     rows = []
-    for composition in PHASES.values():
+    for composition in phases.values():
         lines = np.zeros_like(energy)
         for element, amount in composition.items():
             for place, strength in LINES[element]:

@@ -8,6 +8,7 @@ import pytest
 import jaxunmix as jxu
 from jaxunmix.data import io
 from jaxunmix.factor.solve.checkpoint import Ledger
+from jaxunmix.simulate import components as parts
 
 SMALL = ["--restarts", "2", "--max-steps", "20", "--quiet"]
 
@@ -111,3 +112,39 @@ def test_interrupt_writes_the_best_iterate_and_exits_130(run, counts, monkeypatc
     assert code == 130
     assert "interrupted after 20 steps" in out
     assert jxu.Solution.load("map-unmixed/result.nc").status is jxu.Status.INTERRUPTED
+
+
+@pytest.mark.slow
+def test_auto_says_how_many_and_what_the_counts_do_not_resolve(run, tmp_path):
+    """Acceptance: four phases at 20 counts a pixel: fewer are resolved, and the page says so."""
+    fields = parts.smooth_fields(jax.random.key(0), (32, 32), 4, 3.0)
+    spectra = parts.phase_spectra(np.linspace(0.15, 8, 200), {**parts.PHASES, "lime": {"O": 3.0, "Ca": 1.0}})
+    x = np.random.default_rng(0).poisson(20 * parts.domain_fractions(fields, 4.0) @ spectra)
+    np.save(tmp_path / "few.npy", x.astype(np.float32))
+    code, out, err = run("unmix", tmp_path / "few.npy", "-k", "auto", "--loss", "poisson", "--restarts", 1, "--quiet")
+    assert (code, err) == (0, "")
+    rank = int(out.split()[0])
+    assert 1 <= rank < 4
+    page = (tmp_path / "few-unmixed" / "report.html").read_text()
+    assert f"relevance determination resolves {rank} with so much noise" in page
+
+
+@pytest.mark.usefixtures("drawn")
+def test_auto_starts_from_many_and_keeps_few(run, tmp_path):
+    img, _ = jxu.simulate.silicon_diode(jax.random.key(0), (24, 24))
+    np.save(tmp_path / "diode.npy", img.data.values)
+    code, out, err = run("unmix", tmp_path / "diode.npy", "-k", "auto", "--restarts", 1, "--quiet")
+    assert (code, err) == (0, "")
+    assert out.startswith("3 components of 576 pixels")
+    assert "3 by relevance" in out
+    assert "by BiCrossValidation: held-out residual" in out
+    result = io.load_dataset(tmp_path / "diode-unmixed" / "result.nc")
+    assert result["relevance"].shape == (3,)
+    assert result["relevance_trace"].sizes["start_component"] == 10
+
+
+@pytest.mark.parametrize("number", ["three", "0", "-1", "2.5", ""])
+def test_a_number_of_components_that_is_none(run, counts, number):
+    code, _, err = run("unmix", counts, f"--components={number}")
+    assert code == 2
+    assert "whole number of 1 or more, or auto" in err

@@ -30,7 +30,7 @@ def relevance(result: xr.Dataset) -> Figure:
     for place, component in zip(ends, order, strict=False):
         axes.plot(trace[:, place], color=colour(int(component)), linewidth=1.4, label=f"component {component}")
     axes.set_yscale("log")
-    axes.set_xlabel("look at the objective", fontsize=SMALL)
+    axes.set_xlabel("check of the objective", fontsize=SMALL)
     axes.set_ylabel("relevance", fontsize=SMALL)
     axes.legend(fontsize=SMALL, frameon=False)
     tidy(axes)
