@@ -79,8 +79,8 @@ def _read_problems(problems: Any, rank: int, share: tuple[str, ...]) -> dict[str
                 )
         if "spectra" in share and problem.profile_block != first.profile_block:
             raise ValueError(
-                f"the blocks share spectra: {first_name!r} fits {first.profile_block}, {name!r} {problem.profile_block}; "
-                "give a basis to both or to none."
+                f"the blocks share spectra: {first_name!r} fits {first.profile_block}, {name!r} "
+                f"{problem.profile_block}; give a basis to both or to none."
             )
     if not any(min(p.matrix.shape) >= rank for p in known.values()):
         raise ValueError(f"rank {rank} is above the smaller side of every block; fit fewer components.")
@@ -107,7 +107,8 @@ def _check_block(name: str, problem: Problem, rank: int) -> None:
     for kind in ("norm", "product", "closure"):
         for constraint in problem.constraints.of(kind):
             raise ValueError(
-                f'{where}: {type(constraint).__name__}("{constraint.block}") is not served by fit_coupled; leave it out.'
+                f'{where}: {type(constraint).__name__}("{constraint.block}") is not served by fit_coupled; leave it '
+                "out."
             )
     if problem.basis is not None and problem.basis.ndim == 3 and len(problem.basis) != rank:
         raise ValueError(f"{where}: the basis is for {len(problem.basis)} components, the rank is {rank}.")
@@ -143,7 +144,8 @@ def _deviation_problem(name: str, problem: Problem, deviation: Deviation) -> Pro
     nonnegative = found.constraints.is_nonnegative(block)
     if not problem.is_least_squares and not nonnegative:
         raise ValueError(
-            f'{where}: the block is not plain least squares, where N has to be non-negative; add NonNegative("{block}").'
+            f"{where}: the block is not plain least squares, where N has to be non-negative; add "
+            f'NonNegative("{block}").'
         )
     for penalty in deviation.penalties:
         if penalty.asks_nonnegative and not nonnegative:

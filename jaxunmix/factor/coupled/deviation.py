@@ -20,7 +20,8 @@ class Deviation(eqx.Module):
 
     The objective gets the penalty of `penalties.Ridge(block, weight)` with N in place of the block's rows, so that the
     weight is free of scale, and any further penalties on N (Muto and Shiga, Microscopy 69 (2020) 110, equations 14 for
-    the maps and 15 for the spectra). With a deviation of the spectra that falls along the channels, N is the background.
+    the maps and 15 for the spectra). With a deviation of the spectra that falls along the channels, N is the
+    background.
 
     Args:
         block: "maps" or "spectra": what deviates; it must be shared.

@@ -14,9 +14,9 @@ from ..alternatives import Alternatives
 from ..initial.base import AbstractInitial
 from ..model import expand
 from ..problem import Problem
-from ..solution import Restarts, Solution, Status
+from ..solution import Solution
 from ..solve.checks import parts
-from ..solve.descent import Descent, Pace, descend
+from ..solve.descent import Descent, Pace, best_of, descend
 from .building import build
 from .deviation import SIDES, Deviation
 from .noise import find_noise
@@ -106,9 +106,7 @@ def fit_coupled(
     starts = _starts(problem, rank, init, restarts, key)
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(starts))
     began = [_begin(start, one) for start, one in zip(starts, keys, strict=True)]
-    run = descend(
-        step, problem, jax.tree.map(lambda *leaves: jnp.stack(leaves), *began), jnp.asarray(rtol, float), pace
-    )
+    run = descend(step, problem, jax.tree.map(lambda *leaves: jnp.stack(leaves), *began), rtol, pace)
     return _outcome(problem, run, pace, starts[0], throw)
 
 
@@ -150,19 +148,10 @@ def _starts(problem: CoupledProblem, rank: int, init: Any, restarts: int | None,
 
 
 def _outcome(problem: CoupledProblem, run: Descent, pace: Pace, start: Start, throw: bool) -> CoupledSolution:
-    host = jax.tree.map(np.asarray, run)
-    best = int(np.argmin(np.where(np.isfinite(host.objective), host.objective, np.inf)))
-    status = [Status.of(code) for code in host.code]
-    if throw and all(s is Status.NON_FINITE for s in status):
-        raise FloatingPointError(
-            "no restart stayed finite; rescale the data towards 1, lower the weights of the penalties, or pass "
-            "throw=False to look at the last finite factors."
-        )
+    best, restarts = best_of(run, throw)
     factors = _normalised(problem, jax.tree.map(lambda leaf: leaf[best], run.factors), start.init.is_given)
-    looks, dtype = ~np.isnan(host.trace[best]), problem.scale.dtype
-    restarts = Restarts.of(host.objective, host.steps, status, host.trace, best, dtype)
-    trace, steps = jnp.asarray(host.trace[best][looks]), jnp.asarray(np.array(pace.steps_at)[looks], int)
-    common = (trace, steps, jnp.asarray(host.steps[best]), jnp.asarray(host.code[best], int), restarts)
+    trace = pace.trace_of(np.asarray(run.trace[best]))
+    common = (*trace, run.steps[best], run.code[best], restarts)
     blocks = {name: _block(problem, factors, b, start, common) for b, name in enumerate(problem.names)}
     shared = {side: factors.shared.get(side) for side in SIDES}
     moved = {

@@ -25,7 +25,8 @@ def find_noise(problems: Mapping[str, Problem], rank: int, share: tuple[str, ...
     maps of the other blocks that share its maps.
 
     Raises:
-        ValueError: a name that is no block, a number that is no standard deviation, a block whose noise cannot be found.
+        ValueError: a name that is no block, a number that is no standard deviation, a block whose noise cannot be
+            found.
     """
     given = {} if given is None else check_mapping(given, "noise", '{"eels": 12.0}')
     for name, value in given.items():
@@ -60,8 +61,8 @@ def _estimate(name: str, problems: Mapping[str, Problem], rank: int, share: tupl
         others = [p for other, p in problems.items() if other != name and min(p.matrix.shape) > rank]
         if "maps" not in share or not others or pixels <= rank * len(others):
             raise ValueError(
-                f"the block {name!r} of {pixels} pixels and {channels} channels leaves nothing beside {rank} components "
-                f"from which its noise could be told; give noise={{{name!r}: standard deviation}}."
+                f"the block {name!r} of {pixels} pixels and {channels} channels leaves nothing beside {rank} "
+                f"components from which its noise could be estimated; give noise={{{name!r}: standard deviation}}."
             )
         scores = jnp.concatenate([leading_svd(p.matrix, rank, key)[0] for p in others])
         axes = jnp.linalg.qr(scores.T)[0]

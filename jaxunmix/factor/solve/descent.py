@@ -1,4 +1,4 @@
-"""Restarts of any descent, side by side in one compiled program."""
+"""Restarts of any descent in one compiled program, for factors that are not those of a matrix alone."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,13 +6,16 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ..solution import Status
+from ..solution import Restarts, Status
 
 # A run that is still running when the steps are used up has ended by them.
 RUNNING, CONVERGED, NON_FINITE = (s.code for s in (Status.MAX_STEPS, Status.CONVERGED, Status.NON_FINITE))
+# Looks that every program has room for.
+LEAST_ROOM = 64
 
 
 class Descent(NamedTuple):
@@ -34,30 +37,35 @@ class Descent(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How long a descent goes on, and how often its objective is looked at."""
+    """How long a descent goes on and how often its objective is looked at: numbers, or arrays."""
 
-    max_steps: int
-    check_every: int
+    max_steps: Any
+    check_every: Any
 
     @property
-    def looks(self) -> int:
+    def looks(self) -> Any:
         """At the objective, the start's among them."""
         return -(-self.max_steps // self.check_every) + 1
 
     @property
-    def steps_at(self) -> list[int]:
-        """The steps taken at each look."""
-        return [min(look * self.check_every, self.max_steps) for look in range(self.looks)]
+    def room(self) -> int:
+        """For how many looks a program makes room: one program serves many numbers of steps."""
+        return max(LEAST_ROOM, 1 << (self.looks - 1).bit_length())
+
+    @property
+    def traced(self) -> "Pace":
+        """The same as arrays."""
+        return Pace(*(jnp.asarray(number, int) for number in self))
+
+    def trace_of(self, trace: np.ndarray) -> tuple[Array, Array]:
+        """The objectives that a run has seen, and the steps that it had taken."""
+        seen = ~np.isnan(trace)
+        steps = np.minimum(np.arange(len(trace)) * self.check_every, self.max_steps)
+        return jnp.asarray(trace[seen]), jnp.asarray(steps[seen], int)
 
 
-@eqx.filter_jit
 def descend(
-    step: Callable[[Any, Any], Any],
-    problem: Any,
-    factors: Any,
-    rtol: Float[Array, ""],
-    pace: Pace,
-    together: bool = False,
+    step: Callable[[Any, Any], Any], problem: Any, factors: Any, rtol: float | int, pace: Pace, together: bool = False
 ) -> Descent:
     """All restarts until the last has settled; those that have stay as they are.
 
@@ -69,10 +77,23 @@ def descend(
         pace: how long, and how often the objective is looked at.
         together: whether the restarts go side by side, else one after the other.
     """
+    return _descend(step, problem, factors, jnp.asarray(rtol, float), pace.traced, pace.room, together)
+
+
+@eqx.filter_jit
+def _descend(
+    step: Callable[[Any, Any], Any],
+    problem: Any,
+    factors: Any,
+    rtol: Float[Array, ""],
+    pace: Pace,
+    room: int,
+    together: bool,
+) -> Descent:
+    dtype = problem.scale.dtype
 
     def begin(factors):
-        infinite = jnp.full((), jnp.inf, problem.scale.dtype)
-        none = jnp.full(pace.looks, jnp.nan, problem.scale.dtype)
+        infinite, none = jnp.full((), jnp.inf, dtype), jnp.full(room, jnp.nan, dtype)
         return Descent(factors, infinite, none, jnp.zeros((), int), jnp.full((), RUNNING))
 
     def goes_on(state):
@@ -98,7 +119,7 @@ def descend(
 
 
 def _advance(
-    step: Callable,
+    step: Callable[[Any, Any], Any],
     problem: Any,
     run: Descent,
     look: Int[Array, ""],
@@ -121,3 +142,20 @@ def _advance(
         steps=run.steps + jnp.where(running, steps, 0),
         code=jnp.where(running, code, run.code),
     )
+
+
+def best_of(run: Descent, throw: bool) -> tuple[int, Restarts]:
+    """The number of the best restart, and the outcome of all.
+
+    Raises:
+        FloatingPointError: no restart stayed finite, and `throw` is set.
+    """
+    host = jax.tree.map(np.asarray, run._replace(factors=None))
+    best = int(np.argmin(np.where(np.isfinite(host.objective), host.objective, np.inf)))
+    status = [Status.of(code) for code in host.code]
+    if throw and all(s is Status.NON_FINITE for s in status):
+        raise FloatingPointError(
+            f"no restart stayed finite: {Status.NON_FINITE.value}. Rescale the data towards 1, lower the weights of "
+            "the penalties, or pass throw=False to see the last finite factors."
+        )
+    return best, Restarts.of(host.objective, host.steps, status, host.trace, best, run.objective.dtype)

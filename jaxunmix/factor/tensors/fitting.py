@@ -21,15 +21,14 @@ from ..._util.validation import (
 from ...matrix.base import accurate_sum
 from ..losses.base import AbstractLoss
 from ..losses.frobenius import Frobenius
-from ..solution import Restarts, Status
+from ..solve.descent import Descent, Pace, best_of, descend
 from ..solve.loop import batches
 from .entries import Entries, by_mode, read_entries, read_ranks
 from .modes import Mode, mode_of, reference_of
 from .multilinear import Multilinear
 from .outcome import TensorSolution
-from .running import Limits, TensorRun, run
-from .starts import Start, read_start
-from .sweeps import TensorProblem, scale_core
+from .starts import Start, read_start, starts
+from .sweeps import TensorProblem, scale_core, step
 
 Ranks = tuple[int, ...] | int
 CORE = "core"
@@ -101,13 +100,10 @@ def fit_tensor(
     loss = Frobenius() if loss is None else check_instance(loss, AbstractLoss, "loss", "losses.Frobenius()")
     if not loss.is_least_squares:
         raise ValueError(f"fit_tensor serves losses.Frobenius() without a link, not {loss.label}.")
-    limits = Limits(
-        check_whole_number(max_steps, "max_steps", 0),
-        check_whole_number(check_every, "check_every", 1),
-        check_whole_number(sweeps, "sweeps", 1),
-    )
+    pace = Pace(check_whole_number(max_steps, "max_steps", 0), check_whole_number(check_every, "check_every", 1))
+    many = jnp.asarray(check_whole_number(sweeps, "sweeps", 1), int)
     check_whole_number(restarts, "restarts", 1)
-    tolerance = jnp.asarray(check_number(rtol, "rtol", 0), float)
+    check_number(rtol, "rtol", 0)
     check_flag(throw, "throw")
     entries = read_entries(array, weights)
     ranks = read_ranks(rank, entries)
@@ -119,11 +115,13 @@ def fit_tensor(
     arranged, began = _arranged(ranks, order), first.arranged(order)
     keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
     parts = batches(restarts, _restart_bytes(problem, arranged))
-    fixed, going = (problem, arranged, began.rows, began.core), (tolerance, limits.traced, limits.room)
-    runs = [run(*fixed, keys[part], *going) for part in parts]
+    runs = []
+    for part in parts:
+        several = starts(problem, arranged, began.rows, began.core, keys[part])
+        runs.append(descend(jax.tree_util.Partial(step, many), problem, several, rtol, pace, True))
     every = jax.tree.map(lambda *parts: jnp.concatenate(parts), *runs)
     description = _describe(ranks, init, modes, entries)
-    return _outcome(every, problem, order, (entries.names, limits, first.is_given, throw), description)
+    return _outcome(every, problem, order, (entries.names, pace, first.is_given, throw), description)
 
 
 def _check_key(first: Start, restarts: int, key: Any) -> None:
@@ -205,37 +203,27 @@ def _restart_bytes(problem: TensorProblem, ranks: Ranks) -> int:
 
 
 def _outcome(
-    every: TensorRun,
+    every: Descent,
     problem: TensorProblem,
     order: tuple[int, ...],
-    settings: tuple[tuple[str, ...], Limits, bool, bool],
+    settings: tuple[tuple[str, ...], Pace, bool, bool],
     description: tuple[tuple[str, Any], ...],
 ) -> TensorSolution:
     """The best restart, its modes in the order of the array."""
-    names, limits, is_given, throw = settings
-    host = jax.tree.map(np.asarray, every)
-    best = int(np.argmin(np.where(np.isfinite(host.objective), host.objective, np.inf)))
-    status = [Status.of(code) for code in host.code]
-    if throw and all(s is Status.NON_FINITE for s in status):
-        raise FloatingPointError(
-            f"no restart stayed finite: {Status.NON_FINITE.value}. Look at the data's range, or pass throw=False to "
-            "see the last finite factors."
-        )
+    names, pace, is_given, throw = settings
+    best, restarts = best_of(every, throw)
     factors, sizes = _normalised(problem, jax.tree.map(lambda leaf: leaf[best], every.factors), is_given)
     place = [order.index(m) for m in range(len(order))]
-    core = sizes if factors.core is None else factors.core.transpose(place)
-    looks = ~np.isnan(host.trace[best])
-    dtype = problem.x.dtype
-    taken = np.minimum(np.arange(len(looks)) * limits.check_every, limits.max_steps)
+    trace, trace_steps = pace.trace_of(np.asarray(every.trace[best]))
     return TensorSolution(
         factors=tuple(factors.rows[p].T for p in place),
-        core=core,
+        core=sizes if factors.core is None else factors.core.transpose(place),
         objective=every.objective[best],
-        trace=every.trace[best][looks],
-        trace_steps=jnp.asarray(taken[looks], int),
+        trace=trace,
+        trace_steps=trace_steps,
         steps=every.steps[best],
         code=every.code[best],
-        restarts=Restarts.of(host.objective, host.steps, status, host.trace, best, dtype),
+        restarts=restarts,
         dims=names,
         description=description,
     )

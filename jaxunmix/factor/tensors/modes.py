@@ -9,7 +9,6 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from ...matrix.base import TINY
@@ -18,14 +17,13 @@ from ..constraints.non_negative import NonNegative
 from ..model import Bilinear, Rows, rows_of
 from ..penalties.base import AbstractPenalty, Bound, Reference
 from ..penalties.function import FunctionPenalty, as_penalties
+from ..separable import BY_NEAREST, BY_ROWS
 from .multilinear import Gram
 
 Sizes = Float[Array, " components"]
 
 # What a step keeps, see `AbstractConstraint.kind`: row by row, or by moving all entries onto the nearest point.
-BY_ROWS = frozenset({"sign", "bounds", "fixed", "norm"})
-BY_NEAREST = frozenset({"sum", "closure", "presence", "shape"})
-KEPT = BY_ROWS | BY_NEAREST | {"disjoint"}
+KEPT = BY_ROWS | BY_NEAREST | {"disjoint", "norm"}
 # What gives the factors of a mode a scale of their own.
 PINS = ("bounds", "fixed", "sum", "closure")
 
@@ -69,11 +67,6 @@ class Mode(eqx.Module):
         """Whether its constraints name single components, whose order then stays."""
         return bool(self.constraints.of("fixed") or self.constraints.of("presence"))
 
-    @property
-    def takes_nearest(self) -> bool:
-        """Whether a step has to move all entries at once onto the nearest allowed point."""
-        return any(self.constraints.of(kind, self.block) for kind in BY_NEAREST)
-
     def value(self, rows: Rows, sizes: Sizes) -> Float[Array, ""]:
         """The penalties' sum.
 
@@ -109,15 +102,6 @@ class Mode(eqx.Module):
         return Bound(
             sum((b.gradient for b in bounds), start=nothing), sum((b.curvature for b in bounds), start=nothing)
         )
-
-    def nearest(self, rows: Rows, before: Rows, metric: Rows) -> Rows:
-        """The nearest allowed rows in the distance sum (x - y)^2 / metric."""
-        return self.constraints.nearest(self.block, rows, before, jnp.ones((len(rows), 1), bool), metric)
-
-    def keep(self, row: Rows, before: Rows, component: Any) -> Rows:
-        """The entries of one component, (1, size), within their bounds, with what may not move as it was."""
-        row, free = self.constraints.clip(self.block, row), self.constraints.free(self.block, self.rank)
-        return row if free is None else jnp.where(lax.dynamic_slice_in_dim(free, component, 1), row, before)
 
     def impose(self, rows: Rows) -> Rows:
         """Rows of a start as the constraints ask for them."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,18 @@ from .sweeps import Products, TensorProblem, balance, move_core, scale_core
 CORE_SWEEPS = 10
 # Zeros of singular vectors are filled by this share of the root mean square, so that no entry starts at its bound.
 FILL = 0.1
+
+
+@eqx.filter_jit
+def starts(
+    problem: TensorProblem,
+    ranks: tuple[int, ...] | int,
+    given: Sequence[Rows | None],
+    core: Array | None,
+    keys: Key[Array, " restarts"],
+) -> Multilinear:
+    """`start` for each key, every leaf with a leading axis of restarts."""
+    return jax.vmap(lambda key: start(problem, ranks, given, core, key))(keys)
 
 
 def start(

@@ -9,12 +9,9 @@ from jaxtyping import Array, Float, Int
 
 from ...matrix.base import TINY, accurate_sum
 from ..model import Rows
+from ..separable import Hessian, minimise_quadratic
 from .modes import Mode, Sizes
 from .multilinear import Gram, Multilinear, Partial, beside_last, close, cross, einsum, gram, project
-
-# (components, components, size) with weights, which each index of a mode sums in its own way, else (..., 1).
-Hessian = Float[Array, "components components _"]
-Curvature = Float[Array, "_ _"]
 
 
 class TensorProblem(eqx.Module):
@@ -66,7 +63,7 @@ class TensorProblem(eqx.Module):
         return self.data_term(factors) + self.penalty(factors)
 
 
-def step(problem: TensorProblem, factors: Multilinear, sweeps: Int[Array, ""] | int) -> Multilinear:
+def step(sweeps: Int[Array, ""] | int, problem: TensorProblem, factors: Multilinear) -> Multilinear:
     """All modes once, in two passes over the data, then the core.
 
     The last mode moves from data summed against the first; all others from data summed against the last, which is
@@ -169,47 +166,7 @@ def _sweep(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, sizes: Sizes) -
     bound, curvature = mode.bound(rows, sizes), jnp.zeros((1, 1), rows.dtype)
     if bound is not None:
         push, curvature = push - bound.gradient, bound.curvature
-    if mode.constraints.of("disjoint", mode.block):
-        return _assign(rows, push, hessian, curvature)
-    if mode.takes_nearest:
-        return _to_nearest(mode, rows, push, hessian, curvature)
-    return _by_rows(mode, rows, push, hessian, curvature)
-
-
-def _by_rows(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, curvature: Curvature) -> Rows:
-    """Each component in turn to its exact optimum, as `updates.HALS`; the bound is about the rows before the sweep."""
-
-    def one(k, now):
-        mine = lax.dynamic_index_in_dim(hessian, k, keepdims=False)
-        row, slope = lax.dynamic_slice_in_dim(now, k, 1), lax.dynamic_slice_in_dim(push, k, 1)
-        slope = slope - jnp.sum(mine * now, axis=0)
-        added = curvature if len(curvature) == 1 else lax.dynamic_slice_in_dim(curvature, k, 1)
-        steepness = lax.dynamic_slice_in_dim(mine, k, 1) + added
-        new = row + jnp.where(steepness > 0, slope / jnp.where(steepness > 0, steepness, 1), 0)
-        return lax.dynamic_update_slice_in_dim(now, mode.keep(new, row, k), k, 0)
-
-    return lax.fori_loop(0, len(rows), one, rows)
-
-
-def _to_nearest(mode: Mode, rows: Rows, push: Rows, hessian: Hessian, curvature: Curvature) -> Rows:
-    """All components at once, down a separable quadratic above the objective, onto the nearest allowed point.
-
-    sum_kl H_kl d_k d_l <= sum_k d_k^2 sum_l |H_kl|. Whoever chooses which entries stay compares them in one measure.
-    """
-    above = jnp.sum(jnp.abs(hessian), axis=1) + curvature
-    if mode.constraints.of("presence", mode.block):
-        above = jnp.broadcast_to(jnp.max(above), above.shape)
-    slope = push - einsum("ABa,Ba->Aa", jnp.broadcast_to(hessian, (*hessian.shape[:2], rows.shape[1])), rows)
-    metric = jnp.broadcast_to(1 / jnp.where(above > 0, above, jnp.maximum(jnp.max(above), TINY)), rows.shape)
-    return mode.nearest(rows + slope * metric, rows, metric)
-
-
-def _assign(rows: Rows, push: Rows, hessian: Hessian, curvature: Curvature) -> Rows:
-    """The exact minimum over factors of which each index has one component, see `constraints.Orthogonal`."""
-    steepness = jnp.maximum(jnp.diagonal(hessian).T + curvature, TINY)
-    length = jnp.maximum(push + curvature * rows, 0) / jnp.sqrt(steepness)
-    best = jnp.arange(len(rows))[:, None] == jnp.argmax(length, axis=0)[None]
-    return jnp.where(best, length / jnp.sqrt(steepness), 0)
+    return minimise_quadratic(mode.constraints, mode.block, rows, push, hessian, curvature)
 
 
 def move_core(

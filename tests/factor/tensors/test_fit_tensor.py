@@ -179,7 +179,7 @@ def test_a_step_of_a_matrix_is_that_of_hals(sweeps, smooth, sparse):
     penalties = {0: [P.L1("maps", w) for w in sparse], 2: [P.Smoothness("maps", w) for w in smooth]}
     problem, order = problem_of(x, 2, penalties, {1: (C.Fixed("maps"),)})
     assert order == (0, 1, 2)
-    moved = step(problem, Multilinear((spectra, jnp.ones((2, 1)), maps)), sweeps)
+    moved = step(sweeps, problem, Multilinear((spectra, jnp.ones((2, 1)), maps)))
     terms = [P.Smoothness("maps", w) for w in smooth] + [P.L1("spectra", w) for w in sparse]
     expected, _ = jxu.updates.HALS(sweeps).step(jxu.Problem(x[:, 0].T, penalties=terms), Bilinear(maps, spectra), None)
     model = np.asarray(expected.maps) @ np.asarray(expected.profiles)
