@@ -17,6 +17,7 @@ from .data.io import load, save
 from .edx import quantify
 from .factor import (
     Bilinear,
+    DriftFit,
     Pooled,
     Problem,
     Resolution,
@@ -24,6 +25,7 @@ from .factor import (
     Status,
     constraints,
     fit,
+    fit_drift,
     fit_pooled,
     initial,
     links,
@@ -45,6 +47,7 @@ __all__ = [
     "Compressed",
     "Counts",
     "Dense",
+    "DriftFit",
     "Grid",
     "Pooled",
     "Problem",
@@ -56,6 +59,7 @@ __all__ = [
     "constraints",
     "eels",
     "fit",
+    "fit_drift",
     "fit_pooled",
     "initial",
     "links",

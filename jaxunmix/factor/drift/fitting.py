@@ -1,0 +1,228 @@
+"""Maps, spectra and the shift of each pixel, fitted in turn."""
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Key
+from tqdm import tqdm
+
+from ..._util.validation import check_flag, check_instance, check_key, check_number, check_whole_number
+from ...data.grid import Grid
+from ...data.image import SpectrumImage
+from ..alternatives import Alternatives
+from ..initial.base import AbstractInitial
+from ..initial.vertices import VCA
+from ..losses.base import AbstractLoss
+from ..losses.frobenius import Frobenius
+from ..problem import Problem
+from ..solution import Restarts, Solution, Status
+from .factors import frobenius_step, poisson_step
+from .inputs import axis_step, check_loss, given_shifts, largest_shift, roughness_in_channels
+from .movement import Prior, data_term, estimate_prior, move_shifts, penalty
+from .result import DriftFit
+from .splines import Coefficients, PixelMaps, Shifts, offset_weights, reach_of, spectra_at
+from .start import first_factors
+
+# Steps of maps and spectra for one of the shifts.
+STEPS = 10
+# Rounds at most in which the roughness is still estimated, and its relative change that is none; in channels, where
+# it starts from.
+ROUNDS, SETTLED, FIRST = 60, 0.01, 0.2
+
+
+class State(NamedTuple):
+    """What is fitted, the shifts in channels."""
+
+    maps: PixelMaps
+    coefficients: Coefficients
+    shifts: Shifts
+
+
+class Settings(NamedTuple):
+    """What stays the same from round to round."""
+
+    loss: AbstractLoss
+    grid: Grid
+    most: float
+    reach: int
+    roughness: float | None
+    moves: bool
+
+
+def fit_drift(
+    img: SpectrumImage,
+    rank: int,
+    loss: AbstractLoss | None = None,
+    *,
+    key: Key[Array, ""],
+    shifts: Any = None,
+    roughness: float | int | Literal["auto"] = "auto",
+    most: float | int | None = None,
+    init: AbstractInitial | None = None,
+    max_rounds: int = 100,
+    rtol: float | int = 1e-5,
+    progress: bool = False,
+) -> DriftFit:
+    r"""Fit maps, spectra, and the shift of the energy axis in each pixel, without interpolating the data.
+
+    $X_{pc} \sim \mathrm{loss}\left(\sum_k m_{pk} s_k(c - d_p)\right) +
+    \frac{\phi}{2 \tau^2} \sum_{p \sim q} (d_p - d_q)^2$
+
+    with non-negative maps and spectra, and shifts d whose mean is zero. Spectra are cubic B-splines of non-negative
+    coefficients, one for each channel, so that they are known between channels; counts stay counts, and their noise
+    what it is, while moving the data (`preprocess.align`) correlates neighbouring channels and makes the noise uneven.
+    A feature narrower than about one and a half channels is broadened to that.
+
+    Steps of maps and spectra alternate with a Gauss-Newton step of all shifts together. None raises the objective: a
+    step of the shifts is shortened until it does not, or left out. The data of neighbours decide a pixel's shift
+    together with its own, the more so the smaller the roughness $\tau$, the standard deviation of the difference
+    between neighbours' shifts. By default it is the one under which the data are most likely (expectation
+    maximisation), the dispersion $\phi$ of the noise being estimated too; then both are held.
+
+    What the model cannot know: a shift common to all pixels (so their mean is 0, see `DriftFit.spectra_at`), and one
+    common to all pixels of a phase that nowhere mixes with, or neighbours, another.
+
+    The method is this package's own; shifts of single references by least squares are in `eels.mlls`.
+
+    Args:
+        img: the image, with one signal dim of 8 or more channels of even width, none masked between live ones.
+        rank: the number of components K.
+        loss: `losses.Poisson()` for counts or `losses.Frobenius()`, the default.
+        key: randomness of the start and of one trace.
+        shifts: where they are known, such as from the zero loss (`preprocess.measure_shifts`): (pixels,) or over the
+            navigation dims, in units of the energy axis, positive where features lie higher. They are then held, with
+            the mean that they have.
+        roughness: $\tau$, in units of the axis; "auto" to estimate it. A large one leaves each pixel to its own data.
+        most: the largest shift, in units of the axis; None for 3 channels. Time and memory grow with it.
+        init: from where, on pixels averaged with their neighbours; None for `initial.VCA()`.
+        max_rounds: rounds at most, of ten steps of maps and spectra and one of the shifts.
+        rtol: stop when the objective's relative decrease in a round is below this.
+        progress: a bar on stderr.
+
+    Returns:
+        A `DriftFit`; shifts in units of the energy axis.
+
+    Raises:
+        ValueError: an axis with other than one dim, too short, uneven or with gaps; NaN; negative counts under Poisson;
+            another loss; shifts that are not finite, of another shape or beyond `most`; a roughness or a most that is
+            not above 0.
+    """
+    step = axis_step(img, "fit_drift")
+    loss = check_loss(Frobenius() if loss is None else loss)
+    check_key(key)
+    check_whole_number(max_rounds, "fit_drift: max_rounds", 1)
+    check_number(rtol, "fit_drift: rtol", 0)
+    check_flag(progress, "fit_drift: progress")
+    init = VCA() if init is None else check_instance(init, AbstractInitial, "fit_drift: init", "initial.VCA()")
+    problem = Problem(img.matrix("dense"), loss)
+    check_whole_number(rank, "fit_drift: rank", 1, min(problem.matrix.shape))
+    values, tau = problem.matrix.to_dense(), roughness_in_channels(roughness, step)
+    largest = None if shifts is not None and most is None else largest_shift(most, step, values.shape[1])
+    place = np.zeros(len(values)) if shifts is None else given_shifts(img, shifts, step, largest)
+    if largest is None:
+        largest = largest_shift(max(np.abs(place).max() * abs(step), 1e-6), step, values.shape[1])
+    settings = Settings(loss, img.grid, largest, reach_of(largest), tau, shifts is None)
+    start_key, trace_key = jax.random.split(key)
+    first = first_factors(values, loss, rank, img.grid, init, start_key, settings.reach)
+    state = State(*first, jnp.asarray(place, values.dtype))
+    with tqdm(total=max_rounds, unit="round", disable=not progress, leave=False) as bar:
+        state, prior, trace, rounds = _rounds(values, state, settings, trace_key, (max_rounds, rtol), bar)
+    return _result(init, state, prior, settings, np.asarray(trace), rounds, rtol, step)
+
+
+def _rounds(
+    values: Array, state: State, settings: Settings, key: Array, limits: tuple[int, float | int], bar: tqdm
+) -> tuple[State, Prior, list[float], int]:
+    """Rounds that settle the prior, then rounds under it until the objective settles: its trace is of the latter."""
+    max_rounds, rtol = limits
+    prior = Prior(jnp.asarray(settings.roughness or FIRST, values.dtype), jnp.ones((), values.dtype))
+    done, settling = 0, min(ROUNDS, max_rounds // 2) if settings.moves else 0
+    prior = estimate(values, state, prior, settings, key)
+    for done in range(1, settling + 1):
+        state, _ = advance(values, state, prior, settings)
+        before, prior = prior, estimate(values, state, prior, settings, jax.random.fold_in(key, done))
+        bar.update()
+        if all(abs(float(jnp.log(new / old))) < SETTLED for new, old in zip(prior, before, strict=True)):
+            break
+    trace = [float(height(values, state, prior, settings))]
+    while done < max_rounds:
+        state, objective = advance(values, state, prior, settings)
+        done += 1
+        bar.update()
+        trace.append(float(objective))
+        if trace[-2] - trace[-1] <= rtol * abs(trace[-2]):
+            break
+    return state, prior, trace, done
+
+
+@eqx.filter_jit
+def height(values: Array, state: State, prior: Prior, settings: Settings) -> Float[Array, ""]:
+    """The objective."""
+    loss = data_term(settings.loss, values, *state, settings.reach)
+    return loss + penalty(state.shifts, prior, settings.grid) if settings.moves else loss
+
+
+@eqx.filter_jit
+def advance(values: Array, state: State, prior: Prior, settings: Settings) -> tuple[State, Float[Array, ""]]:
+    """One round: steps of maps and spectra, then one of the shifts; with the objective after it."""
+    step = frobenius_step if settings.loss.is_squares else poisson_step
+    weights = offset_weights(state.shifts, settings.reach)
+    once = partial(step, values, weights=weights, reach=settings.reach)
+    factors = lax.fori_loop(0, STEPS, lambda _, factors: once(*factors), (state.maps, state.coefficients))
+    state = State(*factors, state.shifts)
+    if not settings.moves:
+        return state, data_term(settings.loss, values, *state, settings.reach)
+    shifts, objective = move_shifts(
+        settings.loss, values, *state, prior, settings.grid, settings.most, settings.reach
+    )
+    return state._replace(shifts=shifts), objective
+
+
+@eqx.filter_jit
+def estimate(values: Array, state: State, prior: Prior, settings: Settings, key: Array) -> Prior:
+    """The prior, by one step of expectation maximisation."""
+    return estimate_prior(
+        settings.loss, values, *state, prior, settings.grid, settings.reach, key, settings.roughness
+    )
+
+
+def _result(
+    init: AbstractInitial,
+    state: State,
+    prior: Prior,
+    settings: Settings,
+    trace: np.ndarray,
+    rounds: int,
+    rtol: float | int,
+    step: float,
+) -> DriftFit:
+    """As users get it: components by decreasing size, unless their order was given."""
+    maps, coefficients, shifts = state
+    spectra = spectra_at(coefficients, 0.0, settings.reach)
+    if not init.is_given:
+        order = jnp.argsort(-jnp.linalg.norm(maps, axis=0) * jnp.linalg.norm(spectra, axis=1))
+        maps, coefficients, spectra = maps[:, order], coefficients[order], spectra[order]
+    settled = len(trace) > 1 and trace[-2] - trace[-1] <= rtol * abs(trace[-2])
+    code = (Status.CONVERGED if settled else Status.MAX_STEPS).code
+    last, steps = jnp.asarray(trace[-1], maps.dtype), jnp.asarray(STEPS * rounds, int)
+    restarts = Restarts.of(trace[-1:], np.array([STEPS * rounds]), [Status.of(code)], trace[None], 0, maps.dtype)
+    solution = Solution(
+        maps=maps,
+        spectra=spectra,
+        coefficients=None,
+        objective=last,
+        trace=jnp.asarray(trace, maps.dtype),
+        trace_steps=STEPS * (rounds - len(trace) + 1 + jnp.arange(len(trace))),
+        steps=steps,
+        code=jnp.asarray(code, int),
+        restarts=restarts,
+        alternatives=Alternatives.none(maps, spectra, None),
+        description=(("loss", settings.loss.label), ("rank", len(spectra)), ("update", "fit_drift")),
+    )
+    roughness = prior.roughness * abs(step) if settings.moves else jnp.full((), jnp.nan)
+    return DriftFit(solution, shifts * step, roughness, coefficients, step, settings.reach)
