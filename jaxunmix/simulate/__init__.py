@@ -19,6 +19,8 @@ from .edx import mantle_minerals as mantle_minerals
 from .eels import cathode_oxygen as cathode_oxygen
 from .eels import eels_oxides as eels_oxides
 from .eels import line_scan as line_scan
+from .drift import oxide_interface as oxide_interface
+from .drift import zero_loss as zero_loss
 from .eels import silicon_diode as silicon_diode
 from .folded_sheets import nanosheets as nanosheets
 from .mass_spectra import tof_sims as tof_sims
