@@ -8,6 +8,7 @@ from ...matrix.base import TINY, accurate_sum, matmul
 from .splines import (
     Coefficients,
     PixelMaps,
+    PixelWeights,
     copies,
     flat,
     gather_copies,
@@ -15,7 +16,6 @@ from .splines import (
 )
 
 Values = Float[Array, "pixels channels"]
-Weights = Float[Array, "pixels offsets"]
 
 # Passes over the components of each pixel's maps, and gradient steps of the spectra, for each product with the data.
 SWEEPS = 3
@@ -23,7 +23,7 @@ STEPS = 10
 
 
 def poisson_step(
-    values: Values, maps: PixelMaps, coefficients: Coefficients, weights: Weights, reach: int
+    values: Values, maps: PixelMaps, coefficients: Coefficients, weights: PixelWeights, reach: int
 ) -> tuple[PixelMaps, Coefficients]:
     """The multiplicative updates of Lee and Seung (Adv. Neural Inf. Process. Syst. 13 (2001) 556).
 
@@ -32,8 +32,8 @@ def poisson_step(
     moved = copies(coefficients, reach)
     ratio = values / jnp.maximum(matmul(spread_maps(maps, weights), flat(moved)), TINY)
     raised = matmul(ratio, flat(moved).T).reshape(len(maps), *moved.shape[:2])
-    gain = jnp.einsum("pko,po->pk", raised, weights, precision="highest")
-    cost = jnp.einsum("ko,po->pk", moved.sum(axis=-1), weights, precision="highest")
+    gain = jnp.einsum("pko,pko->pk", raised, weights, precision="highest")
+    cost = jnp.einsum("ko,pko->pk", moved.sum(axis=-1), weights, precision="highest")
     maps = jnp.where(cost > 0, maps * gain / jnp.maximum(cost, TINY), maps)
     spread = spread_maps(maps, weights)
     ratio = values / jnp.maximum(matmul(spread, flat(moved)), TINY)
@@ -44,15 +44,15 @@ def poisson_step(
 
 
 def frobenius_step(
-    values: Values, maps: PixelMaps, coefficients: Coefficients, weights: Weights, reach: int
+    values: Values, maps: PixelMaps, coefficients: Coefficients, weights: PixelWeights, reach: int
 ) -> tuple[PixelMaps, Coefficients]:
     """Each component's maps to their optimum in turn, as in HALS; the coefficients by accelerated gradient steps."""
     moved = copies(coefficients, reach)
     shape = (*moved.shape[:2], *moved.shape[:2])
     gram = matmul(flat(moved), flat(moved).T).reshape(shape)
-    own = jnp.einsum("po,kolq,pq->pkl", weights, gram, weights, precision="highest", optimize=True)
+    own = jnp.einsum("pko,kolq,plq->pkl", weights, gram, weights, precision="highest", optimize=True)
     cross = matmul(values, flat(moved).T).reshape(len(maps), *moved.shape[:2])
-    maps = _sweep(maps, own, jnp.einsum("pko,po->pk", cross, weights, precision="highest"))
+    maps = _sweep(maps, own, jnp.einsum("pko,pko->pk", cross, weights, precision="highest"))
     spread = spread_maps(maps, weights)
     return maps, _descend(coefficients, matmul(spread.T, spread), matmul(spread.T, values), reach)
 

@@ -23,24 +23,20 @@ from ..problem import Problem
 from ..solution import Restarts, Solution, Status
 from .factors import frobenius_step, poisson_step
 from .inputs import axis_step, check_loss, given_shifts, largest_shift, roughness_in_channels
-from .movement import Prior, data_term, estimate_prior, move_shifts, penalty
+from .movement import State, data_term, estimate_prior, move_shifts
 from .result import DriftFit
-from .splines import Coefficients, PixelMaps, Shifts, offset_weights, reach_of, spectra_at
+from .smoothing import Prior, on_cells, penalty
+from .splines import offset_weights, reach_of, roll_whole, spectra_at
 from .start import first_factors
 
 # Steps of maps and spectra for one of the shifts.
 STEPS = 10
-# Rounds at most in which the roughness is still estimated, and its relative change that is none; in channels, where
+# Rounds at most in which the roughness is still chosen, and for how many it stays before it is held; in channels, where
 # it starts from.
-ROUNDS, SETTLED, FIRST = 60, 0.01, 0.2
+ROUNDS, SETTLED, FIRST = 60, 5, 1e-3
 
 
-class State(NamedTuple):
-    """What is fitted, the shifts in channels."""
-
-    maps: PixelMaps
-    coefficients: Coefficients
-    shifts: Shifts
+VERB=0
 
 
 class Settings(NamedTuple):
@@ -127,28 +123,30 @@ def fit_drift(
     if largest is None:
         largest = largest_shift(max(np.abs(place).max() * abs(step), 1e-6), step, values.shape[1])
     settings = Settings(loss, img.grid, largest, reach_of(largest), tau, shifts is None)
-    start_key, trace_key = jax.random.split(key)
-    first = first_factors(values, loss, rank, img.grid, init, start_key, settings.reach)
-    state = State(*first, jnp.asarray(place, values.dtype))
+    first = first_factors(values, loss, rank, img.grid, init, key, settings.reach)
+    place = jnp.asarray(place, values.dtype)
+    state = State(*first, on_cells(place, img.grid), place, jnp.zeros(rank, values.dtype))
     with tqdm(total=max_rounds, unit="round", disable=not progress, leave=False) as bar:
-        state, prior, trace, rounds = _rounds(values, state, settings, trace_key, (max_rounds, rtol), bar)
+        state, prior, trace, rounds = _rounds(values, state, settings, (max_rounds, rtol), bar)
     return _result(init, state, prior, settings, np.asarray(trace), rounds, rtol, step)
 
 
 def _rounds(
-    values: Array, state: State, settings: Settings, key: Array, limits: tuple[int, float | int], bar: tqdm
+    values: Array, state: State, settings: Settings, limits: tuple[int, float | int], bar: tqdm
 ) -> tuple[State, Prior, list[float], int]:
     """Rounds that settle the prior, then rounds under it until the objective settles: its trace is of the latter."""
     max_rounds, rtol = limits
-    prior = Prior(jnp.asarray(settings.roughness or FIRST, values.dtype), jnp.ones((), values.dtype))
-    done, settling = 0, min(ROUNDS, max_rounds // 2) if settings.moves else 0
-    prior = estimate(values, state, prior, settings, key)
-    for done in range(1, settling + 1):
+    one = jnp.ones((), values.dtype)
+    prior = Prior(one * (settings.roughness or FIRST), one, one)
+    done, stays = 0, 0
+    settling = min(ROUNDS, max_rounds // 2) if settings.moves else 0
+    while done < settling and stays < SETTLED:
+        before, prior = prior, estimate(values, state, prior, settings)
+        stays = stays + 1 if float(prior.roughness) == float(before.roughness) else 0
+        if VERB: print(done, prior, state.offsets)
         state, _ = advance(values, state, prior, settings)
-        before, prior = prior, estimate(values, state, prior, settings, jax.random.fold_in(key, done))
+        done += 1
         bar.update()
-        if all(abs(float(jnp.log(new / old))) < SETTLED for new, old in zip(prior, before, strict=True)):
-            break
     trace = [float(height(values, state, prior, settings))]
     while done < max_rounds:
         state, objective = advance(values, state, prior, settings)
@@ -163,32 +161,31 @@ def _rounds(
 @eqx.filter_jit
 def height(values: Array, state: State, prior: Prior, settings: Settings) -> Float[Array, ""]:
     """The objective."""
-    loss = data_term(settings.loss, values, *state, settings.reach)
-    return loss + penalty(state.shifts, prior, settings.grid) if settings.moves else loss
+    loss = data_term(settings.loss, values, state, settings.reach)
+    return loss + penalty(state.field, prior, settings.grid) if settings.moves else loss
 
 
 @eqx.filter_jit
 def advance(values: Array, state: State, prior: Prior, settings: Settings) -> tuple[State, Float[Array, ""]]:
     """One round: steps of maps and spectra, then one of the shifts; with the objective after it."""
     step = frobenius_step if settings.loss.is_squares else poisson_step
-    weights = offset_weights(state.shifts, settings.reach)
+    weights = offset_weights(state.shifts, state.offsets, settings.reach)
     once = partial(step, values, weights=weights, reach=settings.reach)
     factors = lax.fori_loop(0, STEPS, lambda _, factors: once(*factors), (state.maps, state.coefficients))
-    state = State(*factors, state.shifts)
+    state = State(*factors, *state[2:])
     if not settings.moves:
-        return state, data_term(settings.loss, values, *state, settings.reach)
-    shifts, objective = move_shifts(
-        settings.loss, values, *state, prior, settings.grid, settings.most, settings.reach
+        return state, data_term(settings.loss, values, state, settings.reach)
+    state, objective = move_shifts(
+        settings.loss, values, state, prior, settings.grid, settings.most, settings.reach
     )
-    return state._replace(shifts=shifts), objective
+    coefficients, offsets = roll_whole(state.coefficients, state.offsets)
+    return state._replace(coefficients=coefficients, offsets=offsets), objective
 
 
 @eqx.filter_jit
-def estimate(values: Array, state: State, prior: Prior, settings: Settings, key: Array) -> Prior:
-    """The prior, by one step of expectation maximisation."""
-    return estimate_prior(
-        settings.loss, values, *state, prior, settings.grid, settings.reach, key, settings.roughness
-    )
+def estimate(values: Array, state: State, prior: Prior, settings: Settings) -> Prior:
+    """The dispersion, and the roughness where it is not given."""
+    return estimate_prior(settings.loss, values, state, prior, settings.grid, settings.reach, settings.roughness)
 
 
 def _result(
@@ -202,11 +199,11 @@ def _result(
     step: float,
 ) -> DriftFit:
     """As users get it: components by decreasing size, unless their order was given."""
-    maps, coefficients, shifts = state
-    spectra = spectra_at(coefficients, 0.0, settings.reach)
+    maps, coefficients, _, shifts, offsets = state
+    spectra = spectra_at(coefficients, offsets, 0.0, settings.reach)
     if not init.is_given:
         order = jnp.argsort(-jnp.linalg.norm(maps, axis=0) * jnp.linalg.norm(spectra, axis=1))
-        maps, coefficients, spectra = maps[:, order], coefficients[order], spectra[order]
+        maps, coefficients, offsets, spectra = maps[:, order], coefficients[order], offsets[order], spectra[order]
     settled = len(trace) > 1 and trace[-2] - trace[-1] <= rtol * abs(trace[-2])
     code = (Status.CONVERGED if settled else Status.MAX_STEPS).code
     last, steps = jnp.asarray(trace[-1], maps.dtype), jnp.asarray(STEPS * rounds, int)
@@ -225,4 +222,4 @@ def _result(
         description=(("loss", settings.loss.label), ("rank", len(spectra)), ("update", "fit_drift")),
     )
     roughness = prior.roughness * abs(step) if settings.moves else jnp.full((), jnp.nan)
-    return DriftFit(solution, shifts * step, roughness, coefficients, step, settings.reach)
+    return DriftFit(solution, shifts * step, roughness, coefficients, offsets, step, settings.reach)

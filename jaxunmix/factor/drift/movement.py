@@ -1,25 +1,34 @@
-r"""One step of the shifts, while maps and spectra stand still; it never raises the objective.
+r"""One step of the shifts, while maps and the shapes of spectra stand still; it never raises the objective.
 
 The objective is $L(d) + \frac{\phi}{2 \tau^2} \sum_{p \sim q} (d_p - d_q)^2$, the loss and a Gaussian prior of the
 differences between neighbours, $\tau$ in channels; $\phi$ is the dispersion of the noise, so that the loss over $\phi$
-is a negative log-likelihood whatever the unit of the data. Its Gauss-Newton step solves
-$[\mathrm{diag}(h) + (\phi / \tau^2) \mathcal L] \delta = -\nabla$ with the curvature h of the loss and the grid's
-Laplacian $\mathcal L$, under $\sum_p \delta_p = 0$: the mean of the shifts is what spectra cannot tell from their own
-place.
+is a negative log-likelihood whatever the unit of the data.
+
+The Gauss-Newton step moves the shifts and, with them, each spectrum as a whole by an offset $e_k$: where a phase is
+nearly pure, its pixels' shifts and the place of its spectrum are one and the same to the data, and steps of the one and
+the other in turn would take hundreds. With $b_{pkl} = \sum_c v_{pc}^{-1} t_{pkc} t_{plc}$, of the slopes
+$t_{pk} = m_{pk} s_k'$ and the variance v of an entry in units of the dispersion, the step solves
+
+$\begin{pmatrix} \mathrm{diag}(\sum_{kl} b_{pkl}) + \frac{\phi}{\tau^2} \mathcal L & \sum_l b_{pkl} \\ \cdot &
+\sum_p b_{pkl} \end{pmatrix} \begin{pmatrix} \delta d \\ \delta e \end{pmatrix} = -\nabla$
+
+with the grid's Laplacian $\mathcal L$, under $\sum_p \delta d_p = 0$: a shift of all pixels is one of all spectra.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from ...data.grid import Grid
 from ...matrix.base import TINY, accurate_sum, matmul
 from ..losses.base import AbstractLoss
-from ..penalties.neighbours.differences import differences, gather
+from .smoothing import DAMPING, Cells, Prior, at_pixels, on_cells, penalty, plate, solve
 from .splines import (
     Coefficients,
+    Offsets,
     PixelMaps,
     Shifts,
     copies,
@@ -33,128 +42,148 @@ from .splines import (
 # No shift moves by more than this many channels at a step, and shorter steps that are tried where that is too far.
 TRUST = 0.5
 FRACTIONS = (1.0, 0.5, 0.25, 0.0625)
-# Of the mean curvature, added to each: pixels without counts know nothing of their shift.
-DAMPING = 1e-4
-ITERATIONS, ACCURACY = 200, 1e-4
+# By what the roughness changes in a round, and how much less alike than along the fast axis pixels may be across.
+FACTORS = (0.5, 1.0, 2.0)
+ACROSS = (1.0, 0.01)
 
 
-class Prior(NamedTuple):
-    """How alike the shifts of neighbours are, and how noisy the data.
+class State(NamedTuple):
+    """What is fitted, the shifts and offsets in channels.
 
     Attributes:
-        roughness: tau, channels.
-        dispersion: phi, squared unit of the data under Frobenius, of the counts' unit under Poisson.
+        maps: (pixels, K).
+        coefficients: of the spectra.
+        field: the shifts on the whole grid, masked cells included.
+        shifts: those of the live pixels.
+        offsets: (K,) of the spectra.
     """
 
-    roughness: Float[Array, ""]
+    maps: PixelMaps
+    coefficients: Coefficients
+    field: Cells
+    shifts: Shifts
+    offsets: Offsets
+
+
+class Slopes(NamedTuple):
+    """How the loss depends on where each spectrum lies in each pixel.
+
+    Attributes:
+        gradient: (pixels, K).
+        curvature: (pixels, K, K), that which is expected.
+        dispersion: of the residual.
+    """
+
+    gradient: PixelMaps
+    curvature: Float[Array, "pixels components components"]
     dispersion: Float[Array, ""]
 
-    @property
-    def weight(self) -> Float[Array, ""]:
-        """Of half the squared differences, in units of the loss."""
-        return self.dispersion / self.roughness**2
+    def of(self, pixels: Bool[Array, " pixels"]) -> "Slopes":
+        """As if the others had no data."""
+        gradient = jnp.where(pixels[:, None], self.gradient, 0)
+        return Slopes(gradient, jnp.where(pixels[:, None, None], self.curvature, 0), self.dispersion)
 
 
-def laplacian(shifts: Shifts, grid: Grid) -> Shifts:
-    """At each pixel the sum of the differences to its neighbours."""
-    return gather(differences(shifts[None], grid), grid)[0]
-
-
-def penalty(shifts: Shifts, prior: Prior, grid: Grid) -> Float[Array, ""]:
-    """The prior's part of the objective."""
-    return prior.weight / 2 * sum(jnp.sum(step**2) for step in differences(shifts[None], grid))
-
-
-def data_term(
-    loss: AbstractLoss, values: Array, maps: PixelMaps, coefficients: Coefficients, shifts: Shifts, reach: int
-) -> Float[Array, ""]:
+def data_term(loss: AbstractLoss, values: Array, state: State, reach: int) -> Float[Array, ""]:
     """The loss, summed over all entries."""
-    return accurate_sum(loss.divergence(values, shifted_model(maps, coefficients, shifts, reach)))
+    return accurate_sum(loss.divergence(values, shifted_model(state.maps, state.coefficients, state.shifts, state.offsets, reach)))
 
 
-def curvature(
-    loss: AbstractLoss, values: Array, maps: PixelMaps, coefficients: Coefficients, shifts: Shifts, reach: int
-) -> tuple[Shifts, Shifts, Float[Array, ""]]:
-    """Gradient of the loss in each shift, its expected curvature, and the dispersion of the noise."""
-    rows = flat(copies(coefficients, reach))
-    model = matmul(spread_maps(maps, offset_weights(shifts, reach)), rows)
-    slope = matmul(spread_maps(maps, offset_slopes(shifts, reach)), rows)
-    # The variance of an entry in units of the dispersion: the counts that are expected, or 1.
-    variance = jnp.ones_like(model) if loss.is_squares else jnp.maximum(model, TINY)
+def slopes(loss: AbstractLoss, values: Array, state: State, reach: int) -> Slopes:
+    """The derivatives of the loss."""
+    rows = flat(copies(state.coefficients, reach))
+    place = state.shifts, state.offsets, reach
+    model = matmul(spread_maps(state.maps, offset_weights(*place)), rows)
     known = model > TINY
-    precision = jnp.where(known, 1 / variance, 0)
+    precision = known * 1.0 if loss.is_squares else jnp.where(known, 1 / jnp.maximum(model, TINY), 0)
     residual = (model - values) * precision
-    gradient, curve = jnp.sum(residual * slope, axis=1), jnp.sum(slope**2 * precision, axis=1)
+    lean = state.maps[:, :, None] * offset_slopes(*place)
+
+    def onto(entries: Array) -> PixelMaps:
+        return jnp.sum(lean * matmul(entries, rows.T).reshape(lean.shape), axis=-1)
+
+    def against(k: Array) -> PixelMaps:
+        own = matmul(lean[:, k], jax.lax.dynamic_index_in_dim(rows.reshape(*lean.shape[1:], -1), k, keepdims=False))
+        return onto(own * precision)
+
+    products = jax.lax.map(against, jnp.arange(lean.shape[1]))
     pixels, channels = values.shape
-    spent = len(coefficients) * (pixels + channels)
-    freedom = jnp.maximum(jnp.sum(known) - spent, jnp.sum(known) / 2)
-    return gradient, curve, accurate_sum(residual * (model - values)) / jnp.maximum(freedom, 1)
+    entries = jnp.sum(known)
+    freedom = jnp.maximum(entries - lean.shape[1] * (pixels + channels), entries / 2)
+    dispersion = accurate_sum(residual * (model - values)) / jnp.maximum(freedom, 1)
+    return Slopes(onto(residual), jnp.moveaxis(products, 0, -1), dispersion)
 
 
 def move_shifts(
-    loss: AbstractLoss,
-    values: Array,
-    maps: PixelMaps,
-    coefficients: Coefficients,
-    shifts: Shifts,
-    prior: Prior,
-    grid: Grid,
-    most: float,
-    reach: int,
-) -> tuple[Shifts, Float[Array, ""]]:
-    """The shifts after a step, and the objective there: the least of several lengths, none included."""
-    gradient, curve, _ = curvature(loss, values, maps, coefficients, shifts, reach)
-    way = _solve(curve, prior, grid, -(gradient + prior.weight * laplacian(shifts, grid)))
-    ones = _solve(curve, prior, grid, jnp.ones_like(shifts))
-    way = jnp.clip(way - ones * jnp.sum(way) / jnp.sum(ones), -TRUST, TRUST)
+    loss: AbstractLoss, values: Array, state: State, prior: Prior, grid: Grid, most: float, reach: int
+) -> tuple[State, Float[Array, ""]]:
+    """The state after a step, and the objective there: the least of several lengths, none included."""
+    way, turn = (jnp.clip(x, -TRUST, TRUST) for x in newton_step(slopes(loss, values, state, reach), state.field, prior, grid))
 
-    def reached(fraction: Float[Array, ""]) -> tuple[Shifts, Float[Array, ""]]:
-        new = jnp.clip(shifts + fraction * way, -most, most)
-        # Clipping takes the mean away from zero by little; coefficients are there for one channel beyond `most`.
-        new = new - jnp.clip(jnp.mean(new), -1, 1)
-        return new, data_term(loss, values, maps, coefficients, new, reach) + penalty(new, prior, grid)
+    def moved(fraction: Float[Array, ""]) -> tuple[State, Float[Array, ""]]:
+        field = jnp.clip(state.field + fraction * way, -most, most)
+        # Clipping takes the mean away from zero by little.
+        field = field - jnp.clip(jnp.mean(at_pixels(field, grid)), -0.25, 0.25)
+        new = state._replace(field=field, shifts=at_pixels(field, grid), offsets=state.offsets + fraction * turn)
+        return new, data_term(loss, values, new, reach) + penalty(field, prior, grid)
 
-    here = data_term(loss, values, maps, coefficients, shifts, reach) + penalty(shifts, prior, grid)
-    places, heights = jax.lax.map(reached, jnp.asarray(FRACTIONS, shifts.dtype))
-    best = jnp.argmin(jnp.where(jnp.isfinite(heights), heights, jnp.inf))
-    lower = heights[best] < here
-    return jnp.where(lower, places[best], shifts), jnp.where(lower, heights[best], here)
+    def better(i: int, carry: tuple[State, Float[Array, ""]]) -> tuple[State, Float[Array, ""]]:
+        new, height = moved(jnp.asarray(FRACTIONS, values.dtype)[i])
+        lower = height < carry[1]
+        return jax.tree.map(lambda a, b: jnp.where(lower, a, b), (new, height), carry)
+
+    here = data_term(loss, values, state, reach) + penalty(state.field, prior, grid)
+    return jax.lax.fori_loop(0, len(FRACTIONS), better, (state, here))
+
+
+def newton_step(found: Slopes, field: Cells, prior: Prior, grid: Grid) -> tuple[Cells, Offsets]:
+    """The step of the shifts and of the offsets: the offsets from the Schur complement of the shifts' block."""
+    gradient = on_cells(found.gradient.sum(axis=1), grid) + prior.weight * plate(field, prior, grid)
+    ones = jnp.ones((1, len(found.gradient)), field.dtype)
+    coupling = on_cells(jnp.concatenate([found.curvature.sum(axis=2).T, ones]), grid)
+    curve = on_cells(found.curvature.sum(axis=(1, 2)), grid)
+    columns = jnp.concatenate([gradient[None], coupling])
+    solved = jax.lax.map(lambda one: solve(curve, prior, grid, one), columns).reshape(len(columns), -1)
+    rows = coupling.reshape(len(coupling), -1)
+    inner = found.curvature.sum(axis=0)
+    inner = inner + DAMPING * jnp.diag(jnp.diag(inner) + TINY)
+    schur = jnp.pad(inner, (0, 1)) - matmul(rows, solved[1:].T)
+    target = jnp.append(-found.gradient.sum(axis=0), 0) + matmul(rows, solved[0])
+    # Rows of one scale: those of the constraint are in another unit than the others.
+    scale = 1 / jnp.sqrt(jnp.maximum(jnp.abs(jnp.diag(schur)), TINY))
+    turn = scale * jnp.linalg.solve(scale[:, None] * schur * scale, scale * target)
+    way = -(solved[0] + matmul(turn, solved[1:])).reshape(field.shape)
+    return way, turn[:-1]
 
 
 def estimate_prior(
-    loss: AbstractLoss,
-    values: Array,
-    maps: PixelMaps,
-    coefficients: Coefficients,
-    shifts: Shifts,
-    prior: Prior,
-    grid: Grid,
-    reach: int,
-    key: Key[Array, ""],
-    roughness: float | None = None,
+    loss: AbstractLoss, values: Array, state: State, prior: Prior, grid: Grid, reach: int, roughness: float | None
 ) -> Prior:
-    r"""The dispersion of the residual, and the roughness by one step of expectation maximisation.
+    r"""The dispersion of the residual, and the roughness, from half to twice the present one, that predicts best.
 
-    $\tau^2 \leftarrow [d^T \mathcal L d + \phi \, \mathrm{tr}(\mathcal L H^{-1})] / (n - 1)$: the squared differences
-    that are expected under the posterior of the shifts, of covariance $\phi H^{-1}$ (Dempster, Laird and Rubin, J. R.
-    Stat. Soc. B 39 (1977) 1); the trace by one random vector of signs (Hutchinson, Commun. Stat. 19 (1990) 433).
+    The pixels are the fields of a chess board. From the black ones alone follows a Gauss-Newton step of all shifts and
+    of the offsets, and by so much it lowers the loss of the white ones, in the same quadratic approximation; and the
+    other way round. The prior under which both together are lowered most is taken (cross-validation, Stone, J. R.
+    Stat. Soc. B 36 (1974) 111).
     """
-    _, curve, dispersion = curvature(loss, values, maps, coefficients, shifts, reach)
-    prior = prior._replace(dispersion=dispersion)
+    found = slopes(loss, values, state, reach)
+    prior = prior._replace(dispersion=found.dispersion)
     if roughness is not None:
         return prior
-    signs = jax.random.rademacher(key, shifts.shape, shifts.dtype)
-    trace = jnp.sum(signs * laplacian(_solve(curve, prior, grid, signs), grid))
-    squares = jnp.sum(shifts * laplacian(shifts, grid)) + dispersion * jnp.maximum(trace, 0)
-    # Where the shifts are all alike a rest is left, so that the weight stays finite.
-    return prior._replace(roughness=jnp.sqrt(jnp.maximum(squares / max(len(shifts) - 1, 1), 1e-8)))
+    black = jnp.asarray(np.indices(grid.shape).sum(axis=0)[grid.mask] % 2 == 0)
 
+    def height(trial: Prior) -> Float[Array, ""]:
+        total = jnp.zeros((), values.dtype)
+        for half in (black, ~black):
+            known, other = (found.of(pixels) for pixels in (half, ~half))
+            way, turn = newton_step(known, state.field, trial, grid)
+            step = at_pixels(way, grid)[:, None] + turn
+            bend = jnp.einsum("pk,pkl,pl->", step, other.curvature, step, precision="highest")
+            total = total + jnp.sum(other.gradient * step) + bend / 2
+        return total
 
-def _solve(curve: Shifts, prior: Prior, grid: Grid, target: Shifts) -> Shifts:
-    curve = curve + DAMPING * jnp.mean(curve) + TINY
-
-    def product(x: Shifts) -> Shifts:
-        return curve * x + prior.weight * laplacian(x, grid)
-
-    scale = 1 / (curve + prior.weight)
-    return jax.scipy.sparse.linalg.cg(product, target, tol=ACCURACY, maxiter=ITERATIONS, M=lambda x: scale * x)[0]
+    pairs = [(factor, across) for factor in FACTORS for across in ACROSS]
+    factors, across = (jnp.asarray(column, values.dtype) for column in zip(*pairs, strict=True))
+    trials = Prior(prior.roughness * factors, across, jnp.broadcast_to(prior.dispersion, len(pairs)))
+    best = jnp.argmin(jax.lax.map(height, trials))
+    return jax.tree.map(lambda leaf: leaf[best], trials)

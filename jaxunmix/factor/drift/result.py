@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from ..._util.validation import check_instance, check_number
 from ...data.image import SpectrumImage
 from ..solution import Solution
-from .splines import shifted_model, spectra_at
+from .splines import SUPPORT, shifted_model, spectra_at
 
 
 class DriftFit(eqx.Module):
@@ -25,6 +25,7 @@ class DriftFit(eqx.Module):
         roughness: tau, the standard deviation of the difference between neighbours' shifts that the penalty stands
             for, in the same unit; NaN where the shifts were given.
         coefficients: (K, channels + 2 J) of the cubic B-splines that the spectra are sums of, from channel -J on.
+        offsets: (K,) channels by which each spectrum lies higher than its coefficients say.
         step: energy per channel, negative on an axis that falls.
         reach: J.
     """
@@ -33,6 +34,7 @@ class DriftFit(eqx.Module):
     shifts: Float[Array, " pixels"]
     roughness: Float[Array, ""]
     coefficients: Float[Array, "components padded"]
+    offsets: Float[Array, " components"]
     step: float = eqx.field(static=True)
     reach: int = eqx.field(static=True)
 
@@ -59,14 +61,14 @@ class DriftFit(eqx.Module):
             ValueError: a shift beyond that.
         """
         shift = check_number(shift, "spectra_at: shift")
-        most = (self.reach - 2) * abs(self.step)
+        most = (self.reach - SUPPORT - 0.5) * abs(self.step)
         if abs(shift) > most * (1 + 1e-6):
             raise ValueError(f"spectra_at: shift={shift:g} is beyond {most:g}, the most of this fit; fit with a larger")
-        return spectra_at(self.coefficients, shift / self.step, self.reach)
+        return spectra_at(self.coefficients, self.offsets, shift / self.step, self.reach)
 
     def model(self) -> Float[Array, "pixels channels"]:
         """What the fit expects of the data, each pixel at its own shift."""
-        return shifted_model(self.maps, self.coefficients, self.shifts / self.step, self.reach)
+        return shifted_model(self.maps, self.coefficients, self.shifts / self.step, self.offsets, self.reach)
 
     def to_xarray(self, img: SpectrumImage) -> xr.Dataset:
         """The labelled result: that of `solution.to_xarray(img)`, and "shift" over the navigation dims.

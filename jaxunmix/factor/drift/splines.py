@@ -7,7 +7,8 @@ channel c of a pixel whose shift is d it is
 $s(c - d) = \sum_{o=-J}^{J} \beta(o - d) a_{c - o}$,
 
 a sum over 2 J + 1 copies of the coefficients, each moved by whole channels. So the model of all pixels is the product
-of weights $m_{pk} \beta(o - d_p)$, (pixels, K (2 J + 1)), and these copies, (K (2 J + 1), channels).
+of weights $m_{pk} \beta(o - d_p - e_k)$, (pixels, K (2 J + 1)), and these copies, (K (2 J + 1), channels). The offsets
+$e_k$ move whole spectra: a step of the shifts moves them too, without touching coefficients.
 """
 
 import math
@@ -21,14 +22,18 @@ Coefficients = Float[Array, "components padded"]
 Copies = Float[Array, "components offsets channels"]
 Shifts = Float[Array, " pixels"]
 PixelMaps = Float[Array, "pixels components"]
+Offsets = Float[Array, " components"]
+PixelWeights = Float[Array, "pixels components offsets"]
 
 # The B-spline is 0 from here on.
 SUPPORT = 2
+# By how much shifts and offsets together may exceed the largest shift.
+MARGIN = 1.5
 
 
 def reach_of(most: float) -> int:
-    """J: whole channels by which coefficients are moved, for shifts of up to `most` and one more channel."""
-    return math.ceil(most) + SUPPORT
+    """J: whole channels by which coefficients are moved, for shifts of up to `most`, and offsets."""
+    return math.ceil(most + MARGIN) + SUPPORT - 1
 
 
 def spline(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -43,14 +48,18 @@ def spline_slope(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.sign(x) * jnp.where(size < 1, 1.5 * size**2 - 2 * size, -(jnp.maximum(2 - size, 0) ** 2) / 2)
 
 
-def offset_weights(shifts: Shifts, reach: int) -> Float[Array, "pixels offsets"]:
-    """The B-spline at o - d, for each offset o from -J to J."""
-    return spline(jnp.arange(-reach, reach + 1) - shifts[:, None])
+def offset_weights(shifts: Shifts, offsets: Offsets, reach: int) -> PixelWeights:
+    """The B-spline at o - d_p - e_k, for each whole offset o from -J to J."""
+    return spline(_distances(shifts, offsets, reach))
 
 
-def offset_slopes(shifts: Shifts, reach: int) -> Float[Array, "pixels offsets"]:
+def offset_slopes(shifts: Shifts, offsets: Offsets, reach: int) -> PixelWeights:
     """The derivative of `offset_weights` in the shift."""
-    return -spline_slope(jnp.arange(-reach, reach + 1) - shifts[:, None])
+    return -spline_slope(_distances(shifts, offsets, reach))
+
+
+def _distances(shifts: Shifts, offsets: Offsets, reach: int) -> PixelWeights:
+    return jnp.arange(-reach, reach + 1) - (shifts[:, None] + offsets)[:, :, None]
 
 
 def copies(coefficients: Coefficients, reach: int) -> Copies:
@@ -74,9 +83,9 @@ def gather_copies(moved: Copies, reach: int) -> Coefficients:
     return out
 
 
-def spread_maps(maps: PixelMaps, weights: Float[Array, "pixels offsets"]) -> Float[Array, "pixels columns"]:
+def spread_maps(maps: PixelMaps, weights: PixelWeights) -> Float[Array, "pixels columns"]:
     """The weight of each copy of each spectrum in each pixel."""
-    return (maps[:, :, None] * weights[:, None, :]).reshape(len(maps), -1)
+    return (maps[:, :, None] * weights).reshape(len(maps), -1)
 
 
 def flat(moved: Copies) -> Float[Array, "columns channels"]:
@@ -85,13 +94,23 @@ def flat(moved: Copies) -> Float[Array, "columns channels"]:
 
 
 def shifted_model(
-    maps: PixelMaps, coefficients: Coefficients, shifts: Shifts, reach: int
+    maps: PixelMaps, coefficients: Coefficients, shifts: Shifts, offsets: Offsets, reach: int
 ) -> Float[Array, "pixels channels"]:
-    """The sum over k of m_pk s_k(c - d_p)."""
-    return matmul(spread_maps(maps, offset_weights(shifts, reach)), flat(copies(coefficients, reach)))
+    """The sum over k of m_pk s_k(c - d_p - e_k)."""
+    return matmul(spread_maps(maps, offset_weights(shifts, offsets, reach)), flat(copies(coefficients, reach)))
 
 
-def spectra_at(coefficients: Coefficients, shift: Float[Array, ""] | float, reach: int) -> Float[Array, "..."]:
-    """The spectra as a pixel of this shift sees them, (K, channels)."""
-    weights = offset_weights(jnp.asarray(shift, coefficients.dtype)[None], reach)[0]
-    return jnp.einsum("o,koc->kc", weights, copies(coefficients, reach), precision="highest")
+def spectra_at(
+    coefficients: Coefficients, offsets: Offsets, shift: Float[Array, ""] | float, reach: int
+) -> Float[Array, "components channels"]:
+    """The spectra as a pixel of this shift sees them."""
+    weights = offset_weights(jnp.asarray(shift, coefficients.dtype)[None], offsets, reach)[0]
+    return jnp.einsum("ko,koc->kc", weights, copies(coefficients, reach), precision="highest")
+
+
+def roll_whole(coefficients: Coefficients, offsets: Offsets) -> tuple[Coefficients, Offsets]:
+    """The same spectra with offsets between -1/2 and 1/2: whole channels of them go into the coefficients."""
+    whole = jnp.round(offsets).astype(int)
+    place = jnp.arange(coefficients.shape[1]) - whole[:, None]
+    moved = jnp.take_along_axis(coefficients, jnp.clip(place, 0, coefficients.shape[1] - 1), axis=1)
+    return moved, offsets - whole
