@@ -26,17 +26,15 @@ from .inputs import axis_step, check_loss, given_shifts, largest_shift, roughnes
 from .movement import State, data_term, estimate_prior, move_shifts
 from .result import DriftFit
 from .smoothing import Prior, on_cells, penalty
-from .splines import offset_weights, reach_of, roll_whole, spectra_at
-from .start import first_factors
+from .splines import Shifts, offset_weights, reach_of, roll_whole, spectra_at
+from .start import first_factors, ladder
 
 # Steps of maps and spectra for one of the shifts.
 STEPS = 10
-# Rounds at most in which the roughness is still chosen, and for how many it stays before it is held; in channels, where
-# it starts from.
-ROUNDS, SETTLED, FIRST = 60, 5, 1e-3
-
-
-VERB=0
+# For how many rounds the roughness stays the same before it is held, and that from which it starts, in channels.
+SETTLED, FIRST = 5, 1e-3
+# Rounds with fewer components.
+RUNG = 8
 
 
 class Settings(NamedTuple):
@@ -123,12 +121,49 @@ def fit_drift(
     if largest is None:
         largest = largest_shift(max(np.abs(place).max() * abs(step), 1e-6), step, values.shape[1])
     settings = Settings(loss, img.grid, largest, reach_of(largest), tau, shifts is None)
-    first = first_factors(values, loss, rank, img.grid, init, key, settings.reach)
-    place = jnp.asarray(place, values.dtype)
-    state = State(*first, on_cells(place, img.grid), place, jnp.zeros(rank, values.dtype))
     with tqdm(total=max_rounds, unit="round", disable=not progress, leave=False) as bar:
+        shifts = _climbed(values, jnp.asarray(place, values.dtype), rank, init, settings, key)
+        state = _started(values, shifts, rank, init, settings, key)
         state, prior, trace, rounds = _rounds(values, state, settings, (max_rounds, rtol), bar)
     return _result(init, state, prior, settings, np.asarray(trace), rounds, rtol, step)
+
+
+def _started(
+    values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array
+) -> State:
+    """The state with factors for these shifts."""
+    grid, reach = settings.grid, settings.reach
+    factors = first_factors(values, shifts, settings.loss, rank, grid, init, key, reach)
+    return State(*factors, on_cells(shifts, grid), shifts, jnp.zeros(rank, values.dtype))
+
+
+def _climbed(
+    values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array
+) -> Shifts:
+    """The shifts that fits of fewer components find, from the fewest on."""
+    if init.is_given or not settings.moves:
+        return shifts
+    for fewer in ladder(rank):
+        state = _started(values, shifts, fewer, init, settings, key)
+        shifts = _settled(values, state, settings, RUNG, None)[0].shifts
+    return shifts
+
+
+def _settled(
+    values: Array, state: State, settings: Settings, most: int, bar: tqdm | None
+) -> tuple[State, Prior, int]:
+    """Rounds in which the prior is chosen, until it stays: from stiff to as rough as the data ask for."""
+    one = jnp.ones((), values.dtype)
+    prior = estimate(values, state, Prior(one * (settings.roughness or FIRST), one, one), settings)
+    stays = done = 0
+    while done < most and stays < SETTLED:
+        state, _ = advance(values, state, prior, settings)
+        before, prior = prior, estimate(values, state, prior, settings)
+        stays = stays + 1 if float(prior.roughness) == float(before.roughness) else 0
+        done += 1
+        if bar is not None:
+            bar.update()
+    return state, prior, done
 
 
 def _rounds(
@@ -136,17 +171,7 @@ def _rounds(
 ) -> tuple[State, Prior, list[float], int]:
     """Rounds that settle the prior, then rounds under it until the objective settles: its trace is of the latter."""
     max_rounds, rtol = limits
-    one = jnp.ones((), values.dtype)
-    prior = Prior(one * (settings.roughness or FIRST), one, one)
-    done, stays = 0, 0
-    settling = min(ROUNDS, max_rounds // 2) if settings.moves else 0
-    while done < settling and stays < SETTLED:
-        before, prior = prior, estimate(values, state, prior, settings)
-        stays = stays + 1 if float(prior.roughness) == float(before.roughness) else 0
-        if VERB: print(done, prior, state.offsets)
-        state, _ = advance(values, state, prior, settings)
-        done += 1
-        bar.update()
+    state, prior, done = _settled(values, state, settings, max_rounds // 2 if settings.moves else 0, bar)
     trace = [float(height(values, state, prior, settings))]
     while done < max_rounds:
         state, objective = advance(values, state, prior, settings)

@@ -1,5 +1,6 @@
 """Where a fit of drifting spectra starts: an ordinary fit of pixels averaged with their neighbours."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from ..losses.base import AbstractLoss
 from ..penalties.neighbours.differences import differences, gather
 from ..problem import Problem
 from ..solve.fitting import fit
-from .splines import Coefficients, PixelMaps
+from .splines import Coefficients, PixelMaps, Shifts
 
 # Each pass of averaging adds a quarter of a pixel squared to the variance of the window along each of two axes.
 PASSES = 16
@@ -31,8 +32,17 @@ def average_neighbours(values: Float[Array, "pixels channels"], grid: Grid, pass
     return lax.fori_loop(0, passes, once, values.T).T
 
 
+@partial(jax.jit, static_argnums=2)
+def aligned_and_averaged(values: Float[Array, "pixels channels"], shifts: Shifts, grid: Grid) -> Array:
+    """The data moved back by the shifts, by linear interpolation, and averaged over neighbours: for a start only."""
+    channels = jnp.arange(values.shape[1], dtype=values.dtype)
+    aligned = jax.vmap(lambda row, shift: jnp.interp(channels + shift, channels, row))(values, shifts)
+    return average_neighbours(aligned, grid)
+
+
 def first_factors(
     values: Float[Array, "pixels channels"],
+    shifts: Shifts,
     loss: AbstractLoss,
     rank: int,
     grid: Grid,
@@ -41,12 +51,21 @@ def first_factors(
     reach: int,
 ) -> tuple[PixelMaps, Coefficients]:
     """Maps, and spectra taken for coefficients, continued beyond their ends."""
-    smooth = jax.jit(average_neighbours, static_argnums=(1, 2))(values, grid)
+    smooth = aligned_and_averaged(values, shifts, grid)
     # Of whole counts rounding leaves what is not quite zero on either side.
     smooth = jnp.maximum(smooth, 0) if not loss.is_squares else smooth
     found = fit(Problem(smooth, loss), rank, init=init, key=key, max_steps=STEPS, alternatives=None)
     maps, spectra = (_lifted(rows) for rows in (found.maps, found.spectra))
     return maps, jnp.pad(spectra, ((0, 0), (reach, reach)), mode="edge")
+
+
+def ladder(rank: int) -> list[int]:
+    """Numbers of components below `rank` to begin with: the largest differences between pixels are the phases'.
+
+    Beside as many components as there are phases, a start would take the same phase at two shifts for two of them, and
+    leave a small one out.
+    """
+    return sorted({1, rank // 2, rank - 1} - {0, rank})
 
 
 def _lifted(rows: Array) -> Array:
