@@ -33,7 +33,7 @@ from .start import first_factors, ladder
 STEPS = 10
 # For how many rounds the roughness stays the same before it is held, and that from which it starts, in channels.
 SETTLED, FIRST = 5, 1e-3
-# Rounds with fewer components.
+# Rounds at each number of components before the last start.
 RUNG = 8
 
 
@@ -59,7 +59,7 @@ def fit_drift(
     most: float | int | None = None,
     init: AbstractInitial | None = None,
     max_rounds: int = 100,
-    rtol: float | int = 1e-5,
+    rtol: float | int = 1e-6,
     progress: bool = False,
 ) -> DriftFit:
     r"""Fit maps, spectra, and the shift of the energy axis in each pixel, without interpolating the data.
@@ -93,7 +93,7 @@ def fit_drift(
             the mean that they have.
         roughness: $\tau$, in units of the axis; "auto" to estimate it. A large one leaves each pixel to its own data.
         most: the largest shift, in units of the axis; None for 3 channels. Time and memory grow with it.
-        init: from where, on pixels averaged with their neighbours; None for `initial.VCA()`.
+        init: from where, on pixels averaged with their neighbours; None for `initial.VCA(tries=10)`.
         max_rounds: rounds at most, of ten steps of maps and spectra and one of the shifts.
         rtol: stop when the objective's relative decrease in a round is below this.
         progress: a bar on stderr.
@@ -112,7 +112,7 @@ def fit_drift(
     check_whole_number(max_rounds, "fit_drift: max_rounds", 1)
     check_number(rtol, "fit_drift: rtol", 0)
     check_flag(progress, "fit_drift: progress")
-    init = VCA() if init is None else check_instance(init, AbstractInitial, "fit_drift: init", "initial.VCA()")
+    init = VCA(tries=10) if init is None else check_instance(init, AbstractInitial, "fit_drift: init", "initial.VCA()")
     problem = Problem(img.matrix("dense"), loss)
     check_whole_number(rank, "fit_drift: rank", 1, min(problem.matrix.shape))
     values, tau = problem.matrix.to_dense(), roughness_in_channels(roughness, step)
@@ -140,11 +140,11 @@ def _started(
 def _climbed(
     values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array
 ) -> Shifts:
-    """The shifts that fits of fewer components find, from the fewest on."""
+    """The shifts that fits of more and more components find."""
     if init.is_given or not settings.moves:
         return shifts
-    for fewer in ladder(rank):
-        state = _started(values, shifts, fewer, init, settings, key)
+    for some in ladder(rank):
+        state = _started(values, shifts, some, init, settings, key)
         shifts = _settled(values, state, settings, RUNG, None)[0].shifts
     return shifts
 

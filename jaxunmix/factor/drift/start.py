@@ -60,12 +60,12 @@ def first_factors(
 
 
 def ladder(rank: int) -> list[int]:
-    """Numbers of components below `rank` to begin with: the largest differences between pixels are the phases'.
+    """Numbers of components whose fits find shifts to start from, the last of them the wanted one.
 
-    Beside as many components as there are phases, a start would take the same phase at two shifts for two of them, and
-    leave a small one out.
+    The largest differences between pixels are those between phases. A start with as many components as there are
+    phases, but without shifts, may take one phase at two shifts for two of them, and leave a small one out.
     """
-    return sorted({1, rank // 2, rank - 1} - {0, rank})
+    return sorted({1, rank // 2, rank - 1, rank} - {0})
 
 
 def _lifted(rows: Array) -> Array:
