@@ -26,7 +26,7 @@ from .inputs import axis_step, check_loss, given_shifts, largest_shift, roughnes
 from .movement import State, data_term, estimate_prior, move_shifts
 from .result import DriftFit
 from .smoothing import Prior, on_cells, penalty
-from .splines import Shifts, offset_weights, reach_of, roll_whole, spectra_at
+from .splines import Shifts, continue_unseen, offset_weights, reach_of, roll_whole, spectra_at
 from .start import first_factors, ladder
 
 # Steps of maps and spectra for one of the shifts.
@@ -125,21 +125,20 @@ def fit_drift(
         shifts = _climbed(values, jnp.asarray(place, values.dtype), rank, init, settings, key)
         state = _started(values, shifts, rank, init, settings, key)
         state, prior, trace, rounds = _rounds(values, state, settings, (max_rounds, rtol), bar)
-    return _result(init, state, prior, settings, np.asarray(trace), rounds, rtol, step)
+    ends = continue_unseen(state.coefficients, state.offsets, state.maps, state.shifts, settings.reach)
+    state = state._replace(coefficients=ends)
+    objective = height(values, state, prior, settings)
+    return _result(init, state, prior, settings, objective, np.asarray(trace), rounds, rtol, step)
 
 
-def _started(
-    values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array
-) -> State:
+def _started(values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array) -> State:
     """The state with factors for these shifts."""
     grid, reach = settings.grid, settings.reach
     factors = first_factors(values, shifts, settings.loss, rank, grid, init, key, reach)
     return State(*factors, on_cells(shifts, grid), shifts, jnp.zeros(rank, values.dtype))
 
 
-def _climbed(
-    values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array
-) -> Shifts:
+def _climbed(values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array) -> Shifts:
     """The shifts that fits of more and more components find."""
     if init.is_given or not settings.moves:
         return shifts
@@ -149,9 +148,7 @@ def _climbed(
     return shifts
 
 
-def _settled(
-    values: Array, state: State, settings: Settings, most: int, bar: tqdm | None
-) -> tuple[State, Prior, int]:
+def _settled(values: Array, state: State, settings: Settings, most: int, bar: tqdm | None) -> tuple[State, Prior, int]:
     """Rounds in which the prior is chosen, until it stays: from stiff to as rough as the data ask for."""
     one = jnp.ones((), values.dtype)
     prior = estimate(values, state, Prior(one * (settings.roughness or FIRST), one, one), settings)
@@ -200,9 +197,7 @@ def advance(values: Array, state: State, prior: Prior, settings: Settings) -> tu
     state = State(*factors, *state[2:])
     if not settings.moves:
         return state, data_term(settings.loss, values, state, settings.reach)
-    state, objective = move_shifts(
-        settings.loss, values, state, prior, settings.grid, settings.most, settings.reach
-    )
+    state, objective = move_shifts(settings.loss, values, state, prior, settings.grid, settings.most, settings.reach)
     coefficients, offsets = roll_whole(state.coefficients, state.offsets)
     return state._replace(coefficients=coefficients, offsets=offsets), objective
 
@@ -218,6 +213,7 @@ def _result(
     state: State,
     prior: Prior,
     settings: Settings,
+    objective: Float[Array, ""],
     trace: np.ndarray,
     rounds: int,
     rtol: float | int,
@@ -231,13 +227,15 @@ def _result(
         maps, coefficients, offsets, spectra = maps[:, order], coefficients[order], offsets[order], spectra[order]
     settled = len(trace) > 1 and trace[-2] - trace[-1] <= rtol * abs(trace[-2])
     code = (Status.CONVERGED if settled else Status.MAX_STEPS).code
-    last, steps = jnp.asarray(trace[-1], maps.dtype), jnp.asarray(STEPS * rounds, int)
-    restarts = Restarts.of(trace[-1:], np.array([STEPS * rounds]), [Status.of(code)], trace[None], 0, maps.dtype)
+    steps = jnp.asarray(STEPS * rounds, int)
+    restarts = Restarts.of(
+        np.asarray(objective)[None], np.array([STEPS * rounds]), [Status.of(code)], trace[None], 0, maps.dtype
+    )
     solution = Solution(
         maps=maps,
         spectra=spectra,
         coefficients=None,
-        objective=last,
+        objective=objective,
         trace=jnp.asarray(trace, maps.dtype),
         trace_steps=STEPS * (rounds - len(trace) + 1 + jnp.arange(len(trace))),
         steps=steps,

@@ -112,5 +112,7 @@ def given_shifts(img: SpectrumImage, shifts: Any, step: float, most: float | Non
     if bad.any():
         row = int(np.argmax(bad))
         limit = "finite ones" if most is None else f"finite ones of no more than most={most * abs(step):g}"
-        raise ValueError(f"{what} is {values[row] * step:g} at {img.place(nth_live(img.keep_pixels, row))}; give {limit}")
+        raise ValueError(
+            f"{what} is {values[row] * step:g} at {img.place(nth_live(img.keep_pixels, row))}; give {limit}"
+        )
     return values

@@ -86,7 +86,9 @@ class Slopes(NamedTuple):
 
 def data_term(loss: AbstractLoss, values: Array, state: State, reach: int) -> Float[Array, ""]:
     """The loss, summed over all entries."""
-    return accurate_sum(loss.divergence(values, shifted_model(state.maps, state.coefficients, state.shifts, state.offsets, reach)))
+    return accurate_sum(
+        loss.divergence(values, shifted_model(state.maps, state.coefficients, state.shifts, state.offsets, reach))
+    )
 
 
 def slopes(loss: AbstractLoss, values: Array, state: State, reach: int) -> Slopes:
@@ -118,7 +120,9 @@ def move_shifts(
     loss: AbstractLoss, values: Array, state: State, prior: Prior, grid: Grid, most: float, reach: int
 ) -> tuple[State, Float[Array, ""]]:
     """The state after a step, and the objective there: the least of several lengths, none included."""
-    way, turn = (jnp.clip(x, -TRUST, TRUST) for x in newton_step(slopes(loss, values, state, reach), state.field, prior, grid))
+    way, turn = (
+        jnp.clip(x, -TRUST, TRUST) for x in newton_step(slopes(loss, values, state, reach), state.field, prior, grid)
+    )
 
     def moved(fraction: Float[Array, ""]) -> tuple[State, Float[Array, ""]]:
         field = jnp.clip(state.field + fraction * way, -most, most)

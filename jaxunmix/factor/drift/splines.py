@@ -29,6 +29,8 @@ PixelWeights = Float[Array, "pixels components offsets"]
 SUPPORT = 2
 # By how much shifts and offsets together may exceed the largest shift.
 MARGIN = 1.5
+# Of the median, what a coefficient is seen with at least.
+SEEN = 0.3
 
 
 def reach_of(most: float) -> int:
@@ -114,3 +116,19 @@ def roll_whole(coefficients: Coefficients, offsets: Offsets) -> tuple[Coefficien
     place = jnp.arange(coefficients.shape[1]) - whole[:, None]
     moved = jnp.take_along_axis(coefficients, jnp.clip(place, 0, coefficients.shape[1] - 1), axis=1)
     return moved, offsets - whole
+
+
+def continue_unseen(
+    coefficients: Coefficients, offsets: Offsets, maps: PixelMaps, shifts: Shifts, reach: int
+) -> Coefficients:
+    """Coefficients near the ends that the pixels of a component hardly see take the value of the nearest seen one.
+
+    Where all of them are shifted to one side, the data say nothing of its last channels on the other.
+    """
+    spread = spread_maps(maps, offset_weights(shifts, offsets, reach))
+    moved = copies(coefficients, reach)
+    sight = gather_copies(jnp.broadcast_to(spread.sum(axis=0).reshape(*moved.shape[:2], 1), moved.shape), reach)
+    seen = sight > SEEN * jnp.median(sight, axis=1, keepdims=True)
+    first, last = jnp.argmax(seen, axis=1), seen.shape[1] - 1 - jnp.argmax(seen[:, ::-1], axis=1)
+    place = jnp.clip(jnp.arange(seen.shape[1]), first[:, None], last[:, None])
+    return jnp.take_along_axis(coefficients, place, axis=1)

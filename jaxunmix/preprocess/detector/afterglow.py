@@ -69,7 +69,7 @@ def estimate_persistence(values: np.ndarray) -> tuple[float, float]:
     leading = np.linalg.eigh(small)[1][:, -rank:]
     low = values @ leading @ leading.T if len(values) >= values.shape[1] else leading @ (leading.T @ values)
     noise = measure_noise(values, low, np.zeros(values.shape, bool))
-    residual = (values - low) / np.sqrt(noise.readout + noise.gain * np.maximum(low, 0))
+    residual = (values - low) / np.sqrt(noise.variance(low))
     # A spike is no noise, and its square would outweigh all.
     residual = np.clip(residual, -4, 4)
     found = np.array([np.mean(residual[lag:] * residual[: len(residual) - lag]) for lag in range(LAGS + 1)])

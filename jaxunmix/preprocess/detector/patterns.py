@@ -47,7 +47,9 @@ def remove_fixed_pattern(
     bad = (mean <= 0) | (slow <= 0)
     if bad.any():
         place = img.place(channel=int(np.flatnonzero(over_channels(img, bad, 0))[0]))
-        raise ValueError(f"{what}: the mean at {place} is {mean[bad][0]:g}, of which no gain follows; mask such channels")
+        raise ValueError(
+            f"{what}: the mean at {place} is {mean[bad][0]:g}, of which no gain follows; mask such channels"
+        )
     pattern = over_channels(img, mean / slow, 1)
     return take_step(
         img, what, shown, values / pattern.astype(values.dtype), [operation("multiply", pattern, img.signal_dims)]

@@ -167,7 +167,9 @@ def _axis(img: SpectrumImage, window: Window, what: str) -> Axis:
     within = np.ones(len(live), bool) if window is None else inside(img, energy[live], window, f"{what}: window")
     chosen = live[within]
     if len(chosen) < LEAST:
-        raise ValueError(f"{what}: {len(chosen)} live channels of '{dim}'; shifts need {LEAST} or more: widen the window")
+        raise ValueError(
+            f"{what}: {len(chosen)} live channels of '{dim}'; shifts need {LEAST} or more: widen the window"
+        )
     gaps = np.flatnonzero(np.diff(chosen) > 1)
     if len(gaps):
         place = img.place(channel=int(chosen[gaps[0]]))
@@ -177,7 +179,9 @@ def _axis(img: SpectrumImage, window: Window, what: str) -> Axis:
     uneven = np.abs(used - used[0] - step * np.arange(len(used))) > EVEN * abs(step) * max(len(used) / 100, 1)
     if uneven.any():
         place = img.place(channel=int(chosen[np.argmax(uneven)]))
-        raise ValueError(f"{what}: '{dim}' is uneven at {place}; bring it onto an even axis with preprocess.interpolate")
+        raise ValueError(
+            f"{what}: '{dim}' is uneven at {place}; bring it onto an even axis with preprocess.interpolate"
+        )
     return Axis(used, float(step), within)
 
 

@@ -7,6 +7,7 @@ import scipy.ndimage
 import scipy.optimize
 import xarray as xr
 from jaxtyping import Bool, Float
+from scipy.stats import norm
 
 from ..._util.validation import check_number, check_whole_number
 from ...data.image import SpectrumImage
@@ -18,8 +19,12 @@ ROUNDS = 8
 LEVELS, TRIMMED = 30, 0.001
 # A neighbour sees a feature too where it has this part of the threshold; so many of them make it real, by dims of map.
 SEEN, WITNESSES = 0.6, {1: 1, 2: 2}
+# The deviation of neighbours taken together that makes it real, in standard deviations.
+TOGETHER = 3.0
 # Next to a spike this part of the threshold is enough.
 WING = 0.5
+# The part of each channel's residuals that are no spikes, at least.
+OUTER = 0.99
 MOST_RANK = 10
 
 Values = Float[np.ndarray, "pixels channels"]
@@ -32,23 +37,27 @@ class Noise(NamedTuple):
     readout: float
     gain: float
 
+    def variance(self, level: np.ndarray) -> np.ndarray:
+        """At these levels."""
+        return self.readout + self.gain * np.maximum(level, 0)
+
 
 def find_spikes(img: SpectrumImage, threshold: float | int = 4.5, rank: int | None = None) -> xr.DataArray:
     r"""Find entries that stand above what their spectrum, and their neighbours, let expect.
 
     The image is split into low rank and sparse, X = L + S + noise, in turn: L from the singular vectors of the data with
     the spikes filled in, spikes from what is left (GoDec, Zhou and Tao, ICML (2011) 33; robust principal components,
-    Candes et al., J. ACM 58 (2011) 11). The variance of the noise, $v = r^2 + g L$, is measured from the residual at
-    30 levels, so that counts, cameras and even noise are served. An entry is a spike where
+    Candes et al., J. ACM 58 (2011) 11). The variance of the noise, $r^2 + g L$, is measured from the residual at
+    some 40 levels, so that counts, cameras and even noise are served. An entry is a spike where
 
     $z = \sqrt{2 [x' \ln(x' / l') - x' + l'] / g} > t$, with $x' = x + r^2 / g$ and $l' = L + r^2 / g$,
 
     the root of the deviance: for even noise (x - L) / r, for few counts the right tail of Poisson's distribution. In
-    channels whose residuals scatter more than that, z is divided by their robust scatter, and next to a spike t / 2
+    channels whose residuals scatter more than that, z is divided by the square of their robust scatter, and next to a spike t / 2
     is enough, for those of two or three channels.
 
     A real feature is seen by neighbouring pixels too: an entry stays where two of its eight neighbours (one of two in a
-    line scan) have z > 0.6 t in the same channel. So a particle of a few pixels remains; one of a single pixel with a
+    line scan) have z > 0.6 t in the same channel, or all of them together are 3 standard deviations above zero. So a particle of a few pixels remains; one of a single pixel with a
     line of its own cannot be told from a hit.
 
     Args:
@@ -120,17 +129,19 @@ def _search(img: SpectrumImage, threshold: float | int, rank: int | None, what: 
 
 
 def measure_noise(values: Values, low: Values, flags: Flags) -> Noise:
-    """Readout variance and gain by non-negative least squares of the variances at several levels."""
+    """By non-negative least squares of the variances at several levels, the highest of which hold few entries."""
     level, squares = low[~flags], (values - low)[~flags] ** 2
     order = np.argsort(level, kind="stable")
-    bins = [part for part in np.array_split(order, LEVELS) if len(part)]
+    ends = np.concatenate([np.linspace(0, 1, LEVELS + 1), 1 - 0.5 ** np.arange(5, 12)])
+    bins = [part for part in np.split(order, np.unique((np.sort(ends) * len(order)).astype(int))[1:-1]) if len(part)]
     kept = [np.sort(squares[part])[: max(int(len(part) * (1 - TRIMMED)), 1)] for part in bins]
     variances = np.array([part.mean() for part in kept])
     levels = np.array([max(level[part].mean(), 0) for part in bins])
     least = max(variances.max() * 1e-9, 1e-300)
     scale = 1 / np.maximum(variances, variances.mean() * 0.01 + least)
     size = max(levels.max(), 1e-300)
-    found, _ = scipy.optimize.nnls(np.stack([scale, scale * levels / size], axis=1), scale * variances)
+    relative = levels / size
+    found, _ = scipy.optimize.nnls(scale[:, None] * np.stack([relative**0, relative], axis=1), scale * variances)
     readout, gain = max(float(found[0]), least), float(found[1]) / size
     return Noise(readout, max(gain, 1e-9 * np.sqrt(readout)))
 
@@ -148,20 +159,36 @@ def heights(values: Values, low: Values, noise: Noise) -> Values:
 def flag_spikes(img: SpectrumImage, values: Values, low: Values, noise: Noise, threshold: float) -> Flags:
     """Entries above the threshold that their neighbours do not share, and their wings."""
     z = heights(values, low, noise)
-    scatter = 1.4826 * np.median(np.abs(z - np.median(z, axis=0)), axis=0)
-    z = z / np.maximum(scatter, 1)
-    shared = _witnesses(img, z > SEEN * threshold)
+    z = z / np.maximum(_scatter(z), 1) ** 2
+    shared = _witnesses(img, z, threshold)
     core = (z > threshold) & ~shared
     beside = scipy.ndimage.binary_dilation(core, np.ones((1, 3), bool))
     return core | (beside & (z > WING * threshold) & ~shared)
 
 
-def _witnesses(img: SpectrumImage, seen: Flags) -> Flags:
-    """Where enough neighbouring pixels have seen something in the same channel."""
+def _scatter(z: Values) -> np.ndarray:
+    """Of each channel, in standard deviations: by the middle of its residuals and by all but the outermost.
+
+    Where a strong peak moves or changes its shape from pixel to pixel, its flanks have long tails.
+    """
+    outer = min(OUTER, 1 - 4 / len(z))
+    away = np.abs(z - np.median(z, axis=0))
+    return np.max(np.quantile(away, [0.5, outer], axis=0) / norm.ppf([[0.75], [(1 + outer) / 2]]), axis=0)
+
+
+def _witnesses(img: SpectrumImage, z: Values, threshold: float) -> Flags:
+    """Where enough neighbouring pixels have seen something in the same channel, or all together have."""
     dims = sum(size > 1 for size in img.navigation_shape)
-    cells = _on_grid(img, seen.astype(np.int16), 0)
-    around = scipy.ndimage.convolve(cells, np.ones((3,) * (cells.ndim - 1) + (1,), np.int16), mode="constant")
-    return _off_grid(img, around - cells) >= WITNESSES.get(dims, 2)
+
+    def around(one: np.ndarray) -> np.ndarray:
+        cells = _on_grid(img, one, 0)
+        box = np.ones((3,) * (cells.ndim - 1) + (1,), one.dtype)
+        return _off_grid(img, scipy.ndimage.convolve(cells, box, mode="constant") - cells)
+
+    several = around((z > SEEN * threshold).astype(np.int16)) >= WITNESSES.get(dims, 2)
+    # No single one of them decides here, such as another spike.
+    count = around(np.ones(z.shape, np.int16))
+    return several | (around(np.clip(z, -TOGETHER, TOGETHER)) > TOGETHER * np.sqrt(np.maximum(count, 1)))
 
 
 def _local_median(img: SpectrumImage, values: Values) -> Values:
@@ -174,7 +201,7 @@ def _local_median(img: SpectrumImage, values: Values) -> Values:
 
 def _low_rank(values: Values, rank: int | None, noise: Noise) -> Values:
     """The leading singular vectors, of data scaled to a noise of 1 on the average of each pixel and each channel."""
-    variance = noise.readout + noise.gain * np.maximum(values, 0)
+    variance = noise.variance(values)
     rows, columns = (variance.mean(axis=axis, keepdims=True) for axis in (1, 0))
     scale = np.sqrt(rows / variance.mean() * columns)
     scaled = values / scale
