@@ -9,8 +9,8 @@ import jaxunmix
 PUBLIC = {
     "jaxunmix": (
         "Bilinear Compressed Counts Dense DriftFit Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
-        "constraints eels fit fit_drift fit_pooled initial links load losses metrics minimise named page penalties physics plots "
-        "preprocess project quantify rank save simulate tune updates"
+        "constraints eels fit fit_drift fit_pooled initial links load losses metrics minimise named page penalties "
+        "physics plots preprocess project quantify rank save simulate tune updates"
     ),
     "jaxunmix.bayes": (
         "Decomposition Decompositions Density Explorer FreeEnergy FunctionDensity HMC Jumps NumpyroDensity Priors "
@@ -44,10 +44,10 @@ PUBLIC = {
         "relevance residuals restarts spectra tuning white_lines"
     ),
     "jaxunmix.preprocess": (
-        "align bin clip_negative crop edge_energy find_spikes fit_peak interpolate log low_rank_background mask mask_empty "
-        "mask_non_finite mean_centre measure_shifts merge_repeated normalise normalise_edge normalise_range optical_density "
-        "peak_top_energy poisson_scale power_law_background remove_fixed_pattern remove_persistence remove_spikes "
-        "shift_to_positive sliding_fft subtract_reference undo weight_channels"
+        "align bin clip_negative crop edge_energy find_spikes fit_peak interpolate log low_rank_background mask "
+        "mask_empty mask_non_finite mean_centre measure_shifts merge_repeated normalise normalise_edge normalise_range "
+        "optical_density peak_top_energy poisson_scale power_law_background remove_fixed_pattern remove_persistence "
+        "remove_spikes shift_to_positive sliding_fft subtract_reference undo weight_channels"
     ),
     "jaxunmix.rank": (
         "AIC AbstractCriterion BIC BiCrossValidation COMPRESS_ABOVE Crossing DEFAULT Dispersion Elbow Evidence "

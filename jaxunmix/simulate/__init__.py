@@ -13,14 +13,14 @@ from .atomic_scale import tunnelling_spectroscopy as tunnelling_spectroscopy
 from .cathodes import battery_xas as battery_xas
 from .diffraction import patterns as patterns
 from .diffraction import rod_scans as rod_scans
+from .drift import oxide_interface as oxide_interface
+from .drift import zero_loss as zero_loss
 from .edx import core_shell as core_shell
 from .edx import edx_phases as edx_phases
 from .edx import mantle_minerals as mantle_minerals
 from .eels import cathode_oxygen as cathode_oxygen
 from .eels import eels_oxides as eels_oxides
 from .eels import line_scan as line_scan
-from .drift import oxide_interface as oxide_interface
-from .drift import zero_loss as zero_loss
 from .eels import silicon_diode as silicon_diode
 from .folded_sheets import nanosheets as nanosheets
 from .mass_spectra import tof_sims as tof_sims

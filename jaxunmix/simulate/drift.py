@@ -1,13 +1,14 @@
 """Electron energy loss whose energy axis drifts from pixel to pixel, with the low loss that was taken with it."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
 import scipy.interpolate
 from jaxtyping import PRNGKeyArray
 
-from .._util.validation import check_key, check_number
+from .._util.validation import check_key, check_number, float_array
 from ..data.image import SpectrumImage
 from .components import OXIDES, oxide_spectra, peak, smooth_fields, step, uniform
 from .truth import Truth, check_counts, check_positive, check_shape, gaussian, image, make_truth, poisson
@@ -65,7 +66,7 @@ def oxide_interface(
 
 def zero_loss(
     key: PRNGKeyArray,
-    shifts: np.ndarray,
+    shifts: Any,
     shape: tuple[int, int] = (64, 64),
     counts: float = 1e5,
     channels: int = 200,
@@ -91,7 +92,7 @@ def zero_loss(
     check_counts(channels=channels)
     check_positive(counts=counts, fwhm=fwhm)
     check_number(readout, "readout", 0)
-    shifts = np.asarray(shifts, float)
+    shifts = float_array(shifts, "shifts")
     if shifts.shape != (shape[0] * shape[1],) or not np.isfinite(shifts).all():
         raise ValueError(f"shifts of shape {shifts.shape}: give a finite one for each of {shape[0] * shape[1]} pixels")
     energy = np.linspace(-20.0, 79.6, channels)
@@ -99,7 +100,7 @@ def zero_loss(
     sd = fwhm / np.sqrt(8 * np.log(2))
     width = energy[1] - energy[0]
     # Of the integral 1 per eV, as the mean over a channel sees it.
-    zero = (step(place + width / 2, 0, np.sqrt(2) * sd) - step(place - width / 2, 0, np.sqrt(2) * sd)) / width
+    zero = (step(place + width / 2, 0.0, np.sqrt(2) * sd) - step(place - width / 2, 0.0, np.sqrt(2) * sd)) / width
     plasmon = peak(place, 23.0, 4.0) / (4.0 * np.sqrt(2 * np.pi))
     expected = counts * width * (0.8 * zero + 0.2 * plasmon)
     key_counts, key_readout = jax.random.split(key)

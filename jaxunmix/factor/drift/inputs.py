@@ -30,13 +30,13 @@ def axis_step(img: SpectrumImage, what: str) -> float:
     dim, keep = img.signal_dims[0], img.keep_channels
     live = np.arange(img.data.sizes[dim]) if keep is None else np.flatnonzero(keep.values)
     if len(live) < LEAST:
-        raise ValueError(f"{what}: '{dim}' has {len(live)} live channels; shifts need {LEAST} or more: keep more of it")
+        raise ValueError(f"{what}: '{dim}' has {len(live)} live channels; shifts need {LEAST} or more")
     gaps = np.flatnonzero(np.diff(live) > 1)
     if len(gaps):
         place = img.place(channel=nth_live(keep, int(gaps[0])))
         raise ValueError(
-            f"{what}: '{dim}' has masked channels after {place}, between live ones: a shift cannot pass over them; crop "
-            "to one range (preprocess.crop), or fill them"
+            f"{what}: '{dim}' has masked channels after {place}, between live ones; "
+            "crop to one range (preprocess.crop), or fill them"
         )
     if dim not in img.data.coords:
         return 1.0
@@ -47,8 +47,8 @@ def axis_step(img: SpectrumImage, what: str) -> float:
     if uneven.any():
         place = img.place(channel=int(live[np.argmax(uneven)]))
         raise ValueError(
-            f"{what}: the channels of '{dim}' are {abs(widths).min():g} to {abs(widths).max():g} wide, uneven at {place}; "
-            "bring them onto an even axis with preprocess.interpolate"
+            f"{what}: the channels of '{dim}' are {abs(widths).min():g} to {abs(widths).max():g} wide, uneven at "
+            f"{place}; bring them onto an even axis with preprocess.interpolate"
         )
     return step
 

@@ -15,7 +15,7 @@ $\begin{pmatrix} \mathrm{diag}(\sum_{kl} b_{pkl}) + \frac{\phi}{\tau^2} \mathcal
 with the grid's Laplacian $\mathcal L$, under $\sum_p \delta d_p = 0$: a shift of all pixels is one of all spectra.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -120,9 +120,8 @@ def move_shifts(
     loss: AbstractLoss, values: Array, state: State, prior: Prior, grid: Grid, most: float, reach: int
 ) -> tuple[State, Float[Array, ""]]:
     """The state after a step, and the objective there: the least of several lengths, none included."""
-    way, turn = (
-        jnp.clip(x, -TRUST, TRUST) for x in newton_step(slopes(loss, values, state, reach), state.field, prior, grid)
-    )
+    step = newton_step(slopes(loss, values, state, reach), state.field, prior, grid)
+    way, turn = (jnp.clip(part, -TRUST, TRUST) for part in step)
 
     def moved(fraction: Float[Array, ""]) -> tuple[State, Float[Array, ""]]:
         field = jnp.clip(state.field + fraction * way, -most, most)
@@ -131,7 +130,7 @@ def move_shifts(
         new = state._replace(field=field, shifts=at_pixels(field, grid), offsets=state.offsets + fraction * turn)
         return new, data_term(loss, values, new, reach) + penalty(field, prior, grid)
 
-    def better(i: int, carry: tuple[State, Float[Array, ""]]) -> tuple[State, Float[Array, ""]]:
+    def better(i: Any, carry: tuple[State, Float[Array, ""]]) -> tuple[State, Float[Array, ""]]:
         new, height = moved(jnp.asarray(FRACTIONS, values.dtype)[i])
         lower = height < carry[1]
         return jax.tree.map(lambda a, b: jnp.where(lower, a, b), (new, height), carry)

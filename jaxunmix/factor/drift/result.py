@@ -48,7 +48,7 @@ class DriftFit(eqx.Module):
         """The spectra as a pixel of shift 0 sees them."""
         return self.solution.spectra
 
-    def spectra_at(self, shift: float | int) -> Float[Array, "components channels"]:
+    def spectra_at(self, shift: Any) -> Float[Array, "components channels"]:
         """The spectra as a pixel of another shift sees them.
 
         The zero of the shifts is a convention, the mean of the map. Where a line of known energy lies too high by e in

@@ -18,12 +18,16 @@ FEWEST = 256
 
 
 def remove_persistence(
-    img: SpectrumImage, fraction: float | None = None, decay: float | None = None, *, snake: bool = False
+    img: SpectrumImage,
+    fraction: float | int | None = None,
+    decay: float | int | None = None,
+    *,
+    snake: bool = False,
 ) -> SpectrumImage:
     r"""Undo the detector's persistence, given or estimated from the noise.
 
-    Readout t of the scan shows $y_t = x_t + f \sum_{j \geq 1} \lambda^{j - 1} x_{t - j}$, channel by channel: a fraction
-    f of the one before, and of earlier ones less by a factor $\lambda$ each. It is undone exactly, by
+    Readout t of the scan shows $y_t = x_t + f \sum_{j \geq 1} \lambda^{j - 1} x_{t - j}$ in each channel: a
+    fraction f of the one before, and of earlier ones less by a factor $\lambda$ each. It is undone exactly, by
     $x_t = y_t - \lambda y_{t-1} - (f - \lambda) x_{t-1}$; nothing is known of what came before the first readout.
 
     Noise is new in every readout, so the afterglow shows in its correlation along the scan: of white noise so filtered

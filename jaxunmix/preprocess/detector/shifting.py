@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ..._util.validation import check_choice, check_number, check_whole_number, float_array
 from ...data.axes import as_mask, nth_live
 from ...data.image import SpectrumImage
-from ..provenance import Window, as_map, check_image, energies, energy_units, inside, take_step
+from ..provenance import Window, as_map, energies, energy_units, inside, take_step
 from ..region import floating, over_channels
 
 # The fewest channels of a window, and rounds of the shifts and what they are measured against.

@@ -17,7 +17,7 @@ from ..provenance import check_image, energies, refuse, take_step
 ROUNDS = 8
 # Levels at which the noise is measured, and the part of largest residuals that is left out at each.
 LEVELS, TRIMMED = 30, 0.001
-# A neighbour sees a feature too where it has this part of the threshold; so many of them make it real, by dims of map.
+# What stands above its neighbours by less than this part of the threshold is real; above so many, by dims of the map.
 SEEN, WITNESSES = 0.6, {1: 1, 2: 2}
 # The deviation of neighbours taken together that makes it real, in standard deviations.
 TOGETHER = 3.0
@@ -45,20 +45,21 @@ class Noise(NamedTuple):
 def find_spikes(img: SpectrumImage, threshold: float | int = 4.5, rank: int | None = None) -> xr.DataArray:
     r"""Find entries that stand above what their spectrum, and their neighbours, let expect.
 
-    The image is split into low rank and sparse, X = L + S + noise, in turn: L from the singular vectors of the data with
-    the spikes filled in, spikes from what is left (GoDec, Zhou and Tao, ICML (2011) 33; robust principal components,
-    Candes et al., J. ACM 58 (2011) 11). The variance of the noise, $r^2 + g L$, is measured from the residual at
+    The image is split into low rank and sparse, X = L + S + noise, in turn: L from the singular vectors of the data
+    with the spikes filled in, spikes from what is left (GoDec, Zhou and Tao, ICML (2011) 33; robust principal
+    components, Candes et al., J. ACM 58 (2011) 11). The variance of the noise, $r^2 + g L$, is measured from the residual at
     some 40 levels, so that counts, cameras and even noise are served. An entry is a spike where
 
     $z = \sqrt{2 [x' \ln(x' / l') - x' + l'] / g} > t$, with $x' = x + r^2 / g$ and $l' = L + r^2 / g$,
 
     the root of the deviance: for even noise (x - L) / r, for few counts the right tail of Poisson's distribution. In
-    channels whose residuals scatter more than that, z is divided by the square of their robust scatter, and next to a spike t / 2
-    is enough, for those of two or three channels.
+    channels whose residuals scatter more than that, z is divided by the square of their robust scatter. Next to a spike
+    t / 2 is enough, for those of two or three channels.
 
-    A real feature is seen by neighbouring pixels too: an entry stays where two of its eight neighbours (one of two in a
-    line scan) have z > 0.6 t in the same channel, or all of them together are 3 standard deviations above zero. So a particle of a few pixels remains; one of a single pixel with a
-    line of its own cannot be told from a hit.
+    A real feature is seen by neighbouring pixels too: an entry stays where it is less than 0.6 t above the value of the
+    second highest of its eight neighbours (the higher of two in a line scan) in the same channel, or where all of them
+    together are 3 standard deviations above their spectra. So a particle of a few pixels remains; one of a single pixel
+    with a line of its own cannot be told from a hit.
 
     Args:
         img: the image, with one signal dim and one navigation dim or more.
@@ -160,7 +161,8 @@ def flag_spikes(img: SpectrumImage, values: Values, low: Values, noise: Noise, t
     """Entries above the threshold that their neighbours do not share, and their wings."""
     z = heights(values, low, noise)
     z = z / np.maximum(_scatter(z), 1) ** 2
-    shared = _witnesses(img, z, threshold)
+    above = heights(values, np.maximum(low, _nearby(img, values)), noise)
+    shared = _witnesses(img, z) | (above < SEEN * threshold)
     core = (z > threshold) & ~shared
     beside = scipy.ndimage.binary_dilation(core, np.ones((1, 3), bool))
     return core | (beside & (z > WING * threshold) & ~shared)
@@ -176,19 +178,26 @@ def _scatter(z: Values) -> np.ndarray:
     return np.max(np.quantile(away, [0.5, outer], axis=0) / norm.ppf([[0.75], [(1 + outer) / 2]]), axis=0)
 
 
-def _witnesses(img: SpectrumImage, z: Values, threshold: float) -> Flags:
-    """Where enough neighbouring pixels have seen something in the same channel, or all together have."""
-    dims = sum(size > 1 for size in img.navigation_shape)
+def _witnesses(img: SpectrumImage, z: Values) -> Flags:
+    """Where the neighbours, taken together, lie above their spectra too; no single one of them decides."""
 
     def around(one: np.ndarray) -> np.ndarray:
         cells = _on_grid(img, one, 0)
         box = np.ones((3,) * (cells.ndim - 1) + (1,), one.dtype)
         return _off_grid(img, scipy.ndimage.convolve(cells, box, mode="constant") - cells)
 
-    several = around((z > SEEN * threshold).astype(np.int16)) >= WITNESSES.get(dims, 2)
-    # No single one of them decides here, such as another spike.
     count = around(np.ones(z.shape, np.int16))
-    return several | (around(np.clip(z, -TOGETHER, TOGETHER)) > TOGETHER * np.sqrt(np.maximum(count, 1)))
+    return around(np.clip(z, -TOGETHER, TOGETHER)) > TOGETHER * np.sqrt(np.maximum(count, 1))
+
+
+def _nearby(img: SpectrumImage, values: Values) -> Values:
+    """The second highest value among the neighbours of each pixel, in a line the higher one."""
+    dims = sum(size > 1 for size in img.navigation_shape)
+    cells = _on_grid(img, values, -np.inf)
+    box = np.ones((3,) * (cells.ndim - 1) + (1,), bool)
+    box[(1,) * (cells.ndim - 1)] = False
+    rank = -WITNESSES.get(dims, 2)
+    return _off_grid(img, scipy.ndimage.rank_filter(cells, rank, footprint=box, mode="constant", cval=-np.inf))
 
 
 def _local_median(img: SpectrumImage, values: Values) -> Values:

@@ -116,7 +116,7 @@ def test_shifts_are_found_and_the_objective_never_rises(index):
 
 
 def test_without_drift_it_is_the_plain_fit():
-    img, truth = small(drift=0.0)
+    img, _ = small(drift=0.0)
     fit = jxu.fit_drift(img, 3, losses.Poisson(), key=KEY, max_rounds=30)
     plain = jxu.fit(jxu.Problem(img.matrix(), losses.Poisson()), 3, init=jxu.initial.VCA(tries=10), key=KEY)
     assert np.abs(np.asarray(fit.shifts)).max() < 0.15 * fit.step
