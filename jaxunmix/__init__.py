@@ -17,7 +17,6 @@ from .data.io import load, save
 from .edx import quantify
 from .factor import (
     Bilinear,
-    DriftFit,
     Pooled,
     Problem,
     Resolution,
@@ -47,7 +46,6 @@ __all__ = [
     "Compressed",
     "Counts",
     "Dense",
-    "DriftFit",
     "Grid",
     "Pooled",
     "Problem",

@@ -1361,7 +1361,6 @@ RESULTS = (
     "bayes.Decompositions",
     "bayes.FreeEnergy",
     "eels.ReferenceFit",
-    "DriftFit",
     "metrics.Match",
     "metrics.Window",
     "penalties.Bound",

@@ -8,7 +8,7 @@ import jaxunmix
 
 PUBLIC = {
     "jaxunmix": (
-        "Bilinear Compressed Counts Dense DriftFit Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
+        "Bilinear Compressed Counts Dense Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
         "constraints eels fit fit_drift fit_pooled initial links load losses metrics minimise named page penalties "
         "physics plots preprocess project quantify rank save simulate tune updates"
     ),

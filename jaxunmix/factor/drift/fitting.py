@@ -193,7 +193,7 @@ def advance(values: Array, state: State, prior: Prior, settings: Settings) -> tu
     weights = offset_weights(state.shifts, state.offsets, settings.reach)
     once = partial(step, values, weights=weights, reach=settings.reach)
     factors = lax.fori_loop(0, STEPS, lambda _, factors: once(*factors), (state.maps, state.coefficients))
-    state = State(*factors, *state[2:])
+    state = state._replace(maps=factors[0], coefficients=factors[1])
     if not settings.moves:
         return state, data_term(settings.loss, values, state, settings.reach)
     state, objective = move_shifts(settings.loss, values, state, prior, settings.grid, settings.most, settings.reach)

@@ -47,8 +47,8 @@ def find_spikes(img: SpectrumImage, threshold: float | int = 4.5, rank: int | No
 
     The image is split into low rank and sparse, X = L + S + noise, in turn: L from the singular vectors of the data
     with the spikes filled in, spikes from what is left (GoDec, Zhou and Tao, ICML (2011) 33; robust principal
-    components, Candes et al., J. ACM 58 (2011) 11). The variance of the noise, $r^2 + g L$, is measured from the residual at
-    some 40 levels, so that counts, cameras and even noise are served. An entry is a spike where
+    components, Candes et al., J. ACM 58 (2011) 11). The variance of the noise, $r^2 + g L$, is measured from the
+    residual at some 40 levels, so that counts, cameras and even noise are served. An entry is a spike where
 
     $z = \sqrt{2 [x' \ln(x' / l') - x' + l'] / g} > t$, with $x' = x + r^2 / g$ and $l' = L + r^2 / g$,
 

@@ -8,10 +8,10 @@ import numpy as np
 import scipy.interpolate
 from jaxtyping import PRNGKeyArray
 
-from .._util.validation import check_key, check_number, float_array
-from ..data.image import SpectrumImage
-from .components import OXIDES, oxide_spectra, peak, smooth_fields, step, uniform
-from .truth import Truth, check_counts, check_positive, check_shape, gaussian, image, make_truth, poisson
+from ..._util.validation import check_key, check_number, float_array
+from ...data.image import SpectrumImage
+from ..components import OXIDES, oxide_spectra, peak, smooth_fields, step, uniform
+from ..truth import Truth, check_counts, check_positive, check_shape, gaussian, image, make_truth, poisson
 
 # Nodes in a channel of the splines that spectra are taken from between channels.
 NODES = 8
