@@ -64,7 +64,7 @@ def fit_drift(
     r"""Fit maps, spectra, and the shift of the energy axis in each pixel, without interpolating the data.
 
     $X_{pc} \sim \mathrm{loss}\left(\sum_k m_{pk} s_k(c - d_p)\right) +
-    \frac{\phi}{2 \tau^2} \sum_{p \sim q} (d_p - d_q)^2$
+    \frac{\phi}{2 \tau^2} |L d|^2$
 
     with non-negative maps and spectra, and shifts d whose mean is zero. Spectra are cubic B-splines of non-negative
     coefficients, one for each channel, so that they are known between channels; counts stay counts, and their noise
@@ -73,9 +73,13 @@ def fit_drift(
 
     Steps of maps and spectra alternate with a Gauss-Newton step of all shifts together. None raises the objective: a
     step of the shifts is shortened until it does not, or left out. The data of neighbours decide a pixel's shift
-    together with its own, the more so the smaller the roughness $\tau$, the standard deviation of the difference
-    between neighbours' shifts. By default it is the one under which the data are most likely (expectation
-    maximisation), the dispersion $\phi$ of the noise being estimated too; then both are held.
+    together with its own, the more so the smaller the roughness $\tau$, the standard deviation of L d, the difference
+    between a pixel's shift and the mean of its neighbours'. By default it is the one with which half of the pixels
+    predict the others best, found in rounds from a small one on; the dispersion $\phi$ of the noise is estimated too,
+    and whether rows of the scan follow one another as smoothly as pixels do in a row. Then all three are held.
+
+    Fits of 1, K / 2, K - 1 and K components come first, each starting from the shifts of the one before: a start with K
+    components at once may take one phase at two shifts for two of them, and leave a small one out.
 
     What the model cannot know: a shift common to all pixels (so their mean is 0, see `DriftFit.spectra_at`), and one
     common to all pixels of a phase that nowhere mixes with, or neighbours, another.
@@ -86,11 +90,11 @@ def fit_drift(
         img: the image, with one signal dim of 8 or more channels of even width, none masked between live ones.
         rank: the number of components K.
         loss: `losses.Poisson()` for counts or `losses.Frobenius()`, the default.
-        key: randomness of the start and of one trace.
+        key: randomness of the starts.
         shifts: where they are known, such as from the zero loss (`preprocess.measure_shifts`): (pixels,) or over the
             navigation dims, in units of the energy axis, positive where features lie higher. They are then held, with
             the mean that they have.
-        roughness: $\tau$, in units of the axis; "auto" to estimate it. A large one leaves each pixel to its own data.
+        roughness: $\tau$, in units of the axis; "auto" to choose it. A large one leaves each pixel to its own data.
         most: the largest shift, in units of the axis; None for 3 channels. Time and memory grow with it.
         init: from where, on pixels averaged with their neighbours; None for `initial.VCA(tries=10)`.
         max_rounds: rounds at most, of ten steps of maps and spectra and one of the shifts.

@@ -1,18 +1,17 @@
 r"""One step of the shifts, while maps and the shapes of spectra stand still; it never raises the objective.
 
-The objective is $L(d) + \frac{\phi}{2 \tau^2} \sum_{p \sim q} (d_p - d_q)^2$, the loss and a Gaussian prior of the
-differences between neighbours, $\tau$ in channels; $\phi$ is the dispersion of the noise, so that the loss over $\phi$
-is a negative log-likelihood whatever the unit of the data.
+The objective is the loss and the penalty $\frac{\phi}{2 \tau^2} |L d|^2$ of `smoothing`; $\phi$ is the dispersion of the
+noise, so that the loss over $\phi$ is a negative log-likelihood whatever the unit of the data.
 
 The Gauss-Newton step moves the shifts and, with them, each spectrum as a whole by an offset $e_k$: where a phase is
 nearly pure, its pixels' shifts and the place of its spectrum are one and the same to the data, and steps of the one and
 the other in turn would take hundreds. With $b_{pkl} = \sum_c v_{pc}^{-1} t_{pkc} t_{plc}$, of the slopes
 $t_{pk} = m_{pk} s_k'$ and the variance v of an entry in units of the dispersion, the step solves
 
-$\begin{pmatrix} \mathrm{diag}(\sum_{kl} b_{pkl}) + \frac{\phi}{\tau^2} \mathcal L & \sum_l b_{pkl} \\ \cdot &
+$\begin{pmatrix} \mathrm{diag}(\sum_{kl} b_{pkl}) + \frac{\phi}{\tau^2} L^2 & \sum_l b_{pkl} \\ \cdot &
 \sum_p b_{pkl} \end{pmatrix} \begin{pmatrix} \delta d \\ \delta e \end{pmatrix} = -\nabla$
 
-with the grid's Laplacian $\mathcal L$, under $\sum_p \delta d_p = 0$: a shift of all pixels is one of all spectra.
+under $\sum_p \delta d_p = 0$: a shift of all pixels is one of all spectra.
 """
 
 from typing import Any, NamedTuple

@@ -22,8 +22,8 @@ class DriftFit(eqx.Module):
             are the loss and the penalty of the shifts, the latter with the `roughness` that is kept.
         shifts: (pixels,) in units of the energy axis (channels where it has no coordinate): the features of pixel p lie
             at energies higher by `shifts[p]` than in `solution.spectra`. Their mean is 0, unless they were given.
-        roughness: tau, the standard deviation of the difference between neighbours' shifts that the penalty stands
-            for, in the same unit; NaN where the shifts were given.
+        roughness: tau, the standard deviation of the difference between a pixel's shift and the mean of its neighbours'
+            that the penalty stands for, in the same unit; NaN where the shifts were given.
         coefficients: (K, channels + 2 J) of the cubic B-splines that the spectra are sums of, from channel -J on.
         offsets: (K,) channels by which each spectrum lies higher than its coefficients say.
         step: energy per channel, negative on an axis that falls.
