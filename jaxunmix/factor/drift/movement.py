@@ -1,7 +1,7 @@
 r"""One step of the shifts, while maps and the shapes of spectra stand still; it never raises the objective.
 
-The objective is the loss and the penalty $\frac{\phi}{2 \tau^2} |L d|^2$ of `smoothing`; $\phi$ is the dispersion of the
-noise, so that the loss over $\phi$ is a negative log-likelihood whatever the unit of the data.
+The objective is the loss and the penalty $\frac{\phi}{2 \tau^2} |L d|^2$ of `smoothing`; $\phi$ is the dispersion of
+the noise, so that the loss over $\phi$ is a negative log-likelihood whatever the unit of the data.
 
 The Gauss-Newton step moves the shifts and, with them, each spectrum as a whole by an offset $e_k$: where a phase is
 nearly pure, its pixels' shifts and the place of its spectrum are one and the same to the data, and steps of the one and
