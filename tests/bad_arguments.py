@@ -121,6 +121,8 @@ BLOCK = of_kinds(a_number=3, nothing=None, a_list=["maps"], unknown="channels")
 
 ENERGY = np.arange(5.0)
 IMG = image(X, coords={"energy": ENERGY})
+# Enough channels to be shifted, and pixels to tell a spike from a spectrum.
+WIDE = image(np.random.default_rng(1).poisson(20.0, (20, 12)).astype(float), coords={"energy": np.arange(-5.0, 7.0)})
 # Power laws have no value at an energy of zero.
 ABOVE_ZERO = image(X, coords={"energy": ENERGY + 1})
 PRE_EDGE = WINDOW | of_kinds(
@@ -333,6 +335,23 @@ CALLS = {
         jxu.tensors.scan_ranks,
         lambda: {"array": TENSOR, "ranks": (1,), "key": KEY, "max_steps": 1},
         {"array": MATRIX, "ranks": OBJECT | of_kinds(none=()), "key": KEYS, "restarts": WHOLE_NUMBER},
+    ),
+    "fit_drift": (
+        jxu.fit_drift,
+        lambda: {"img": WIDE, "rank": 2, "key": KEY, "max_rounds": 2},
+        {
+            "img": OBJECT | of_kinds(short=IMG),
+            "rank": WHOLE_NUMBER | of_kinds(too_many=99),
+            "loss": SOME_OBJECT | of_kinds(angle=jxu.losses.Angle(), linked=jxu.losses.Frobenius(link=jxu.links.Log())),
+            "key": KEYS,
+            "shifts": without(SOME_ARRAY, "a number") | of_kinds(short=np.ones(3), NaN=np.full(20, np.nan)),
+            "roughness": LIMIT | of_kinds(zero=0.0, negative=-1.0, text="wrong"),
+            "most": SOME_LIMIT | of_kinds(zero=0.0, too_far=99.0),
+            "init": SOME_OBJECT | of_kinds(a_class=jxu.initial.VCA),
+            "max_rounds": WHOLE_NUMBER,
+            "rtol": without(LIMIT, "infinite"),
+            "progress": FLAG,
+        },
     ),
     "fit_pooled": (
         jxu.fit_pooled,
@@ -845,6 +864,59 @@ CALLS = {
         },
     ),
     # preprocess
+    "preprocess.align": (
+        preprocess.align,
+        lambda: {"img": WIDE},
+        {
+            "img": OBJECT,
+            "reference": of_kinds(
+                text="wrong", complex=1j, short=np.ones(3), NaN=np.full((20, 1), np.nan), too_far=99.0
+            ),
+            "window": WINDOW | of_kinds(outside=(90, 99)),
+            "rank": WHOLE_NUMBER | of_kinds(too_many=99),
+            "per": WORD,
+            "most": without(NUMBER, "None") | of_kinds(zero=0.0, too_far=99.0),
+            "place": without(NUMBER, "None") | of_kinds(outside=99.0),
+            "how": WORD,
+        },
+    ),
+    "preprocess.find_spikes": (
+        preprocess.find_spikes,
+        lambda: {"img": WIDE},
+        {"img": OBJECT | of_kinds(few=IMG), "threshold": LIMIT | of_kinds(low=1.0), "rank": SOME_WHOLE},
+    ),
+    "preprocess.measure_shifts": (
+        preprocess.measure_shifts,
+        lambda: {"img": WIDE},
+        {
+            "img": OBJECT,
+            "window": WINDOW | of_kinds(outside=(90, 99), narrow=(0, 1)),
+            "rank": WHOLE_NUMBER | of_kinds(too_many=99),
+            "per": WORD,
+            "most": without(NUMBER, "None") | of_kinds(zero=0.0, too_far=99.0),
+            "place": without(NUMBER, "None") | of_kinds(outside=99.0),
+        },
+    ),
+    "preprocess.remove_fixed_pattern": (
+        preprocess.remove_fixed_pattern,
+        lambda: {"img": WIDE},
+        {"img": OBJECT, "kind": WORD, "channels": WHOLE_NUMBER | of_kinds(even=4, too_many=99)},
+    ),
+    "preprocess.remove_persistence": (
+        preprocess.remove_persistence,
+        lambda: {"img": WIDE, "fraction": 0.1, "decay": 0.2},
+        {
+            "img": OBJECT,
+            "fraction": LIMIT | of_kinds(above=1.0, negative=-0.1),
+            "decay": LIMIT | of_kinds(above=1.0, negative=-0.1),
+            "snake": FLAG,
+        },
+    ),
+    "preprocess.remove_spikes": (
+        preprocess.remove_spikes,
+        lambda: {"img": WIDE},
+        {"img": OBJECT | of_kinds(few=IMG), "threshold": LIMIT | of_kinds(low=1.0), "rank": SOME_WHOLE},
+    ),
     "preprocess.bin": (
         preprocess.bin,
         lambda: {"img": IMG},
@@ -981,6 +1053,33 @@ CALLS = {
         simulate.nanosheets,
         lambda: {"key": KEY},
         {"shape": PAIR, "detector": PAIR, "topotactic": FLAG},
+    ),
+    "simulate.oxide_interface": (
+        simulate.oxide_interface,
+        lambda: {"key": KEY, "shape": (4, 5), "channels": 20},
+        {
+            "key": KEYS,
+            "shape": PAIR,
+            "counts": LIMIT,
+            "channels": WHOLE_NUMBER,
+            "drift": LIMIT,
+            "jitter": LIMIT,
+            "width": LIMIT,
+            "pixel_nm": LIMIT,
+        },
+    ),
+    "simulate.zero_loss": (
+        simulate.zero_loss,
+        lambda: {"key": KEY, "shifts": np.zeros(20), "shape": (4, 5), "channels": 20},
+        {
+            "key": KEYS,
+            "shifts": ARRAY,
+            "shape": PAIR,
+            "counts": LIMIT,
+            "channels": WHOLE_NUMBER,
+            "fwhm": LIMIT,
+            "readout": LIMIT,
+        },
     ),
     "simulate.oxide_lattice": (simulate.oxide_lattice, lambda: {"key": KEY}, {"shape": PAIR}),
     "simulate.rod_scans": (simulate.rod_scans, lambda: {"key": KEY}, {"shape": PAIR}),

@@ -8,9 +8,9 @@ import jaxunmix
 
 PUBLIC = {
     "jaxunmix": (
-        "Bilinear Compressed Counts Dense Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
-        "constraints eels fit fit_pooled fit_tensor initial links load losses metrics minimise named page penalties "
-        "physics plots preprocess project quantify rank save simulate tensors tune updates"
+        "Bilinear Compressed Counts Dense Deviation Grid Pooled Problem Resolution Solution SpectrumImage Status bayes "
+        "constraints eels fit fit_coupled fit_drift fit_pooled fit_tensor initial links load losses metrics minimise "
+        "named page penalties physics plots preprocess project quantify rank save simulate tensors tune updates"
     ),
     "jaxunmix.bayes": (
         "Decomposition Decompositions Density Explorer FreeEnergy FunctionDensity HMC Jumps NumpyroDensity Priors "
@@ -44,10 +44,10 @@ PUBLIC = {
         "relevance residuals restarts spectra tuning white_lines"
     ),
     "jaxunmix.preprocess": (
-        "bin clip_negative crop edge_energy fit_peak interpolate log low_rank_background mask mask_empty "
-        "mask_non_finite mean_centre merge_repeated normalise normalise_edge normalise_range optical_density "
-        "peak_top_energy poisson_scale power_law_background shift_to_positive sliding_fft subtract_reference undo "
-        "weight_channels"
+        "align bin clip_negative crop edge_energy find_spikes fit_peak interpolate log low_rank_background mask "
+        "mask_empty mask_non_finite mean_centre measure_shifts merge_repeated normalise normalise_edge normalise_range "
+        "optical_density peak_top_energy poisson_scale power_law_background remove_fixed_pattern remove_persistence "
+        "remove_spikes shift_to_positive sliding_fft subtract_reference undo weight_channels"
     ),
     "jaxunmix.rank": (
         "AIC AbstractCriterion BIC BiCrossValidation COMPRESS_ABOVE Crossing DEFAULT Dispersion Elbow Evidence "
@@ -56,8 +56,8 @@ PUBLIC = {
     ),
     "jaxunmix.simulate": (
         "Truth battery_xas cathode_oxygen core_shell edge_spectrum edx_phases eels_oxides line_scan mantle_minerals "
-        "mixture nanosheets oxide_lattice patterns rod_scans silicon_diode tof_sims tunnelling_spectroscopy "
-        "xas_domains"
+        "mixture nanosheets oxide_interface oxide_lattice patterns rod_scans silicon_diode tof_sims "
+        "tunnelling_spectroscopy xas_domains zero_loss"
     ),
     "jaxunmix.tensors": "TensorSolution core_consistency fit_tensor scan_ranks",
     "jaxunmix.updates": (

@@ -4,6 +4,8 @@ from .alternatives import Alternatives as Alternatives
 from .alternatives import Spread as Spread
 from .coupled import Deviation as Deviation
 from .coupled import fit_coupled as fit_coupled
+from .drift import DriftFit as DriftFit
+from .drift import fit_drift as fit_drift
 from .model import Bilinear as Bilinear
 from .pooling import Pooled as Pooled
 from .pooling import fit_pooled as fit_pooled

@@ -10,6 +10,12 @@ from .absorption_edge import edge_energy as edge_energy
 from .absorption_edge import normalise_edge as normalise_edge
 from .absorption_edge import optical_density as optical_density
 from .axis_order import merge_repeated as merge_repeated
+from .detector import align as align
+from .detector import find_spikes as find_spikes
+from .detector import measure_shifts as measure_shifts
+from .detector import remove_fixed_pattern as remove_fixed_pattern
+from .detector import remove_persistence as remove_persistence
+from .detector import remove_spikes as remove_spikes
 from .intensity import clip_negative as clip_negative
 from .intensity import log as log
 from .intensity import mean_centre as mean_centre

@@ -10,6 +10,7 @@ order in which `reverse` applies them.
     add_product       X + sum_k values[..., k] rows[k], with values (*navigation, K) and rows (K, channels)
     add_power_law     X + values x^-exponent, with values and exponent (*navigation) and x over the signal dim;
                       nothing is added where x is NaN
+    put               values at the flat places `where`
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,10 @@ def apply_operation(values: np.ndarray, one: Mapping[str, Any], dims: tuple[str,
     """The values after one operation; `dims` are those of the values."""
     if one["do"] == "exp":
         return np.exp(values)
+    if one["do"] == "put":
+        back = values.copy()
+        back.ravel()[one["where"]] = one["values"]
+        return back
     dtype = values.dtype if values.dtype.kind == "f" else np.dtype(float)
     if one["do"] == "add_polynomial":
         powers = one["x"] ** np.arange(one["values"].shape[-1])[:, None]

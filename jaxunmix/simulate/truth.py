@@ -27,6 +27,7 @@ class Truth:
         coefficients: (K, features) of a basis, atomic fractions first, up to a scale of each spectrum; or None.
         white_lines: (K,), eV, of absorption edges; or None.
         d_spacings: (K,), angstrom, of the planes whose Bragg peaks the spectra have; or None.
+        shifts: (pixels,), in units of the energy axis, positive where features lie higher than in `spectra`; or None.
     """
 
     maps: np.ndarray
@@ -38,6 +39,7 @@ class Truth:
     coefficients: np.ndarray | None = None
     white_lines: np.ndarray | None = None
     d_spacings: np.ndarray | None = None
+    shifts: np.ndarray | None = None
 
     @property
     def compositions(self) -> np.ndarray:

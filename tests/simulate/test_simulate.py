@@ -23,6 +23,7 @@ SMALL = [
     (simulate.patterns, {"shape": (4, 5), "detector": (16, 20)}),
     (simulate.battery_xas, {"shape": (20, 24), "channels": 40, "domains": 4}),
     (simulate.battery_xas, {"shape": (20, 24), "channels": 40, "domains": 4, "raw": True}),
+    (simulate.oxide_interface, {"shape": (12, 10), "channels": 80, "counts": 2e4, "drift": 1.0}),
 ]
 COUNTS = [*SMALL[1:2], *SMALL[3:7], *SMALL[8:9]]
 
@@ -304,6 +305,7 @@ def test_patterns_are_symmetric_and_differ():
         (simulate.eels_oxides, {"shape": (0, 4)}, "shape"),
         (simulate.eels_oxides, {"width": 0.0}, "width"),
         (simulate.line_scan, {"length": 0}, "length"),
+        (simulate.oxide_interface, {"drift": -1.0}, "drift"),
         (simulate.edx_phases, {"grains": 0}, "grains"),
         (simulate.edx_phases, {"pixel_nm": np.nan}, "pixel_nm"),
         (simulate.xas_domains, {"shape": (2, 2), "domains": 5}, "fewer domains"),
@@ -332,3 +334,26 @@ def test_the_cathode_is_edges_over_a_tail_whose_exponent_goes_across():
     np.testing.assert_allclose(slopes, -np.linspace(2.6, 3.4, 24), atol=0.1)
     left = image.data.values.reshape(-1, len(energy)) - truth.expected
     np.testing.assert_allclose(left.mean(axis=0)[0], 2e6 / 240, rtol=0.02)
+
+
+def test_the_drift_is_in_the_spectra():
+    """Where a pixel is shifted its lines lie higher by as much, and its total stays that of the counts."""
+    image, truth = simulate.oxide_interface(KEY, shape=(6, 40), counts=1e6, channels=400, drift=6.0)
+    assert np.isclose(np.ptp(truth.shifts), 6.0, atol=1e-3)
+    energy, pure = image.data.energy.values, truth.maps[:, 0] > 0.99e6
+    near = np.abs(energy - 460) < 12
+    rows = image.data.values.reshape(240, 400)[pure][:, near]
+    rows = rows - rows[:, :1]
+    centre = (rows @ energy[near]) / rows.sum(axis=1)
+    slope = np.polyfit(truth.shifts[pure], centre, 1)[0]
+    assert 0.4 < slope < 1.1
+    assert np.allclose(image.data.values.sum(axis=-1), 1e6, rtol=0.05)
+
+
+def test_the_zero_loss_lies_at_the_shift():
+    shifts = np.array([0.0, 1.0, -2.0])
+    low = simulate.zero_loss(KEY, shifts, shape=(1, 3))
+    tops = low.data.energy.values[np.argmax(low.data.values[0], axis=1)]
+    assert np.allclose(tops, shifts, atol=0.5)
+    with pytest.raises(ValueError, match="each of 3 pixels"):
+        simulate.zero_loss(KEY, np.zeros(4), shape=(1, 3))

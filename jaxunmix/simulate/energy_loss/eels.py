@@ -6,10 +6,10 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from .._util.validation import check_key, check_number
-from ..data.image import SpectrumImage
-from .components import OXIDES, layer_fractions, oxide_spectra, peak, step, uniform, unit_sum
-from .truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
+from ..._util.validation import check_key, check_number
+from ...data.image import SpectrumImage
+from ..components import OXIDES, layer_fractions, oxide_spectra, peak, step, uniform, unit_sum
+from ..truth import Truth, check_counts, check_positive, check_shape, image, make_truth, poisson
 
 # In eV: the onset of the Si L2,3 edge, and (place, standard deviation, height over the continuum) of its peaks. Places
 # are near the measured ones; heights are chosen for likeness, not measured.
