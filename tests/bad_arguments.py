@@ -336,6 +336,37 @@ CALLS = {
         lambda: {"array": TENSOR, "ranks": (1,), "key": KEY, "max_steps": 1},
         {"array": MATRIX, "ranks": OBJECT | of_kinds(none=()), "key": KEYS, "restarts": WHOLE_NUMBER},
     ),
+    "fit_coupled": (
+        jxu.fit_coupled,
+        lambda: {"problems": {"a": PROBLEM, "b": PROBLEM}, "rank": 2, "key": KEY, "max_steps": 1, "noise": {"a": 1.0}},
+        {
+            "problems": MAPPING
+            | of_kinds(one={"a": PROBLEM}, arrays={"a": X, "b": X}, numbers={1: PROBLEM, 2: PROBLEM}),
+            "rank": WHOLE_NUMBER | of_kinds(zero=0, too_many=99),
+            "share": WORD,
+            "deviations": MAPPING | of_kinds(no_block={"c": jxu.Deviation("maps", 1.0)}, a_number={"a": 1.0}),
+            "noise": MAPPING | of_kinds(no_block={"c": 1.0}, zero={"a": 0.0}, text={"a": "small"}),
+            "init": SOME_OBJECT | of_kinds(a_class=jxu.initial.VCA),
+            "restarts": SOME_WHOLE | of_kinds(zero=0),
+            "key": KEYS,
+            "max_steps": SOME_WHOLE,
+            "rtol": without(NUMBER, "infinite") | of_kinds(negative=-1.0),
+            "check_every": WHOLE_NUMBER | of_kinds(zero=0),
+            "throw": FLAG,
+        },
+    ),
+    "Deviation": (
+        jxu.Deviation,
+        lambda: {"block": "maps", "weight": 1.0},
+        {
+            "block": WORD,
+            "weight": LIMIT | of_kinds(negative=-1.0, auto="auto"),
+            "constraints": without(OBJECT, "a list")
+            | of_kinds(another_block=(jxu.constraints.NonNegative("spectra"),)),
+            "penalties": without(OBJECT, "a list")
+            | of_kinds(another_block=(jxu.penalties.L1("spectra", 1.0),), function=(len,)),
+        },
+    ),
     "fit_drift": (
         jxu.fit_drift,
         lambda: {"img": WIDE, "rank": 2, "key": KEY, "max_rounds": 2},
@@ -1053,6 +1084,39 @@ CALLS = {
         simulate.nanosheets,
         lambda: {"key": KEY},
         {"shape": PAIR, "detector": PAIR, "topotactic": FLAG},
+    ),
+    "simulate.channelling_eels": (
+        simulate.channelling_eels,
+        lambda: {"key": KEY, "shape": (4, 5), "channels": 20},
+        {
+            "key": KEYS,
+            "shape": PAIR,
+            "counts": LIMIT,
+            "channels": WHOLE_NUMBER,
+            "contrast": LIMIT,
+        },
+    ),
+    "simulate.channelling_edx": (
+        simulate.channelling_edx,
+        lambda: {"key": KEY, "shape": (4, 5), "channels": 20},
+        {
+            "key": KEYS,
+            "shape": PAIR,
+            "counts": LIMIT,
+            "channels": WHOLE_NUMBER,
+            "contrast": LIMIT,
+        },
+    ),
+    "simulate.oxides_and_carbon": (
+        simulate.oxides_and_carbon,
+        lambda: {"key": KEY, "shape": (4, 5), "channels": 20},
+        {
+            "key": KEYS,
+            "shape": PAIR,
+            "counts": LIMIT,
+            "channels": WHOLE_NUMBER,
+            "pixel_nm": LIMIT,
+        },
     ),
     "simulate.oxide_interface": (
         simulate.oxide_interface,

@@ -55,9 +55,9 @@ PUBLIC = {
         "marchenko_pastur scan"
     ),
     "jaxunmix.simulate": (
-        "Truth battery_xas cathode_oxygen core_shell edge_spectrum edx_phases eels_oxides line_scan mantle_minerals "
-        "mixture nanosheets oxide_interface oxide_lattice patterns rod_scans silicon_diode tof_sims "
-        "tunnelling_spectroscopy xas_domains zero_loss"
+        "Truth battery_xas cathode_oxygen channelling_edx channelling_eels core_shell edge_spectrum edx_phases "
+        "eels_oxides line_scan mantle_minerals mixture nanosheets oxide_interface oxide_lattice oxides_and_carbon "
+        "patterns rod_scans silicon_diode tof_sims tunnelling_spectroscopy xas_domains zero_loss"
     ),
     "jaxunmix.tensors": "TensorSolution core_consistency fit_tensor scan_ranks",
     "jaxunmix.updates": (

@@ -17,9 +17,12 @@ from .edx import core_shell as core_shell
 from .edx import edx_phases as edx_phases
 from .edx import mantle_minerals as mantle_minerals
 from .energy_loss import cathode_oxygen as cathode_oxygen
+from .energy_loss import channelling_edx as channelling_edx
+from .energy_loss import channelling_eels as channelling_eels
 from .energy_loss import eels_oxides as eels_oxides
 from .energy_loss import line_scan as line_scan
 from .energy_loss import oxide_interface as oxide_interface
+from .energy_loss import oxides_and_carbon as oxides_and_carbon
 from .energy_loss import silicon_diode as silicon_diode
 from .energy_loss import zero_loss as zero_loss
 from .folded_sheets import nanosheets as nanosheets

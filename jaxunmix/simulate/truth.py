@@ -27,6 +27,7 @@ class Truth:
         coefficients: (K, features) of a basis, atomic fractions first, up to a scale of each spectrum; or None.
         white_lines: (K,), eV, of absorption edges; or None.
         d_spacings: (K,), angstrom, of the planes whose Bragg peaks the spectra have; or None.
+        backgrounds: (K, channels), the part of each spectrum that is background; or None.
         shifts: (pixels,), in units of the energy axis, positive where features lie higher than in `spectra`; or None.
     """
 
@@ -40,6 +41,7 @@ class Truth:
     white_lines: np.ndarray | None = None
     d_spacings: np.ndarray | None = None
     shifts: np.ndarray | None = None
+    backgrounds: np.ndarray | None = None
 
     @property
     def compositions(self) -> np.ndarray:

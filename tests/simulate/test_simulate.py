@@ -24,6 +24,9 @@ SMALL = [
     (simulate.battery_xas, {"shape": (20, 24), "channels": 40, "domains": 4}),
     (simulate.battery_xas, {"shape": (20, 24), "channels": 40, "domains": 4, "raw": True}),
     (simulate.oxide_interface, {"shape": (12, 10), "channels": 80, "counts": 2e4, "drift": 1.0}),
+    (simulate.channelling_eels, {"shape": (6, 5), "channels": 80}),
+    (simulate.channelling_edx, {"shape": (6, 5), "channels": 80}),
+    (simulate.oxides_and_carbon, {"shape": (8, 9), "channels": 60}),
 ]
 COUNTS = [*SMALL[1:2], *SMALL[3:7], *SMALL[8:9]]
 

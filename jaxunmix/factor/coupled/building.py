@@ -193,7 +193,8 @@ def _part(problem: Problem, share: tuple[str, ...], deviations: dict[str, Proble
         columns = problem.matrix.shape[0] if side == "maps" else problem.features
         rows = jnp.zeros((rank, columns), problem.matrix.dtype)
         terms += [DeviationPenalty(side, inner.weight, inner, rows) for inner in deviating.penalties]
-    kept = [c for c in problem.constraints if c.block != held]
+    # Of the side that is held only its sign matters, to the penalties that ask for it.
+    kept = [c for c in problem.constraints if c.block != held or c.kind == "sign"]
     own = problem.replace(penalties=tuple(terms), constraints=(Fixed(held), *kept))
     update = default_update(own)
     update.check(own)

@@ -24,9 +24,9 @@ class Coupled(eqx.Module):
         deviations: of each block the rows that are added to the shared ones, by side.
     """
 
-    shared: dict[str, Rows]
-    own: tuple[Rows | None, ...]
-    deviations: tuple[dict[str, Rows], ...]
+    shared: dict[str, Array]
+    own: tuple[Array | None, ...]
+    deviations: tuple[dict[str, Array], ...]
 
     def rows(self, b: int, side: str) -> Rows:
         """The rows of one side of a block."""

@@ -76,7 +76,7 @@ def _fit_alone(problem: Problem, factors: Bilinear) -> Bilinear:
     return jax.tree.map(lambda new, old: jnp.where(finite, new, old), alone, factors)
 
 
-def _fit_own(problem: Problem, side: str, shared: dict[str, Rows]) -> Rows:
+def _fit_own(problem: Problem, side: str, shared: dict[str, Array]) -> Array:
     """The own side of a block by least squares to the shared one, as its constraints ask for it."""
     matrix, block = problem.matrix, "maps" if side == "maps" else problem.profile_block
     if side == "maps":
