@@ -41,6 +41,26 @@ def test_three_answers_stand_beside_one_another(run):
     assert numbers.shape == (2, 4)
 
 
+def test_both_techniques_separate_what_neither_can_alone(run):
+    sites = run[0].sites
+    angles = sites[["tetrahedral", "octahedral"]].max(axis=1)
+    assert angles["both together"] < 3
+    assert (angles[["EELS alone", "maps of EDX alone"]] > 10).all()
+    assert sites.loc["both together", "error of the weights"] < 0.05
+
+
+def test_the_phase_without_an_edge_is_found_with_its_background(run):
+    hidden = run[0].hidden.max(axis=1)
+    assert hidden["both together"] < 15
+    assert hidden["subtracted first"] > 60
+
+
+def test_the_fitted_drift_serves_as_the_true_one(run):
+    drift = run[0].drift
+    assert drift.loc["fitted", "shifts"] < 0.2
+    assert drift.loc["fitted", "mean angle"] < 1.25 * drift.loc["known", "mean angle"]
+
+
 def test_writes_what_it_says(run):
     _, folder, printed = run
     assert (folder / "report.txt").read_text(encoding="utf-8") == printed
