@@ -41,7 +41,7 @@ def channelling_eels(
 
     Args:
         key: random key, of the noise alone.
-        shape: tilts about the two axes.
+        shape: tilts about the two axes, a mrad apart.
         counts: expected total at the mean of the tilts.
         channels: number of energy channels.
         contrast: by how much the intensity on the sites varies.
@@ -58,7 +58,7 @@ def channelling_eels(
     maps = counts * site_intensities(shape, contrast) * shares / shares.sum()
     truth = make_truth(maps, unit_sum(np.stack(rows)), SITES)
     values = poisson(key, truth.expected)
-    return image(values, shape, {"energy": energy}, "eV", 1.0, "EELS of a tilt series"), truth
+    return image(values, shape, {"energy": energy}, "eV", 1.0, "EELS of a tilt series", "mrad"), truth
 
 
 def channelling_edx(
@@ -76,7 +76,7 @@ def channelling_edx(
 
     Args:
         key: random key, of the noise alone.
-        shape: tilts about the two axes.
+        shape: tilts about the two axes, a mrad apart.
         counts: expected total at the mean of the tilts.
         channels: number of energy channels.
         contrast: by how much the intensity on the sites varies.
@@ -89,7 +89,7 @@ def channelling_edx(
     coefficients = unit_sum(atoms)
     truth = make_truth(maps, coefficients @ basis, SITES, elements=tuple(EMISSION), coefficients=coefficients)
     values = poisson(key, truth.expected)
-    return image(values, shape, {"energy": energy}, "keV", 1.0, "EDX of a tilt series"), truth
+    return image(values, shape, {"energy": energy}, "keV", 1.0, "EDX of a tilt series", "mrad"), truth
 
 
 def emission_rows(energy: np.ndarray) -> np.ndarray:
