@@ -15,11 +15,15 @@ import warnings
 
 import jax
 import numpy as np
-import tensorly as tl
-from tensorly.datasets import load_kinetic
-from tensorly.decomposition import non_negative_parafac_hals, non_negative_tucker_hals
+import pytest
 
 import jaxunmix as jxu
+
+tl = pytest.importorskip("tensorly", reason="tensorly is not installed: pip install -e '.[peers]'")
+load_kinetic = pytest.importorskip("tensorly.datasets").load_kinetic
+_decomposition = pytest.importorskip("tensorly.decomposition")
+non_negative_parafac_hals = _decomposition.non_negative_parafac_hals
+non_negative_tucker_hals = _decomposition.non_negative_tucker_hals
 
 KEY = jax.random.key(0)
 
