@@ -284,7 +284,7 @@ def follow_drift(key: Array, tiny: bool) -> pd.DataFrame:
 FURTHER = (separate_sites, find_hidden_phase, follow_drift)
 
 
-def measured(folder: Path) -> dict[str, jxu.SpectrumImage]:
+def load_measured(folder: Path) -> dict[str, jxu.SpectrumImage]:
     """The two measured line scans, without their darkest channel offsets."""
     with np.load(folder / "eels_lsmo_lines" / "lsmo_linescans.npz") as stored:
         found = {}
@@ -332,7 +332,7 @@ def main(argv: Sequence[str] | None = None) -> Report:
     orthogonality, solutions = compare_weights(*scenes["diode"], keys[1], options.restarts)
     background, edge = compare_backgrounds(*scenes["cathode"], keys[2], options.restarts)
     images = {"diode": scenes["diode"][0], "cathode": preprocess.clip_negative(edge)}
-    images |= {} if options.data is None else measured(options.data)
+    images |= {} if options.data is None else load_measured(options.data)
     numbers = compare_numbers(images, keys[3], options.restarts)
     vertices = compare_vertices(*scenes["diode"], keys[4])
     references = fit_references(edge, scenes["cathode"][1])

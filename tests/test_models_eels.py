@@ -69,7 +69,7 @@ def test_writes_what_it_says(run):
 
 
 def test_measured_line_scans_load(shared_data):
-    images = eels_ard.measured(shared_data)
+    images = eels_ard.load_measured(shared_data)
     assert {name: img.data.sizes["energy"] for name, img in images.items()} == {
         "LSMO_linescan": 586,
         "LSMO_STO_linescan": 512,

@@ -62,7 +62,7 @@ def solve_signed(values: Values, weights: Weights, rows: Rows, back: Float[Array
         back: of `whiten`.
     """
     inverse = _inverse(_gram(weights, rows))
-    inside, squares = _refined(values, weights, rows, inverse)
+    inside, squares = _refine(values, weights, rows, inverse)
     covariance = matmul(matmul(back.T, inverse), back)
     return Estimate(matmul(inside, back), covariance, squares, jnp.full(len(values), len(rows), rows.dtype))
 
@@ -89,7 +89,7 @@ def solve_nonnegative(values: Values, weights: Weights, rows: Rows, signed: Bool
     unit = jnp.eye(len(rows), dtype=rows.dtype)
     ridge = 8 * jnp.finfo(rows.dtype).eps * unit
     inverse = jnp.where(both, _inverse(jnp.where(both, gram + ridge, unit)), 0)
-    coefficients, squares = _refined(values, weights, rows, inverse)
+    coefficients, squares = _refine(values, weights, rows, inverse)
     coefficients = jnp.where(signed, coefficients, jnp.maximum(coefficients, 0))
     return Estimate(coefficients, jnp.where(both, inverse, jnp.nan), squares, free.sum(axis=1).astype(rows.dtype))
 
@@ -105,7 +105,7 @@ def _inverse(gram: Float[Array, "n terms terms"]) -> Float[Array, "n terms terms
     return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(gram), True), unit)
 
 
-def _refined(
+def _refine(
     values: Values, weights: Weights, rows: Rows, inverse: Float[Array, "n terms terms"]
 ) -> tuple[Float[Array, "pixels terms"], Float[Array, " pixels"]]:
     """Coefficients, solved for again from the residual, and the weighted squares of what is left."""

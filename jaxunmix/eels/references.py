@@ -31,7 +31,7 @@ class Design(NamedTuple):
 def as_references(img: SpectrumImage, references: Any) -> Design:
     """References at the live channels of an image, after checking that they are on its axis."""
     energies(img, "mlls")
-    names, axis, values = _labelled(img, references)
+    names, axis, values = _label(img, references)
     what = "mlls: references"
     if values.ndim != 2 or not len(values):
         raise ValueError(f"{what} of shape {values.shape}; give (K, channels), such as spectrum[None] for a single one")
@@ -56,7 +56,7 @@ def as_references(img: SpectrumImage, references: Any) -> Design:
     return Design(values, names or tuple(map(str, range(len(values)))))
 
 
-def _labelled(img: SpectrumImage, references: Any) -> tuple[tuple[str, ...], np.ndarray | None, np.ndarray]:
+def _label(img: SpectrumImage, references: Any) -> tuple[tuple[str, ...], np.ndarray | None, np.ndarray]:
     """Names and energies, where there are any, and values (K, channels)."""
     if isinstance(references, SpectrumImage):
         values = float_array(references.live(), "mlls: references")

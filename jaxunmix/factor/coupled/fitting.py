@@ -149,7 +149,7 @@ def _starts(problem: CoupledProblem, rank: int, init: Any, restarts: int | None,
 
 def _outcome(problem: CoupledProblem, run: Descent, pace: Pace, start: Start, throw: bool) -> CoupledSolution:
     best, restarts = best_of(run, throw)
-    factors = _normalised(problem, jax.tree.map(lambda leaf: leaf[best], run.factors), start.init.is_given)
+    factors = _normalise(problem, jax.tree.map(lambda leaf: leaf[best], run.factors), start.init.is_given)
     trace = pace.trace_of(np.asarray(run.trace[best]))
     common = (*trace, run.steps[best], run.code[best], restarts)
     blocks = {name: _block(problem, factors, b, start, common) for b, name in enumerate(problem.names)}
@@ -170,7 +170,7 @@ def _outcome(problem: CoupledProblem, run: Descent, pace: Pace, start: Start, th
     )
 
 
-def _normalised(problem: CoupledProblem, factors: Coupled, is_given: bool) -> Coupled:
+def _normalise(problem: CoupledProblem, factors: Coupled, is_given: bool) -> Coupled:
     """Shared maps of mean one, or shared spectra of norm one, where no size is given; the largest component first."""
     sizes = jnp.zeros(len(factors.rows(0, "maps")), problem.scale.dtype)
     for b, part in enumerate(problem.parts):

@@ -1,4 +1,4 @@
-"""Components mixed with one another where a block does not see it: the long way down of a coupled fit."""
+"""Mixing the components with one another, which one block cannot see and the others decide."""
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +18,22 @@ SHARES = (1.0, 0.3)
 def mix(problem: CoupledProblem, factors: Coupled) -> Coupled:
     r"""Rows of the shared side mixed as the other blocks ask for it, and undone in one block.
 
-    With shared maps M and T = I + E, the block b of the maps M T and the spectra $T^{-1} S_b$ is as it was. So the
-    other blocks may choose E as if b were not there. By themselves the steps of `step` get there only at the rate at
-    which the precise block lets the maps move: a block of little noise holds the space that its maps span fast, and
-    with it each step of M. E is the minimum of the separable bound of the other blocks,
+    The model of block b is the same with the maps M T and the spectra $T^{-1} S_b$ as with M and S_b, for any
+    T = I + E. So the other blocks can choose E as if b were not there. `sweep` alone would need thousands of rounds for
+    that: it changes M while S_b stands still, and a block of little noise allows only small changes then. E is the
+    minimum of the separable bound of the other blocks,
 
     $E_{\cdot j} = -(M' D_j M)^{-1} M' g_j,$
 
-    with their slopes g and curvatures D in component j. It is taken as far as the objective of all blocks falls, with
-    what would leave the bounds put back to them.
+    with their slopes g and curvatures D in component j. Entries that would leave their bounds are put on them, and the
+    step is taken only where the objective of all blocks falls.
     """
-    side = problem.share[0]
-    for b in _that_undo(problem, side):
-        factors = _mix_around(problem, factors, b, side)
+    side, undoing = problem.share[0], _that_undo(problem, problem.share[0])
+    if not undoing:
+        return factors
+    objective = problem.objective(factors)
+    for b in undoing:
+        factors, objective = _mix_around(problem, factors, objective, b, side)
     return factors
 
 
@@ -47,7 +50,10 @@ def _that_undo(problem: CoupledProblem, side: str) -> list[int]:
     return found
 
 
-def _mix_around(problem: CoupledProblem, factors: Coupled, b: int, side: str) -> Coupled:
+def _mix_around(
+    problem: CoupledProblem, factors: Coupled, least: Float[Array, ""], b: int, side: str
+) -> tuple[Coupled, Float[Array, ""]]:
+    """The factors mixed around one block, and their objective, which was `least` before."""
     rows = factors.shared[side]
     rank = len(rows)
     slope, steep = _slopes(problem, factors, b, side)
@@ -57,14 +63,14 @@ def _mix_around(problem: CoupledProblem, factors: Coupled, b: int, side: str) ->
     change = -jnp.linalg.solve(forms + ridge * jnp.eye(rank, dtype=rows.dtype), push[:, :, None])[:, :, 0]
     change = jnp.where(jnp.isfinite(change), change, 0)
     change = change - jnp.diag(jnp.diag(change))
-    best, least = factors, problem.objective(factors)
+    best = factors
     for share in SHARES:
-        tried = _mixed(problem, factors, b, side, share * change)
+        tried = _mix_rows(problem, factors, b, side, share * change)
         reached = problem.objective(tried)
         lower = reached < least
         best = jax.tree.map(lambda new, old, lower=lower: jnp.where(lower, new, old), tried, best)
         least = jnp.where(lower, reached, least)
-    return best
+    return best, least
 
 
 def _slopes(problem: CoupledProblem, factors: Coupled, b: int, side: str) -> tuple[Rows, Rows]:
@@ -82,7 +88,7 @@ def _slopes(problem: CoupledProblem, factors: Coupled, b: int, side: str) -> tup
     return slope, steep
 
 
-def _mixed(
+def _mix_rows(
     problem: CoupledProblem, factors: Coupled, b: int, side: str, change: Float[Array, "components components"]
 ) -> Coupled:
     """Row j of the shared side gets sum_i change_ji row_i, and the own rows of a block undo it."""

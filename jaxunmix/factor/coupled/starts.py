@@ -7,8 +7,8 @@ from jax import lax
 from jaxtyping import Array, Key
 
 from ...matrix.base import matmul
-from ..initial.base import AbstractInitial, floor_rows, solve_least_squares
-from ..model import Bilinear, Rows, rows_of, with_rows
+from ..initial.base import AbstractInitial, floor_rows, solve_least_squares, to_profiles
+from ..model import Bilinear, Rows, expand, rows_of, with_rows
 from ..problem import Problem
 from ..solve.checks import default_update
 from .deviation import SIDES
@@ -16,8 +16,6 @@ from .problem import Coupled, CoupledProblem
 
 # Deviations start at this share of the mean of the shared rows where a multiplicative step moves them.
 SMALL = 0.01
-
-
 # Steps of a block alone before the others join.
 ALONE = 100
 
@@ -80,17 +78,14 @@ def _fit_own(problem: Problem, side: str, shared: dict[str, Array]) -> Array:
     """The own side of a block by least squares to the shared one, as its constraints ask for it."""
     matrix, block = problem.matrix, "maps" if side == "maps" else problem.profile_block
     if side == "maps":
-        fixed = shared["spectra"] if problem.basis is None else matmul(shared["spectra"], problem.basis)
+        fixed = shared["spectra"] if problem.basis is None else expand(shared["spectra"], problem.basis)
         rows = solve_least_squares(matmul(fixed, fixed.T), matrix.onto_spectra(fixed))
         rows = floor_rows(rows, problem.constraints.is_nonnegative("maps"))
         factors = Bilinear(rows, shared["spectra"])
     else:
         maps = shared["maps"]
         spectra = solve_least_squares(matmul(maps, maps.T), matrix.onto_maps(maps))
-        if problem.basis is not None:
-            basis = problem.basis
-            spectra = solve_least_squares(matmul(basis, basis.T), matmul(basis, spectra.T)).T
-        rows = floor_rows(spectra, problem.constraints.is_nonnegative(block))
+        rows = floor_rows(to_profiles(problem, spectra), problem.constraints.is_nonnegative(block))
         factors = Bilinear(maps, rows)
     imposed = problem.constraints.impose(problem.complete(factors)).without_basis()
     return problem.constraints.clip(block, rows_of(imposed, side))

@@ -125,33 +125,35 @@ def fit_drift(
         largest = largest_shift(max(np.abs(place).max() * abs(step), 1e-6), step, values.shape[1])
     settings = Settings(loss, img.grid, largest, reach_of(largest), tau, shifts is None)
     with tqdm(total=max_rounds, unit="round", disable=not progress, leave=False) as bar:
-        shifts = _climbed(values, jnp.asarray(place, values.dtype), rank, init, settings, key)
-        state = _started(values, shifts, rank, init, settings, key)
-        state, prior, trace, rounds = _rounds(values, state, settings, (max_rounds, rtol), bar)
+        shifts = _climb(values, jnp.asarray(place, values.dtype), rank, init, settings, key)
+        state = _start_at(values, shifts, rank, init, settings, key)
+        state, prior, trace, rounds = _run_rounds(values, state, settings, (max_rounds, rtol), bar)
     ends = continue_unseen(state.coefficients, state.offsets, state.maps, state.shifts, settings.reach)
     state = state._replace(coefficients=ends)
-    objective = height(values, state, prior, settings)
+    objective = evaluate_objective(values, state, prior, settings)
     return _result(init, state, prior, settings, objective, np.asarray(trace), rounds, rtol, step)
 
 
-def _started(values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array) -> State:
+def _start_at(values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array) -> State:
     """The state with factors for these shifts."""
     grid, reach = settings.grid, settings.reach
     factors = first_factors(values, shifts, settings.loss, rank, grid, init, key, reach)
     return State(*factors, on_cells(shifts, grid), shifts, jnp.zeros(rank, values.dtype))
 
 
-def _climbed(values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array) -> Shifts:
+def _climb(values: Array, shifts: Shifts, rank: int, init: AbstractInitial, settings: Settings, key: Array) -> Shifts:
     """The shifts that fits of more and more components find."""
     if init.is_given or not settings.moves:
         return shifts
     for some in ladder(rank):
-        state = _started(values, shifts, some, init, settings, key)
-        shifts = _settled(values, state, settings, RUNG, None)[0].shifts
+        state = _start_at(values, shifts, some, init, settings, key)
+        shifts = _settle_prior(values, state, settings, RUNG, None)[0].shifts
     return shifts
 
 
-def _settled(values: Array, state: State, settings: Settings, most: int, bar: tqdm | None) -> tuple[State, Prior, int]:
+def _settle_prior(
+    values: Array, state: State, settings: Settings, most: int, bar: tqdm | None
+) -> tuple[State, Prior, int]:
     """Rounds in which the prior is chosen, until it stays: from stiff to as rough as the data ask for."""
     one = jnp.ones((), values.dtype)
     prior = estimate(values, state, Prior(one * (settings.roughness or FIRST), one, one), settings)
@@ -166,13 +168,13 @@ def _settled(values: Array, state: State, settings: Settings, most: int, bar: tq
     return state, prior, done
 
 
-def _rounds(
+def _run_rounds(
     values: Array, state: State, settings: Settings, limits: tuple[int, float | int], bar: tqdm
 ) -> tuple[State, Prior, list[float], int]:
     """Rounds that settle the prior, then rounds under it until the objective settles: its trace is of the latter."""
     max_rounds, rtol = limits
-    state, prior, done = _settled(values, state, settings, max_rounds // 2 if settings.moves else 0, bar)
-    trace = [float(height(values, state, prior, settings))]
+    state, prior, done = _settle_prior(values, state, settings, max_rounds // 2 if settings.moves else 0, bar)
+    trace = [float(evaluate_objective(values, state, prior, settings))]
     while done < max_rounds:
         state, objective = advance(values, state, prior, settings)
         done += 1
@@ -184,7 +186,7 @@ def _rounds(
 
 
 @eqx.filter_jit
-def height(values: Array, state: State, prior: Prior, settings: Settings) -> Float[Array, ""]:
+def evaluate_objective(values: Array, state: State, prior: Prior, settings: Settings) -> Float[Array, ""]:
     """The objective."""
     loss = data_term(settings.loss, values, state, settings.reach)
     return loss + penalty(state.field, prior, settings.grid) if settings.moves else loss

@@ -33,7 +33,7 @@ def average_neighbours(values: Float[Array, "pixels channels"], grid: Grid, pass
 
 
 @partial(jax.jit, static_argnums=2)
-def aligned_and_averaged(values: Float[Array, "pixels channels"], shifts: Shifts, grid: Grid) -> Array:
+def align_and_average(values: Float[Array, "pixels channels"], shifts: Shifts, grid: Grid) -> Array:
     """The data moved back by the shifts, by linear interpolation, and averaged over neighbours: for a start only."""
     channels = jnp.arange(values.shape[1], dtype=values.dtype)
     aligned = jax.vmap(lambda row, shift: jnp.interp(channels + shift, channels, row))(values, shifts)
@@ -51,11 +51,11 @@ def first_factors(
     reach: int,
 ) -> tuple[PixelMaps, Coefficients]:
     """Maps, and spectra taken for coefficients, continued beyond their ends."""
-    smooth = aligned_and_averaged(values, shifts, grid)
+    smooth = align_and_average(values, shifts, grid)
     # Of whole counts rounding leaves what is not quite zero on either side.
     smooth = jnp.maximum(smooth, 0) if not loss.is_squares else smooth
     found = fit(Problem(smooth, loss), rank, init=init, key=key, max_steps=STEPS, alternatives=None)
-    maps, spectra = (_lifted(rows) for rows in (found.maps, found.spectra))
+    maps, spectra = (_lift(rows) for rows in (found.maps, found.spectra))
     return maps, jnp.pad(spectra, ((0, 0), (reach, reach)), mode="edge")
 
 
@@ -68,6 +68,6 @@ def ladder(rank: int) -> list[int]:
     return sorted({1, rank // 2, rank - 1, rank} - {0})
 
 
-def _lifted(rows: Array) -> Array:
+def _lift(rows: Array) -> Array:
     """Nothing is quite zero: multiplicative updates would leave it there."""
     return jnp.maximum(rows, 1e-4 * jnp.mean(rows))

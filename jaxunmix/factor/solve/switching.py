@@ -21,16 +21,16 @@ def smaller(problem: Problem, factors: Bilinear, trial: Int[Array, ""]) -> tuple
     component of least relevance is left out.
     """
     relevance, off = problem.relevance(factors)
-    united, without = _united(problem, factors, off), _without(factors, relevance, off)
+    united, without = _unite(problem, factors, off), _without(factors, relevance, off)
     return _choose(trial == 0, united, without), jnp.sum(~off) > 1
 
 
 def _without(factors: Bilinear, relevance: Float[Array, " components"], off: Bool[Array, " components"]) -> Bilinear:
     """Without the least relevant component that is not off."""
-    return _emptied(factors, jnp.argmin(jnp.where(off, jnp.inf, relevance)))
+    return _empty(factors, jnp.argmin(jnp.where(off, jnp.inf, relevance)))
 
 
-def _united(problem: Problem, factors: Bilinear, off: Bool[Array, " components"]) -> Bilinear:
+def _unite(problem: Problem, factors: Bilinear, off: Bool[Array, " components"]) -> Bilinear:
     """The two components of the most similar spectra as one: the maps added, the spectra averaged by their sizes."""
     spectra = problem.spectra(factors)
     length = jnp.linalg.norm(spectra, axis=1)
@@ -45,10 +45,10 @@ def _united(problem: Problem, factors: Bilinear, off: Bool[Array, " components"]
     one = Bilinear(
         scaled.maps_t.at[first].add(scaled.maps_t[second]), scaled.profiles.at[first].set(profile), factors.basis
     )
-    return _emptied(one, second)
+    return _empty(one, second)
 
 
-def _emptied(factors: Bilinear, k: Int[Array, ""]) -> Bilinear:
+def _empty(factors: Bilinear, k: Int[Array, ""]) -> Bilinear:
     return Bilinear(factors.maps_t.at[k].set(0), factors.profiles.at[k].set(0), factors.basis)
 
 

@@ -112,7 +112,7 @@ def fit_tensor(
     _check_key(first, restarts, key)
     order = _order(entries.values.shape)
     problem = _problem(entries, modes, signed_core, order)
-    arranged, began = _arranged(ranks, order), first.arranged(order)
+    arranged, began = _arrange(ranks, order), first.arrange(order)
     keys = jax.random.split(jax.random.key(0) if key is None else key, restarts)
     parts = batches(restarts, _restart_bytes(problem, arranged))
     runs = []
@@ -180,7 +180,7 @@ def _order(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (first, *rest, last)
 
 
-def _arranged(ranks: Ranks, order: tuple[int, ...]) -> Ranks:
+def _arrange(ranks: Ranks, order: tuple[int, ...]) -> Ranks:
     return ranks if isinstance(ranks, int) else tuple(ranks[m] for m in order)
 
 
@@ -212,7 +212,7 @@ def _outcome(
     """The best restart, its modes in the order of the array."""
     names, pace, is_given, throw = settings
     best, restarts = best_of(every, throw)
-    factors, sizes = _normalised(problem, jax.tree.map(lambda leaf: leaf[best], every.factors), is_given)
+    factors, sizes = _normalise(problem, jax.tree.map(lambda leaf: leaf[best], every.factors), is_given)
     place = [order.index(m) for m in range(len(order))]
     trace, trace_steps = pace.trace_of(np.asarray(every.trace[best]))
     return TensorSolution(
@@ -229,7 +229,7 @@ def _outcome(
     )
 
 
-def _normalised(problem: TensorProblem, factors: Multilinear, is_given: bool) -> tuple[Multilinear, Array]:
+def _normalise(problem: TensorProblem, factors: Multilinear, is_given: bool) -> tuple[Multilinear, Array]:
     """Columns of norm one where a mode's scale is open, their size in the core, and the largest component first."""
     sizes = jnp.ones(factors.ranks[0], problem.x.dtype)
     for m, mode in enumerate(problem.modes):

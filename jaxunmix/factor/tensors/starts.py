@@ -148,7 +148,7 @@ class Start(NamedTuple):
         """Whether something is drawn."""
         return any(rows is None for rows in self.rows)
 
-    def arranged(self, order: Sequence[int]) -> "Start":
+    def arrange(self, order: Sequence[int]) -> "Start":
         """The same with the modes in another order."""
         core = None if self.core is None else self.core.transpose(order)
         return Start([self.rows[m] for m in order], core, self.is_given)

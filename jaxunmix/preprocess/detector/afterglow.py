@@ -61,7 +61,7 @@ def remove_persistence(
     undone = scipy.signal.lfilter([1.0, -decay], [1.0, fraction - decay], values, axis=0)
     cells = undone.reshape(img.data.shape)
     if snake:
-        cells = _turned(cells)
+        cells = _turn(cells)
     shown = {"fraction": fraction, "decay": decay, "snake": snake}
     return take_step(img, what, shown, cells.astype(floating(img)))
 
@@ -102,10 +102,10 @@ def _readouts(img: SpectrumImage, what: str, snake: bool) -> np.ndarray:
             f"{what}: the value at {img.place(row, column)} is not finite, and later readouts hang on it; fill it, "
             "masked or not"
         )
-    return (_turned(cells) if snake else cells).reshape(-1, cells.shape[-1])
+    return (_turn(cells) if snake else cells).reshape(-1, cells.shape[-1])
 
 
-def _turned(cells: np.ndarray) -> np.ndarray:
+def _turn(cells: np.ndarray) -> np.ndarray:
     """Every other row backwards."""
     rows = cells.reshape(-1, *cells.shape[-2:]).copy()
     rows[1::2] = rows[1::2, ::-1]

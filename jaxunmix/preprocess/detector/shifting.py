@@ -92,7 +92,7 @@ def measure_shifts(
     if place is None:
         shifts = shifts - np.nanmean(shifts[lines])
     else:
-        top = _top(np.mean(_moved(sums[known], -shifts[known]), axis=0))
+        top = _top(np.mean(_move(sums[known], -shifts[known]), axis=0))
         shifts = shifts + top + (axis.energy[0] - place) / axis.step
     return as_map(img, (shifts * axis.step)[lines], "shift", energy_units(img))
 
@@ -149,7 +149,7 @@ def align(
     ends = int(np.ceil(max(-moves.min(), 0))), int(np.ceil(max(moves.max(), 0)))
     if sum(ends) > values.shape[1] - LEAST:
         raise ValueError(f"{what}: shifts of {moves.min():g} to {moves.max():g} channels leave none; crop less")
-    moved = _moved(values, -moves) if how == "spline" else _turned(values, moves)
+    moved = _move(values, -moves) if how == "spline" else _turn(values, moves)
     shown = {"shifts": moves * axis.step, "window": window, "place": place, "how": how}
     kept = over_channels(img, np.arange(values.shape[1]) >= ends[0], 0).astype(bool)
     kept &= over_channels(img, np.arange(values.shape[1]) < values.shape[1] - ends[1], 0).astype(bool)
@@ -201,8 +201,8 @@ def _shifts_of(spectra: Spectra, rank: int, most: float) -> Float[np.ndarray, " 
     mean = spectra.mean(axis=0)
     shifts = np.where(flat, 0, _whole_channels(spectra, mean, int(most)))
     for _ in range(ROUNDS):
-        aligned = _moved(spectra, -shifts)
-        reference = np.broadcast_to(aligned.mean(axis=0), spectra.shape) if rank == 1 else _projected(aligned, rank)
+        aligned = _move(spectra, -shifts)
+        reference = np.broadcast_to(aligned.mean(axis=0), spectra.shape) if rank == 1 else _project(aligned, rank)
         step = _gauss_newton(spectra, reference, shifts)
         new = np.clip(shifts + np.clip(np.where(flat, 0, step), -TRUST, TRUST), -most, most)
         new = new - new[~flat].mean() if not flat.all() else new
@@ -224,8 +224,8 @@ def _whole_channels(spectra: Spectra, mean: np.ndarray, most: int) -> np.ndarray
 
 def _gauss_newton(spectra: Spectra, reference: Spectra, shifts: np.ndarray) -> np.ndarray:
     """The step of each shift, with height and baseline eliminated."""
-    here = _moved(reference, shifts)
-    slope = -_moved(reference, shifts, 1)
+    here = _move(reference, shifts)
+    slope = -_move(reference, shifts, 1)
     # x ~ a r + b + a step r': projected off 1 and r, what is left is a step r'.
     centred = [rows - rows.mean(axis=1, keepdims=True) for rows in (spectra, here, slope)]
     x, r, t = centred
@@ -237,12 +237,12 @@ def _gauss_newton(spectra: Spectra, reference: Spectra, shifts: np.ndarray) -> n
     return np.where(bend > 0, (x * t).sum(axis=1) / np.where(bend > 0, bend, 1), 0)
 
 
-def _projected(spectra: Spectra, rank: int) -> Spectra:
+def _project(spectra: Spectra, rank: int) -> Spectra:
     leading = np.linalg.eigh(spectra.T @ spectra)[1][:, -rank:]
     return spectra @ leading @ leading.T
 
 
-def _moved(spectra: Spectra, shifts: np.ndarray, order: int = 0) -> Spectra:
+def _move(spectra: Spectra, shifts: np.ndarray, order: int = 0) -> Spectra:
     """Spectra whose features lie higher by the shifts, or their derivative; the ends continue as they are."""
     if not len(spectra):
         return spectra
@@ -256,7 +256,7 @@ def _moved(spectra: Spectra, shifts: np.ndarray, order: int = 0) -> Spectra:
     return ((a * away + b) * away + c) * away + d if order == 0 else (3 * a * away + 2 * b) * away + c
 
 
-def _turned(spectra: Spectra, moves: np.ndarray) -> Spectra:
+def _turn(spectra: Spectra, moves: np.ndarray) -> Spectra:
     """Spectra moved down by the shifts, by the phase of their Fourier transform, less the line between their ends."""
     channels = spectra.shape[1]
     ramp = np.arange(channels) / (channels - 1)

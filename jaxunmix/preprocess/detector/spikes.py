@@ -74,7 +74,7 @@ def find_spikes(img: SpectrumImage, threshold: float | int = 4.5, rank: int | No
         ValueError: fewer than 16 pixels or 4 channels; NaN; a threshold below 2; a rank below 1 or not below the data.
     """
     flags, _ = _search(img, threshold, rank, "find_spikes")
-    return _labelled(img, flags)
+    return _label(img, flags)
 
 
 def remove_spikes(img: SpectrumImage, threshold: float | int = 4.5, rank: int | None = None) -> SpectrumImage:
@@ -92,7 +92,7 @@ def remove_spikes(img: SpectrumImage, threshold: float | int = 4.5, rank: int | 
         ValueError: as `find_spikes`.
     """
     flags, low = _search(img, threshold, rank, "remove_spikes")
-    where = np.flatnonzero(_labelled(img, flags).values)
+    where = np.flatnonzero(_label(img, flags).values)
     live = img.live()
     new = low[flags]
     whole = live.dtype.kind in "iu" or bool((live == np.rint(live)).all())
@@ -239,7 +239,7 @@ def _off_grid(img: SpectrumImage, cells: np.ndarray) -> np.ndarray:
     return rows if img.keep_pixels is None else rows[img.keep_pixels.values.ravel()]
 
 
-def _labelled(img: SpectrumImage, flags: Flags) -> xr.DataArray:
+def _label(img: SpectrumImage, flags: Flags) -> xr.DataArray:
     """Flags of the live cells over the dims of the image."""
     cells = _on_grid(img, flags, False)
     if img.keep_channels is not None:

@@ -305,3 +305,21 @@ def test_a_block_whose_noise_cannot_be_found():
     adf = {"adf": jxu.Problem(np.ones((60, 1))), "other": jxu.Problem(np.ones((60, 1)))}
     with pytest.raises(ValueError, match="give noise"):
         jxu.fit_coupled(adf, 1, key=KEY)
+
+
+@pytest.mark.parametrize("share", ["maps", "spectra"])
+def test_each_component_may_have_a_basis_of_its_own(share):
+    """As where each phase absorbs its own lines: coefficients are shared, or the maps are."""
+    rng = np.random.default_rng(3)
+    basis, coefficients = rng.random((2, 3, 25)) ** 3, rng.random((2, 3))
+    spectra = np.einsum("kf,kfc->kc", coefficients, basis)
+    maps = [rng.dirichlet(np.ones(2), pixels) for pixels in ((50, 50) if share == "maps" else (50, 40))]
+    if share == "maps":
+        maps[1] = maps[0]
+    x = {name: rng.poisson(500.0 * one @ spectra).astype(float) for name, one in zip("ab", maps, strict=True)}
+    problems = {name: jxu.Problem(counts, jxu.losses.Poisson(), basis) for name, counts in x.items()}
+    both = jxu.fit_coupled(problems, 2, share, key=KEY, max_steps=300)
+    for k in range(2):
+        assert jxu.metrics.spectral_angle(np.asarray(both["a"].spectra)[k], spectra[k]) < 5
+    if share == "spectra":
+        np.testing.assert_allclose(both["a"].coefficients, both["b"].coefficients)
